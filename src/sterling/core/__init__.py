@@ -1,0 +1,1 @@
+"""What things are: evidence, the ledger it stands in, the store of bytes, and the errors that say what would work."""

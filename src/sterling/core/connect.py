@@ -1,0 +1,53 @@
+"""Open ledgers and stores by URL; an adapter is loaded only when its scheme is asked for."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from sterling.core.errors import MissingExtraError, UnknownBackendError
+from sterling.core.ledger import Ledger
+from sterling.core.sqlite import SQLiteLedger
+from sterling.core.store import LocalStore, Store
+
+
+def connect_ledger(url: str, project: str, *, actor: str = "unknown", attestor: str = "laptop") -> Ledger:
+    """Open a project's chain in the ledger at a URL, such as ``sqlite:.sterling/ledger.db``.
+
+    Raises:
+        UnknownBackendError: if no adapter is registered for the scheme.
+        MissingExtraError: if the adapter's own dependencies are not installed.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme == "sqlite":
+        return SQLiteLedger(Path(rest), project, actor=actor, attestor=attestor)
+    found = _adapter("sterling.ledgers", scheme, url, built_in="sqlite", example="sqlite:.sterling/ledger.db")
+    ledger: Ledger = found(url, project, actor=actor, attestor=attestor)
+    return ledger
+
+
+def connect_store(url: str) -> Store:
+    """Open the store at a URL, such as ``file:.sterling/store``.
+
+    Raises:
+        UnknownBackendError: if no adapter is registered for the scheme.
+        MissingExtraError: if the adapter's own dependencies are not installed.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme == "file":
+        return LocalStore(Path(rest))
+    store: Store = _adapter("sterling.stores", scheme, url, built_in="file", example="file:.sterling/store")(url)
+    return store
+
+
+def _adapter(group: str, scheme: str, url: str, *, built_in: str, example: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    found: dict[str, EntryPoint] = {point.name: point for point in entry_points(group=group)}
+    if scheme not in found:
+        known = ", ".join(sorted({built_in, *found}))
+        raise UnknownBackendError(f"No adapter for {scheme!r} in {url!r}. Known: {known}. Example: {example}")
+    try:
+        return found[scheme].load()
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{scheme!r} needs an extra. Install it with: pip install 'sterling-ml[{scheme}]'"
+        ) from error

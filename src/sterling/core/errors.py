@@ -1,0 +1,64 @@
+"""Errors that people read: what is wrong with which value, and what would work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SterlingError(Exception):
+    """Base of all errors that a user can cause and mend; the command line prints it as one line and exits with 2."""
+
+
+class InvalidDefinitionError(SterlingError, ValueError):
+    """A definition says something that cannot be meant."""
+
+
+class NotKnownAtPredictionError(InvalidDefinitionError):
+    """A feature reads a column that is not known when the prediction is made."""
+
+
+class UnknownBackendError(SterlingError, ValueError):
+    """No adapter answers to a URL's scheme."""
+
+
+class MissingExtraError(SterlingError, ImportError):
+    """An optional dependency is needed and is not installed."""
+
+
+class ConflictError(SterlingError):
+    """Evidence was recorded after what a decision was based on."""
+
+
+class TamperedLedgerError(SterlingError):
+    """An entry or a blob is not what its digest says."""
+
+
+class MissingBlobError(SterlingError, KeyError):
+    """The store does not hold the bytes of a ref."""
+
+    __str__ = Exception.__str__
+
+
+class DataError(SterlingError, ValueError):
+    """Data break a rule that the project declares or that time and identity impose."""
+
+
+class StageFailedError(SterlingError):
+    """A stage raised; its log is in the store."""
+
+
+def nearest(name: str, known: Iterable[str], *, limit: int = 3) -> str:
+    """The known names that a misspelt one most likely meant, ready to end a sentence.
+
+    Example:
+        >>> nearest("dep_dlay", ["dep_delay", "arr_delay", "origin"])
+        "Did you mean 'dep_delay' or 'arr_delay'?"
+        >>> nearest("x", ["origin", "dest"])
+        'Known: dest, origin.'
+    """
+    names = sorted(set(known))
+    close = get_close_matches(name, names, n=limit, cutoff=0.6)
+    if close:
+        return f"Did you mean {' or '.join(map(repr, close))}?"
+    return f"Known: {', '.join(names) or 'none'}."

@@ -1,0 +1,51 @@
+"""Refs: the names of bytes, made from the bytes alone."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import NewType
+
+from sterling.core.errors import InvalidDefinitionError
+
+Ref = NewType("Ref", str)
+
+_REF = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def ref_of(data: bytes) -> Ref:
+    """The ref of some bytes.
+
+    Example:
+        >>> ref_of(b"")
+        'sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
+    """
+    return Ref(f"sha256:{hashlib.sha256(data).hexdigest()}")
+
+
+def ref_of_file(path: Path) -> Ref:
+    """The ref of a file's bytes, read in one pass."""
+    with path.open("rb") as file:
+        return Ref(f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
+
+
+def parse_ref(text: str) -> Ref:
+    """A ref, checked.
+
+    Raises:
+        InvalidDefinitionError: if the text is no ref.
+    """
+    if not _REF.fullmatch(text):
+        raise InvalidDefinitionError(f"{text!r} is no ref. A ref is 'sha256:' and 64 hexadecimal digits.")
+    return Ref(text)
+
+
+def short(ref: str) -> str:
+    """A ref as people read it: its first 12 digits.
+
+    Example:
+        >>> short(ref_of(b""))
+        'e3b0c44298fc'
+    """
+    return ref.removeprefix("sha256:")[:12]
