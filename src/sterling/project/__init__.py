@@ -1,1 +1,1 @@
-"""PLACEHOLDER."""
+"""What is wanted: frozen definitions with no input and no output."""

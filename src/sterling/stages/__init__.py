@@ -1,1 +1,1 @@
-"""PLACEHOLDER."""
+"""Stages: pure steps from refs and parameters to refs and evidence."""

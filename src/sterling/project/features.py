@@ -1,0 +1,214 @@
+"""Features: how the vector that a model reads is computed, once for training and for serving."""
+
+from __future__ import annotations
+
+from sterling.core.errors import InvalidDefinitionError
+from sterling.project.definition import Definition
+from sterling.project.sources import Columns, EntitySource, EventSource, check_name
+from sterling.project.times import window_micros
+
+
+class Expression(Definition, frozen=True):
+    """A value computed from the row that the spine stands on.
+
+    Args:
+        name: Name of the feature.
+        sql: SQL expression over that row's columns, in a UTC session; times are TIMESTAMPTZ, so local hours name a
+            zone: ``"hour(scheduled_departure AT TIME ZONE origin_tz)"``.
+    """
+
+    name: str
+    sql: str
+
+    def check(self) -> None:
+        """Refuse a bad name."""
+        check_name("An Expression", self.name)
+
+
+class Last(Definition, frozen=True):
+    """The last value of each column that was known at prediction; named ``source_column``.
+
+    Args:
+        columns: Columns of an event source, such as ``weather["wind_speed", "visib"]``.
+        max_age: Values of events that happened longer ago are null; None for any age.
+        on: Where the source's entity is called otherwise on the spine: source column to spine column.
+    """
+
+    columns: Columns
+    max_age: str | None = None
+    on: dict[str, str] = {}
+
+    def check(self) -> None:
+        """Refuse what is no duration, and a source that is not looked up by anything."""
+        if self.max_age is not None:
+            window_micros(self.max_age, field="Last.max_age")
+        if isinstance(self.columns.source, EntitySource):
+            raise InvalidDefinitionError(f"Last reads events; {self.columns.source.name} is a dimension table.")
+        if not self.columns.source.entities:
+            raise InvalidDefinitionError(f"Last: {self.columns.source.name} has no entities= to be looked up by.")
+
+
+class Count(Definition, frozen=True):
+    """How many events lie in each window; with a column, how many have a value there.
+
+    Args:
+        column: Column whose values are counted; None counts events.
+        windows: Lengths, such as ``["1h", "24h"]``.
+        where: SQL condition on the event's own columns.
+    """
+
+    column: str | None = None
+    windows: tuple[str, ...] = ()
+    where: str | None = None
+
+    def check(self) -> None:
+        """Refuse no windows and what is no duration."""
+        _check_windows(self)
+
+
+class Mean(Definition, frozen=True):
+    """The mean of a column over the events of each window; null where there is no value.
+
+    Args:
+        column: A numeric column.
+        windows: Lengths, such as ``["1h", "24h"]``.
+        where: SQL condition on the event's own columns.
+    """
+
+    column: str
+    windows: tuple[str, ...] = ()
+    where: str | None = None
+
+    def check(self) -> None:
+        """Refuse no windows and what is no duration."""
+        _check_windows(self)
+
+
+class Pending(Definition, frozen=True):
+    """How many events of each window have happened, or were due, and are not known to have ended.
+
+    Args:
+        until: Column with the time of the end; its entry in the source's ``known=`` says when that is known.
+        windows: Lengths, such as ``["4h"]``.
+        where: SQL condition on the event's own columns.
+    """
+
+    until: str
+    windows: tuple[str, ...] = ()
+    where: str | None = None
+
+    def check(self) -> None:
+        """Refuse no windows and what is no duration."""
+        _check_windows(self)
+
+
+Aggregate = Count | Mean | Pending
+
+
+class FeatureView(Definition, frozen=True):
+    """Aggregates of one source by one entity, named, owned and shareable.
+
+    A feature is called ``view_operation_column_window``, such as ``origin_delay_mean_arr_delay_6h``.
+
+    Args:
+        name: Name of the view.
+        source: The events.
+        entities: Columns of the source that say whose events they are.
+        features: Aggregates.
+        on: Where the entity is called otherwise on the spine: source column to spine column.
+        owner: Who answers for the view.
+        description: What it says, for people.
+    """
+
+    name: str
+    source: EventSource
+    entities: tuple[str, ...]
+    features: tuple[Aggregate, ...]
+    on: dict[str, str] = {}
+    owner: str | None = None
+    description: str | None = None
+
+    def check(self) -> None:
+        """Refuse a bad name, no entity and no features."""
+        check_name("A FeatureView", self.name)
+        for field in ("entities", "features"):
+            if not getattr(self, field):
+                raise InvalidDefinitionError(f"FeatureView {self.name!r}: {field}= is empty.")
+
+
+class Derived(Definition, frozen=True):
+    """A value computed from other features.
+
+    Args:
+        name: Name of the feature.
+        sql: SQL expression over feature names, such as ``"a / nullif(b, 0)"``.
+    """
+
+    name: str
+    sql: str
+
+    def check(self) -> None:
+        """Refuse a bad name."""
+        check_name("A Derived feature", self.name)
+
+
+Feature = Columns | Expression | Last | FeatureView | Derived
+
+
+class FeatureService(Definition, frozen=True):
+    """The ordered vector that a model consumes.
+
+    Args:
+        features: Columns, expressions, last values, views and derived features, in order.
+    """
+
+    features: tuple[Feature, ...]
+
+    def check(self) -> None:
+        """Refuse no features and two of one name."""
+        names = feature_names(self)
+        if not names:
+            raise InvalidDefinitionError("FeatureService has no features.")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InvalidDefinitionError(f"Two features are called {twice[0]!r}. Rename one, or leave it out.")
+
+
+def feature_names(service: FeatureService) -> tuple[str, ...]:
+    """Names of the vector's elements, in order."""
+    return tuple(name for feature in service.features for name in names_of(feature))
+
+
+def names_of(feature: Feature) -> tuple[str, ...]:
+    """Names that one feature definition gives, in order.
+
+    Example:
+        >>> from sterling.project.sources import Delay, EventSource
+        >>> landed = EventSource("landed", "landed.parquet", event_time="at", available_at=Delay("0m"))
+        >>> names_of(FeatureView("late", landed, entities=["origin"], features=[Mean("delay", windows=["1h", "6h"])]))
+        ('late_mean_delay_1h', 'late_mean_delay_6h')
+    """
+    match feature:
+        case Columns():
+            return feature.names
+        case Expression() | Derived():
+            return (feature.name,)
+        case Last():
+            return tuple(f"{feature.columns.source.name}_{name}" for name in feature.columns.names)
+        case FeatureView():
+            return tuple(
+                aggregate_name(feature.name, item, window) for item in feature.features for window in item.windows
+            )
+
+
+def aggregate_name(view: str, aggregate: Aggregate, window: str) -> str:
+    """Name of one aggregate over one window; two that differ only in ``where=`` need views of their own."""
+    column = None if isinstance(aggregate, Pending) else aggregate.column
+    return "_".join(filter(None, (view, type(aggregate).__name__.lower(), column, window)))
+
+
+def _check_windows(aggregate: Aggregate) -> None:
+    name = type(aggregate).__name__
+    if not aggregate.windows:
+        raise InvalidDefinitionError(f"{name}.windows is empty. Give lengths, such as windows=['6h'].")
+    for window in aggregate.windows:
+        window_micros(window, field=f"{name}.windows")

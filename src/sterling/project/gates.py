@@ -1,0 +1,115 @@
+"""Gates as data: what evidence must show before a model may be released.
+
+Judging them is `sterling.decisions.gate`'s; each is judged on a one-sided bound, so that no evidence is never a pass.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sterling.core.errors import InvalidDefinitionError
+from sterling.project.definition import Definition
+
+Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "ece"]
+
+
+class Improves(Definition, frozen=True):
+    """The candidate is better than every baseline, or than the champion, by more than ``by``.
+
+    Args:
+        metric: Name of the metric.
+        over: ``"baseline"`` means the best of the recipe's baselines.
+        by: Smallest gain that counts, in the metric's unit and towards its better side; at least 0.
+    """
+
+    metric: Metric
+    over: Literal["baseline", "champion"] = "baseline"
+    by: float = 0.0
+
+    def check(self) -> None:
+        """Refuse a gain below 0."""
+        _at_least_zero("Improves.by", self.by)
+
+
+class NonInferior(Definition, frozen=True):
+    """The candidate is worse than the champion, or than the best baseline, by less than ``margin``.
+
+    Args:
+        metric: Name of the metric.
+        to: What it is compared with; without a champion the gate passes as a first release.
+        margin: Largest loss that is acceptable, in the metric's unit; at least 0.
+    """
+
+    metric: Metric
+    to: Literal["champion", "baseline"] = "champion"
+    margin: float = 0.0
+
+    def check(self) -> None:
+        """Refuse a margin below 0."""
+        _at_least_zero("NonInferior.margin", self.margin)
+
+
+class AtLeast(Definition, frozen=True):
+    """The metric's lower bound on the holdout reaches a floor.
+
+    Args:
+        metric: Name of the metric.
+        floor: Smallest value.
+    """
+
+    metric: Metric
+    floor: float
+
+
+class AtMost(Definition, frozen=True):
+    """The metric's upper bound on the holdout stays under a ceiling.
+
+    Args:
+        metric: Name of the metric.
+        ceiling: Largest value.
+    """
+
+    metric: Metric
+    ceiling: float
+
+
+class EverySlice(Definition, frozen=True):
+    """The metric's lower bound reaches a floor in every slice that is large enough.
+
+    Args:
+        metric: Name of the metric; one where more is better.
+        by: Columns of the spine or features whose values make the slices.
+        at_least: Smallest value.
+        min_rows: Slices with fewer rows are shown and not judged.
+    """
+
+    metric: Metric
+    by: tuple[str, ...]
+    at_least: float
+    min_rows: int = 500
+
+    def check(self) -> None:
+        """Refuse no slices and metrics where less is better."""
+        if not self.by:
+            raise InvalidDefinitionError("EverySlice.by is empty. Name columns whose values make the slices.")
+        if self.metric not in {"roc_auc", "average_precision"}:
+            raise InvalidDefinitionError(f"EverySlice.metric is {self.metric!r}. Use 'roc_auc' or 'average_precision'.")
+
+
+class Golden(Definition, frozen=True):
+    """Every example of a file is answered as it says.
+
+    Args:
+        file: Path relative to the project: a JSON object a line, ``{"name": …, "features": {…}, "at_least": 0.5}``;
+            ``at_least`` and ``at_most`` bound the score. A feature that is left out is null.
+    """
+
+    file: str
+
+
+Gate = Improves | NonInferior | AtLeast | AtMost | EverySlice | Golden
+
+
+def _at_least_zero(field: str, value: float) -> None:
+    if value < 0:
+        raise InvalidDefinitionError(f"{field} is {value}. It is at least 0.")

@@ -1,0 +1,155 @@
+"""The project: one frozen definition of everything that is wanted of a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from sterling.core.errors import InvalidDefinitionError, nearest
+from sterling.project.checks import References
+from sterling.project.definition import Definition
+from sterling.project.features import FeatureService, FeatureView, Last, feature_names
+from sterling.project.gates import EverySlice, Gate
+from sterling.project.recipe import Recipe
+from sterling.project.sources import Columns, EntitySource, EventSource
+from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
+
+if TYPE_CHECKING:
+    from sterling.runner import Result
+
+_NAME = re.compile(r"[a-z][a-z0-9-]*")
+
+Source = EventSource | EntitySource
+
+
+class Problem(Definition, frozen=True):
+    """Which decision the model serves, and who answers for it.
+
+    Args:
+        decision: What is decided with its help.
+        kpi: What the decision is to improve.
+        owner: Who answers for the model.
+        risk: How much harm a wrong decision can do.
+        out_of_scope: What the model must not be used for.
+    """
+
+    decision: str
+    kpi: str
+    owner: str
+    risk: Literal["minimal", "limited", "high"] = "minimal"
+    out_of_scope: str | None = None
+
+
+class Project(Definition, frozen=True):
+    """Everything that is wanted of a model; building it checks its shape, and touches no data.
+
+    Args:
+        name: Name of the project; small letters, digits and hyphens.
+        problem: The decision that the model serves.
+        spine: The moments of prediction.
+        label: What is to be predicted.
+        features: The vector that the model reads.
+        holdout: The block that models are judged on.
+        recipe: What is trained.
+        cluster: Column of the spine's source whose values name rows that are not independent, such as a local day;
+            intervals are clustered by it. None where every row is independent of the others.
+        gates: What evidence must show before a release.
+        error_budget: Chance, in (0, 0.5), to pass all gates when at least one of them should have failed.
+        seed: Seed of everything that is random.
+    """
+
+    name: str
+    problem: Problem
+    spine: EventSpine | ScheduledSpine
+    label: Label | Occurs
+    features: FeatureService
+    holdout: Holdout
+    recipe: Recipe = Recipe()
+    cluster: str | None = None
+    gates: tuple[Gate, ...] = ()
+    error_budget: float = 0.05
+    seed: int = 0
+
+    def check(self) -> None:
+        """Refuse what does not fit together."""
+        if not _NAME.fullmatch(self.name):
+            raise InvalidDefinitionError(
+                f"A Project is named {self.name!r}. Use small letters, digits and -, a letter first."
+            )
+        if not 0 < self.error_budget < 0.5:
+            raise InvalidDefinitionError(f"Project.error_budget is {self.error_budget}. It lies between 0 and 0.5.")
+        self._check_label()
+        self._check_sources()
+        self._check_rows()
+
+    def sources(self) -> dict[str, Source]:
+        """Every source that the project reads, by name."""
+        found: dict[str, Source] = {}
+        for source in self._mentioned():
+            if found.setdefault(source.name, source) != source:
+                raise InvalidDefinitionError(f"Two different sources are called {source.name!r}. Rename one.")
+        return found
+
+    def slices(self) -> tuple[str, ...]:
+        """Columns that gates slice by, each once, in order."""
+        named = [column for gate in self.gates if isinstance(gate, EverySlice) for column in gate.by]
+        return tuple(dict.fromkeys(named))
+
+    def run(self, folder: str | Path = ".", *, as_of: str | None = None, release_now: bool = False) -> Result:
+        """Do what ``sterling run`` does.
+
+        Args:
+            folder: The project's folder.
+            as_of: ``"now"`` or an ISO 8601 time; None for the newest availability that the data show.
+            release_now: Release at once, without a staged rollout, if every gate passes.
+        """
+        from sterling.runner import run_project  # noqa: PLC0415  definitions carry no machinery
+
+        return run_project(self, Path(folder), as_of=as_of, release_now=release_now)
+
+    def _mentioned(self) -> Iterator[Source]:
+        yield self.spine.source
+        yield self.label.source
+        for feature in self.features.features:
+            match feature:
+                case Columns() | FeatureView():
+                    yield feature.source
+                case Last():
+                    yield feature.columns.source
+                case _:
+                    pass
+
+    def _check_label(self) -> None:
+        if isinstance(self.spine, ScheduledSpine) and isinstance(self.label, Label):
+            raise InvalidDefinitionError(
+                "A ScheduledSpine has no event to join a Label to. Use Occurs(source, within=…)."
+            )
+        if isinstance(self.label, Occurs) and isinstance(self.spine, ScheduledSpine):
+            missing = sorted(set(self.label.source.entities) - set(self.spine.source.entities))
+            if missing:
+                raise InvalidDefinitionError(
+                    f"Occurs: {self.label.source.name} is looked up by {missing[0]!r}, which is no entity of "
+                    f"{self.spine.source.name}. {nearest(missing[0], self.spine.source.entities)}"
+                )
+
+    def _check_sources(self) -> None:
+        sources = self.sources()
+        for source in sources.values():
+            for check in source.checks:
+                if isinstance(check, References) and check.source not in sources:
+                    raise InvalidDefinitionError(
+                        f"{source.name}: References names the source {check.source!r}. {nearest(check.source, sources)}"
+                    )
+
+    def _check_rows(self) -> None:
+        names = feature_names(self.features)
+        for feature in self.features.features:
+            if isinstance(feature, Columns) and feature.source != self.spine.source:
+                raise InvalidDefinitionError(
+                    f"{feature.source.name}[{feature.names[0]!r}] is no column of the row that is predicted, which is "
+                    f"{self.spine.source.name}'s. Use Last({feature.source.name}[…]) or a FeatureView."
+                )
+        if "label" in names:
+            raise InvalidDefinitionError("A feature is called 'label'. Rename it.")

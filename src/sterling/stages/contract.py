@@ -1,0 +1,81 @@
+"""The contract of a stage: refs and parameters in, refs and facts out; no ledger and no clock."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from sterling.core.canonical import canonical
+from sterling.core.evidence import Evidence
+from sterling.core.refs import Ref
+from sterling.core.store import Store
+from sterling.engine.contract import Engine
+from sterling.project.definition import Definition, essence
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything from outside that a stage may use.
+
+    Attributes:
+        store: Where inputs are read from and outputs are put.
+        engine: Where tables are computed.
+        seed: Seed of everything random.
+    """
+
+    store: Store
+    engine: Engine
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a stage made and what it learned.
+
+    Attributes:
+        outputs: Refs by name.
+        facts: Evidence that is recorded together with the stage's completion.
+    """
+
+    outputs: Mapping[str, Ref]
+    facts: tuple[Evidence, ...] = field(default=())
+
+
+class Stage(Definition, frozen=True):
+    """A pure step. Its fields are its parameters; they are all that it knows besides its inputs and its context.
+
+    Attributes:
+        libraries: Distributions whose versions belong to the identity of what the stage makes.
+    """
+
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def name(self) -> str:
+        """What kind of step it is, such as ``train``."""
+        return type(self).__name__.lower()
+
+    @property
+    def title(self) -> str:
+        """The step as people read it, such as ``snapshot weather``."""
+        return self.name
+
+    def parameters(self) -> Any:  # noqa: ANN401  JSON is a tree of unlike values
+        """The parameters as JSON, without what only documents them."""
+        return essence(self)
+
+    def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
+        """Run the step."""
+        raise NotImplementedError
+
+
+def put_bytes(store: Store, data: bytes) -> Ref:
+    """Keep some bytes."""
+    return store.put(io.BytesIO(data))
+
+
+def put_json(store: Store, value: object) -> Ref:
+    """Keep a JSON value in its canonical form."""
+    return put_bytes(store, canonical(value))
