@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 _LARGEST_EXACT = 2**53 - 1
+_WRITTEN_WITH_EXPONENT = 10**21
 _encode_text = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -16,9 +17,11 @@ def canonical(value: Any) -> bytes:  # noqa: ANN401  JSON is a tree of unlike va
     """The canonical bytes of a JSON value.
 
     Keys are sorted by their UTF-16 code units, numbers are written as ECMAScript writes them, nothing is padded.
+    Reading the bytes with :func:`json.loads` and writing them again gives the same bytes.
 
     Args:
-        value: Mappings with text keys, lists or tuples, text, booleans, None, floats, and integers of at most 2**53 - 1.
+        value: Mappings with text keys, lists or tuples, text, booleans, None, floats, and integers whose digits a
+            double prints too: all up to 2**53 - 1, and beyond them those that such a float was written as.
 
     Raises:
         ValueError: for NaN, infinities, integers that a double cannot hold and lone surrogates.
@@ -31,7 +34,12 @@ def canonical(value: Any) -> bytes:  # noqa: ANN401  JSON is a tree of unlike va
         >>> canonical({"b": 1e21, "a": [1.0, -0.0, 1e-7, True, None]}).decode()
         '{"a":[1,0,1e-7,true,null],"b":1e+21}'
     """
-    return "".join(_write(value)).encode()
+    parts: list[str] = []
+    _write(value, parts)
+    try:
+        return "".join(parts).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(_lone_surrogate(error.object)) from None
 
 
 def digest(value: Any) -> str:  # noqa: ANN401  JSON is a tree of unlike values
@@ -39,43 +47,62 @@ def digest(value: Any) -> str:  # noqa: ANN401  JSON is a tree of unlike values
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
-def _write(value: Any) -> Iterator[str]:  # noqa: ANN401, C901  one branch for each kind of JSON value
-    match value:
-        case None:
-            yield "null"
-        case bool():
-            yield "true" if value else "false"
-        case str():
-            yield _encode_text(value)
-        case int():
-            if abs(value) > _LARGEST_EXACT:
-                raise ValueError(f"{value} is larger than 2**53 - 1, which JSON cannot hold exactly. Write it as text.")
-            yield str(value)
-        case float():
-            yield _number(value)
-        case Mapping():
-            yield "{"
-            for n, key in enumerate(sorted(value, key=_utf16)):
-                yield f"{',' if n else ''}{_encode_text(key)}:"
-                yield from _write(value[key])
-            yield "}"
-        case list() | tuple():
-            yield "["
-            for n, item in enumerate(value):
-                if n:
-                    yield ","
-                yield from _write(item)
-            yield "]"
-        case _:
-            raise TypeError(
-                f"{value!r} of type {type(value).__name__} is not JSON. Use text, numbers, lists and mappings."
-            )
+def _write(value: Any, parts: list[str]) -> None:  # noqa: ANN401, C901  one branch for each kind of JSON value
+    if isinstance(value, str):
+        parts.append(_encode_text(value))
+    elif value is None:
+        parts.append("null")
+    elif isinstance(value, bool):
+        parts.append("true" if value else "false")
+    elif isinstance(value, int):
+        parts.append(_integer(value))
+    elif isinstance(value, float):
+        parts.append(_number(value))
+    elif isinstance(value, dict | Mapping):
+        _write_object(value, parts)
+    elif isinstance(value, list | tuple):
+        separator = "["
+        for item in value:
+            parts.append(separator)
+            _write(item, parts)
+            separator = ","
+        parts.append("]" if value else "[]")
+    else:
+        raise TypeError(f"{value!r} of type {type(value).__name__} is not JSON. Use text, numbers, lists and mappings.")
 
 
-def _utf16(key: object) -> bytes:
-    if not isinstance(key, str):
-        raise TypeError(f"{key!r} is no key of a JSON object: keys are text.")
-    return key.encode("utf-16-be")
+def _write_object(value: Mapping[Any, Any], parts: list[str]) -> None:
+    separator = "{"
+    for key in _sorted_keys(value):
+        parts.append(f"{separator}{_encode_text(key)}:")
+        _write(value[key], parts)
+        separator = ","
+    parts.append("}" if value else "{}")
+
+
+def _sorted_keys(value: Mapping[Any, Any]) -> list[str]:
+    for key in value:
+        if not isinstance(key, str):
+            raise TypeError(f"{key!r} is no key of a JSON object: keys are text.")
+    if all(map(str.isascii, value)):
+        return sorted(value)  # for ASCII, code points and UTF-16 code units sort alike
+    try:
+        return sorted(value, key=lambda key: key.encode("utf-16-be"))
+    except UnicodeEncodeError as error:
+        raise ValueError(_lone_surrogate(error.object)) from None
+
+
+def _lone_surrogate(text: str) -> str:
+    return (
+        f"{text[:80]!r} holds half of a surrogate pair, which UTF-8 cannot say. Replace it in the source of the text."
+    )
+
+
+def _integer(value: int) -> str:
+    text = int.__repr__(value)
+    if abs(value) > _LARGEST_EXACT and (abs(value) >= _WRITTEN_WITH_EXPONENT or text != _number(float(value))):
+        raise ValueError(f"{value} is an integer that JSON cannot hold exactly, beyond 2**53 - 1. Write it as text.")
+    return text
 
 
 def _number(value: float) -> str:
@@ -83,27 +110,12 @@ def _number(value: float) -> str:
         raise ValueError(f"{value} is no JSON number. Leave it out, or write null.")
     if value == 0:
         return "0"
-    sign, digits, point = _decimal(value)
-    n = len(digits)
-    if n <= point <= 21:
-        text = digits + "0" * (point - n)
-    elif 0 < point <= 21:
-        text = f"{digits[:point]}.{digits[point:]}"
-    elif -6 < point <= 0:
-        text = f"0.{'0' * -point}{digits}"
-    else:
-        tail = f".{digits[1:]}" if n > 1 else ""
-        text = f"{digits[0]}{tail}e{point - 1:+d}"
-    return sign + text
-
-
-def _decimal(value: float) -> tuple[str, str, int]:
-    """Sign, shortest digits, and where the point stands: value = 0.digits * 10**point."""
-    mantissa, _, exponent = f"{value!r}".lstrip("-").partition("e")
-    whole, _, fraction = mantissa.partition(".")
-    fraction = "" if fraction == "0" else fraction
-    point = len(whole) + int(exponent or 0)
-    digits = whole + fraction
-    stripped = digits.lstrip("0")
-    point -= len(digits) - len(stripped)
-    return ("-" if value < 0 else ""), stripped.rstrip("0"), point
+    text = float.__repr__(value)  # a subclass, such as NumPy's, prints itself otherwise
+    if "e" not in text:
+        return text.removesuffix(".0")
+    mantissa, _, tail = text.partition("e")
+    exponent = int(tail)
+    if not -7 < exponent < 21:
+        return f"{mantissa}e{exponent:+d}"
+    sign, digits = "-" if value < 0 else "", mantissa.lstrip("-").replace(".", "")
+    return sign + (digits.ljust(exponent + 1, "0") if exponent > 0 else f"0.{'0' * (-exponent - 1)}{digits}")

@@ -30,8 +30,21 @@ class ConflictError(SterlingError):
     """Evidence was recorded after what a decision was based on."""
 
 
+class StorageError(SterlingError):
+    """A ledger or a store cannot be opened, read or written where it lies."""
+
+
 class TamperedLedgerError(SterlingError):
-    """An entry or a blob is not what its digest says."""
+    """An entry or a blob is not what its digest says.
+
+    Args:
+        message: What is wrong, as a sentence.
+        position: Position of the entry, 0 where it is not known.
+    """
+
+    def __init__(self, message: str, position: int = 0) -> None:
+        super().__init__(message)
+        self.position = position
 
 
 class MissingBlobError(SterlingError, KeyError):
