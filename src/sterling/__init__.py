@@ -1,1 +1,69 @@
-"""Sterling."""
+"""Sterling runs the whole life of a production model and can prove every claim that it makes about it.
+
+A project file imports this module as ``sl``; every name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sterling.project import checks, gates
+    from sterling.project.features import Count, Derived, Expression, FeatureService, FeatureView, Last, Mean, Pending
+    from sterling.project.project import Problem, Project
+    from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Recipe, TimeSeriesSplit
+    from sterling.project.sources import Columns, Delay, EntitySource, EventSource, Query
+    from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
+
+__all__ = [
+    "Columns",
+    "Count",
+    "Custom",
+    "Delay",
+    "Derived",
+    "EntitySource",
+    "EventSource",
+    "EventSpine",
+    "Expression",
+    "FeatureService",
+    "FeatureView",
+    "Holdout",
+    "Label",
+    "Last",
+    "LightGBM",
+    "Logistic",
+    "Mean",
+    "Occurs",
+    "Pending",
+    "Prior",
+    "Problem",
+    "Project",
+    "Query",
+    "Recipe",
+    "ScheduledSpine",
+    "TimeSeriesSplit",
+    "checks",
+    "gates",
+]
+
+_MODULES = {
+    "features": ("Count", "Derived", "Expression", "FeatureService", "FeatureView", "Last", "Mean", "Pending"),
+    "project": ("Problem", "Project"),
+    "recipe": ("Custom", "LightGBM", "Logistic", "Prior", "Recipe", "TimeSeriesSplit"),
+    "sources": ("Columns", "Delay", "EntitySource", "EventSource", "Query"),
+    "spine": ("EventSpine", "Holdout", "Label", "Occurs", "ScheduledSpine"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name in {"checks", "gates"}:
+        return import_module(f"sterling.project.{name}")
+    if name in _HOME:
+        return getattr(import_module(f"sterling.project.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'sterling' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -17,7 +17,7 @@ from sterling.project.sources import Columns, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
 
 if TYPE_CHECKING:
-    from sterling.runner import Result
+    from sterling.lifecycle import Result
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 
@@ -105,7 +105,7 @@ class Project(Definition, frozen=True):
             as_of: ``"now"`` or an ISO 8601 time; None for the newest availability that the data show.
             release_now: Release at once, without a staged rollout, if every gate passes.
         """
-        from sterling.runner import run_project  # noqa: PLC0415  definitions carry no machinery
+        from sterling.lifecycle import run_project  # noqa: PLC0415  definitions carry no machinery
 
         return run_project(self, Path(folder), as_of=as_of, release_now=release_now)
 

@@ -79,3 +79,32 @@ def put_bytes(store: Store, data: bytes) -> Ref:
 def put_json(store: Store, value: object) -> Ref:
     """Keep a JSON value in its canonical form."""
     return put_bytes(store, canonical(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """An output of an earlier step.
+
+    Attributes:
+        step: Title of that step.
+        name: Name of the output.
+    """
+
+    step: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stage and where its inputs come from.
+
+    Attributes:
+        stage: What is done.
+        inputs: Refs, or outputs of earlier steps, by the name that the stage knows them by.
+        champion_of: Input whose champion, the newest released model that is another one, is an input too; None where
+            the ledger's state has no part in the step.
+    """
+
+    stage: Stage
+    inputs: Mapping[str, Ref | Output]
+    champion_of: str | None = None

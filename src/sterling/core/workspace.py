@@ -1,0 +1,50 @@
+"""The workspace: where a project's ledger and store lie."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sterling.core.connect import connect_ledger, connect_store
+from sterling.core.ledger import Ledger
+from sterling.core.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """``.sterling/`` beside a project, or what ``STERLING_LEDGER`` and ``STERLING_STORE`` say.
+
+    Attributes:
+        folder: The project's folder.
+    """
+
+    folder: Path
+
+    @property
+    def home(self) -> Path:
+        """The folder of everything that Sterling keeps on this machine for the project."""
+        return self.folder / ".sterling"
+
+    def ledger(self, project: str) -> Ledger:
+        """The chain of the project."""
+        url = os.environ.get("STERLING_LEDGER") or f"sqlite:{self.home / 'ledger.db'}"
+        return connect_ledger(url, project, actor=_actor(), attestor=_attestor())
+
+    def store(self) -> Store:
+        """The store of the project's bytes."""
+        return connect_store(os.environ.get("STERLING_STORE") or f"file:{self.home / 'store'}")
+
+
+def _actor() -> str:
+    if named := os.environ.get("STERLING_ACTOR"):
+        return named
+    try:
+        return f"user:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"uid:{os.getuid()}"
+
+
+def _attestor() -> str:
+    return os.environ.get("STERLING_ATTESTOR") or ("ci" if os.environ.get("CI") == "true" else "laptop")

@@ -1,0 +1,201 @@
+"""Judge gates: pure functions from evidence to verdicts, each on a one-sided bound.
+
+A model passes only if it passes every gate, and each gate is judged at the project's whole error budget: to release a
+model that should have failed, the gate that it should have failed must err, which happens with at most that
+probability (intersection-union test: Berger 1982, Technometrics 24(4), theorem 1). So more gates never add up to more
+false releases. What they do add up to is more refusals of good models; the margin of each verdict shows how close.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sterling.core.evidence import Entry
+from sterling.project.gates import AtLeast, AtMost, EverySlice, Gate, Golden, Improves, NonInferior
+
+_LESS_IS_BETTER = frozenset({"log_loss", "brier", "ece"})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the evidence lets a model pass a gate.
+
+    Attributes:
+        passed: The answer.
+        reason: Why, in one sentence with the numbers.
+        seen: Positions of the entries that were looked at.
+        margin: How far the bound lies on the good side, in the metric's unit; negative where it failed, None where
+            no number decided.
+    """
+
+    passed: bool
+    reason: str
+    seen: tuple[int, ...]
+    margin: float | None = None
+
+
+def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:
+    """Judge one gate on the facts of one evaluation; no evidence is never a pass.
+
+    Args:
+        gate: The gate.
+        entries: Facts that one evaluation of one candidate recorded.
+
+    Example:
+        >>> judge(AtMost("ece", 0.06), [])
+        Verdict(passed=False, reason="No evidence of 'ece': the evaluation did not record it.", seen=(), margin=None)
+    """
+    facts = tuple(entries)
+    match gate:
+        case AtLeast():
+            return _bound(facts, gate.metric, "lower", gate.floor)
+        case AtMost():
+            return _bound(facts, gate.metric, "upper", gate.ceiling)
+        case Improves():
+            return _compare(facts, gate.metric, gate.over, threshold=gate.by, word="gains")
+        case NonInferior():
+            return _compare(facts, gate.metric, gate.to, threshold=-gate.margin, word="changes by")
+        case EverySlice():
+            return _slices(facts, gate)
+        case Golden():
+            return _golden(facts)
+
+
+def title(gate: Gate) -> str:
+    """A gate as people read it.
+
+    Example:
+        >>> title(Improves("average_precision", by=0.005))
+        'average_precision gains more than 0.005 over the best baseline'
+    """
+    match gate:
+        case AtLeast():
+            return f"{gate.metric} at least {gate.floor:g}"
+        case AtMost():
+            return f"{gate.metric} at most {gate.ceiling:g}"
+        case Improves():
+            return f"{gate.metric} gains more than {gate.by:g} over the {_rival(gate.over)}"
+        case NonInferior():
+            return f"{gate.metric} loses less than {gate.margin:g} against the {_rival(gate.to)}"
+        case EverySlice():
+            return f"{gate.metric} at least {gate.at_least:g} in every {' and '.join(gate.by)}"
+        case Golden():
+            return f"every example of {gate.file} is answered as it says"
+
+
+def _rival(role: str) -> str:
+    return {"baseline": "best baseline", "champion": "champion"}[role]
+
+
+def _missing(metric: str) -> Verdict:
+    return Verdict(False, f"No evidence of {metric!r}: the evaluation did not record it.", ())
+
+
+def _candidate(facts: Iterable[Entry], metric: str) -> list[Entry]:
+    return [
+        entry
+        for entry in facts
+        if entry.kind == "metric.measured" and entry.body["metric"] == metric and entry.body["role"] == "candidate"
+    ]
+
+
+def _bound(facts: tuple[Entry, ...], metric: str, side: str, limit: float) -> Verdict:
+    found = [entry for entry in _candidate(facts, metric) if not entry.body["slice"]]
+    if not found:
+        return _missing(metric)
+    body, seen = found[0].body, (found[0].position,)
+    if body["value"] is None:
+        return Verdict(False, f"{metric} is undefined: {body['reason']}.", seen)
+    bound = body[side]
+    margin = bound - limit if side == "lower" else limit - bound
+    word = (
+        ("reaches" if margin >= 0 else "is below") if side == "lower" else ("stays under" if margin >= 0 else "exceeds")
+    )
+    return Verdict(
+        margin >= 0, f"{metric} {body['value']:.4f}: {side} bound {bound:.4f} {word} {limit:g}.", seen, margin
+    )
+
+
+def _compare(facts: tuple[Entry, ...], metric: str, role: str, *, threshold: float, word: str) -> Verdict:
+    if role == "champion" and (verdict := _without_champion(facts)):
+        return verdict
+    rows = [
+        entry
+        for entry in facts
+        if entry.kind == "metric.compared" and entry.body["metric"] == metric and entry.body["against_role"] == role
+    ]
+    if not rows:
+        return _missing(f"{metric} against the {role}")
+    towards_better = _worse_side if metric in _LESS_IS_BETTER else _better_side
+    gains = {entry.position: towards_better(entry.body) for entry in rows}
+    worst = min(rows, key=lambda entry: gains[entry.position][1])
+    gain, bound = gains[worst.position]
+    margin = bound - threshold
+    reason = (
+        f"{metric} {word} {gain:+.4f} against {worst.body['against_name']}, its hardest rival: lower bound {bound:+.4f} "
+        f"{'is above' if margin > 0 else 'is not above'} {threshold:+g}."
+    )
+    return Verdict(margin > 0, reason, tuple(entry.position for entry in rows), margin)
+
+
+def _better_side(body: Mapping[str, Any]) -> tuple[float, float]:
+    return body["difference"], body["lower"]
+
+
+def _worse_side(body: Mapping[str, Any]) -> tuple[float, float]:
+    return -body["difference"], -body["upper"]
+
+
+def _without_champion(facts: tuple[Entry, ...]) -> Verdict | None:
+    found = next((entry for entry in facts if entry.kind == "champion.resolved"), None)
+    if found is None:
+        return Verdict(False, "No evidence of a champion, nor of its absence: the evaluation did not record it.", ())
+    if found.body["champion"] is None:
+        return Verdict(True, "First release: there is no champion to compare with.", (found.position,))
+    if not found.body["comparable"]:
+        return Verdict(False, f"The champion cannot be compared: {found.body['reason']}.", (found.position,))
+    return None
+
+
+def _slices(facts: tuple[Entry, ...], gate: EverySlice) -> Verdict:
+    rows = [entry for entry in _candidate(facts, gate.metric) if set(entry.body["slice"]) & set(gate.by)]
+    absent = set(gate.by) - {column for entry in rows for column in entry.body["slice"]}
+    if absent:
+        return _missing(f"{gate.metric} by {', '.join(sorted(absent))}")
+    judged = [entry for entry in rows if entry.body["rows"] >= gate.min_rows]
+    if not judged:
+        return Verdict(False, f"No slice has {gate.min_rows:,} rows: nothing could be judged.", _positions(rows))
+    undefined = [entry for entry in judged if entry.body["value"] is None]
+    if undefined:
+        body = undefined[0].body
+        return Verdict(False, f"{gate.metric} of {_slice(body)} is undefined: {body['reason']}.", _positions(judged))
+    worst = min(judged, key=lambda entry: float(entry.body["lower"]))
+    margin = worst.body["lower"] - gate.at_least
+    reason = (
+        f"{gate.metric} is worst for {_slice(worst.body)}, {worst.body['value']:.4f}: lower bound {worst.body['lower']:.4f} "
+        f"{'reaches' if margin >= 0 else 'is below'} {gate.at_least:g}; {len(judged)} of {len(rows)} slices judged."
+    )
+    return Verdict(margin >= 0, reason, _positions(judged), margin)
+
+
+def _golden(facts: tuple[Entry, ...]) -> Verdict:
+    found = [entry for entry in facts if entry.kind == "golden.checked"]
+    if not found:
+        return _missing("the golden examples")
+    failed = [example["name"] for entry in found for example in entry.body["failed"]]
+    count = sum(entry.body["examples"] for entry in found)
+    if failed:
+        return Verdict(
+            False, f"{len(failed)} of {count} examples are answered otherwise: {', '.join(failed)}.", _positions(found)
+        )
+    return Verdict(True, f"All {count} examples are answered as they say.", _positions(found))
+
+
+def _slice(body: Mapping[str, Any]) -> str:
+    return ", ".join(f"{column} {value}" for column, value in body["slice"].items())
+
+
+def _positions(entries: Iterable[Entry]) -> tuple[int, ...]:
+    return tuple(entry.position for entry in entries)

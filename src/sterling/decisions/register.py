@@ -1,0 +1,44 @@
+"""Register a model that passed its gates, or record why it was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sterling.core.evidence import Entry, Evidence, Query
+from sterling.core.ledger import Ledger
+
+_DECIDED = ("model.registered", "model.refused")
+
+
+def decided(ledger: Ledger, decision: str) -> Entry | None:
+    """The entry in which a decision ended, if it has been taken."""
+    return next(ledger.read(Query(_DECIDED, (f"decision:{decision}",)), newest_first=True), None)
+
+
+def register(ledger: Ledger, *, model: str, definition: str, decision: str, judged: Sequence[Entry]) -> int:
+    """Give a model that passed every gate the next version, or record its refusal.
+
+    Args:
+        ledger: The project's chain.
+        model: Ref of the model.
+        definition: Hash of the project's definition.
+        decision: Key of the decision.
+        judged: The ``gate.judged`` entries of this decision.
+
+    Returns:
+        Position of the entry.
+
+    Raises:
+        ConflictError: if the decision was taken, or another version registered, meanwhile.
+    """
+    subjects = (f"model:{model}", f"decision:{decision}")
+    seen = [entry.position for entry in judged]
+    reasons = [f"{entry.body['title']}: {entry.body['reason']}" for entry in judged if not entry.body["passed"]]
+    if reasons:
+        refused = Evidence("model.refused", subjects, {"model": model, "reasons": reasons, "seen": seen})
+        return ledger.append([refused], unless=Query(_DECIDED, subjects[1:]))
+    newest = next(ledger.read(Query(("model.registered",)), newest_first=True), None)
+    version = newest.body["version"] + 1 if newest else 1
+    body = {"version": version, "model": model, "definition": definition, "seen": seen}
+    fact = Evidence("model.registered", (*subjects, f"version:{version}"), body)
+    return ledger.append([fact], unless=Query(("model.registered",)), after=newest.position if newest else 0)

@@ -1,0 +1,62 @@
+"""Release a registered version to all traffic at once."""
+
+from __future__ import annotations
+
+from sterling.core.errors import InvalidDefinitionError
+from sterling.core.evidence import Entry, Evidence, Query
+from sterling.core.ledger import Ledger
+
+
+def release(ledger: Ledger, version: int | None = None) -> tuple[Entry, bool]:
+    """Send all traffic to a version, without a staged rollout, and record that it was done so.
+
+    Args:
+        ledger: The project's chain.
+        version: Version to release; the newest registered one where it is None.
+
+    Returns:
+        The ``version.released`` entry, and whether it is new: releasing what is live already does nothing.
+
+    Raises:
+        InvalidDefinitionError: if there is no such version.
+        ConflictError: if another version was released meanwhile.
+    """
+    registered = _registered(ledger, version)
+    current = live(ledger)
+    number = registered.body["version"]
+    if current and current.body["version"] == number:
+        return current, False
+    body = {
+        "version": number,
+        "model": registered.body["model"],
+        "rollout": "now",
+        "replaces": current.body["version"] if current else None,
+        "seen": [registered.position],
+    }
+    fact = Evidence("version.released", (f"version:{number}", f"model:{registered.body['model']}"), body)
+    ledger.append([fact], unless=Query(("version.released",)), after=current.position if current else 0)
+    released = live(ledger)
+    assert released is not None  # noqa: S101  it has just been appended
+    return released, True
+
+
+def live(ledger: Ledger) -> Entry | None:
+    """The entry of the release that takes all traffic now."""
+    return next(ledger.read(Query(("version.released",)), newest_first=True), None)
+
+
+def _registered(ledger: Ledger, version: int | None) -> Entry:
+    subjects = () if version is None else (f"version:{version}",)
+    found = next(ledger.read(Query(("model.registered",), subjects), newest_first=True), None)
+    if found is None:
+        known = sorted(entry.body["version"] for entry in ledger.read(Query(("model.registered",))))
+        which = "any version" if version is None else f"version {version}"
+        raise InvalidDefinitionError(
+            f"The ledger has not registered {which}. "
+            + (
+                f"Known: {', '.join(map(str, known))}."
+                if known
+                else "`sterling run` registers a model that passes its gates."
+            )
+        )
+    return found

@@ -1,0 +1,232 @@
+"""A project's run: its stages, then the decisions gate, register and release, on one ledger."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sterling.core.canonical import canonical, digest
+from sterling.core.clock import iso, utcnow
+from sterling.core.code import source_of_module_closure
+from sterling.core.errors import ConflictError
+from sterling.core.evidence import Entry, Evidence, Query
+from sterling.core.ledger import Ledger
+from sterling.core.refs import Ref
+from sterling.core.store import Store
+from sterling.core.workspace import Workspace
+from sterling.decisions.gate import judge, title
+from sterling.decisions.register import decided, register
+from sterling.decisions.release import live, release
+from sterling.project.definition import to_json
+from sterling.project.gates import Gate
+from sterling.project.load import define
+from sterling.project.project import Project
+from sterling.runner import Done, Observer, execute, ignore, resolve
+from sterling.views.plan import Plan, PlannedStep, changes
+
+if TYPE_CHECKING:
+    from sterling.stages.contract import Context, Step
+
+CANDIDATE = "train candidate"
+Answer = Literal["passed", "failed", "ungated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What is on record after a run.
+
+    Attributes:
+        project: Name of the project.
+        definition: Hash of its definition.
+        candidate: Ref of the trained model.
+        verdict: Whether it passed its gates; ``ungated`` where the project has none.
+        version: The version that it is registered as, or None.
+        released: Whether that version is live.
+        steps: The steps, in order.
+        gates: The ``gate.judged`` entries, in the order of the gates.
+        position: Position of the ``run.completed``.
+        news: Whether anything was recorded.
+    """
+
+    project: str
+    definition: str
+    candidate: str
+    verdict: Answer
+    version: int | None
+    released: bool
+    steps: tuple[Done, ...]
+    gates: tuple[Entry, ...]
+    position: int
+    news: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A project with its workspace at hand."""
+
+    project: Project
+    folder: Path
+    defined: dict[str, Any]
+    definition: str
+    ledger: Ledger
+    store: Store
+
+
+def run_project(
+    project: Project, folder: Path, *, as_of: str | None = None, release_now: bool = False, observe: Observer = ignore
+) -> Result:
+    """Run a project: every stage that is not on record, then its decisions.
+
+    Args:
+        project: The project.
+        folder: Its folder, which holds its files and its workspace.
+        as_of: ``"now"`` or an ISO 8601 time; None for the newest availability that the data show.
+        release_now: Release the version at once, without a staged rollout, if it passes its gates.
+        observe: Told when a step starts and ends.
+
+    Raises:
+        SterlingError: whatever is wrong with the project or its data, said with what would work.
+    """
+    opened = _open(project, folder)
+    before = _head(opened.ledger)
+    _record_definition(opened)
+    steps, context = _steps(opened, as_of)
+    done = execute(steps, opened.ledger, context, observe)
+    candidate = next(step for step in done if step.title == CANDIDATE).outputs["model"]
+    decision, judged = _judge(opened, candidate, done[-1])
+    verdict: Answer = "ungated"
+    version = None
+    if judged:
+        verdict = "passed" if all(entry.body["passed"] for entry in judged) else "failed"
+        version = _settle(opened, candidate, decision, judged)
+    if version and release_now:
+        release(opened.ledger, version)
+    newest = live(opened.ledger)
+    position = _complete(opened, done, candidate, decision, verdict)
+    return Result(
+        project.name, opened.definition, candidate, verdict, version,
+        released=newest is not None and newest.body["version"] == version,
+        steps=done, gates=judged, position=position, news=_head(opened.ledger) > before,
+    )  # fmt: skip
+
+
+def plan_project(project: Project, folder: Path, *, as_of: str | None = None) -> Plan:
+    """What `run_project` would do, and why; nothing is run or recorded."""
+    opened = _open(project, folder)
+    steps, context = _steps(opened, as_of)
+    planned = resolve(steps, opened.ledger, context)
+    last = next(opened.ledger.read(Query(("run.completed",)), newest_first=True), None)
+    return Plan(project.name, opened.definition, _as_of(opened.ledger, planned), _changed(opened, last), planned)
+
+
+def _open(project: Project, folder: Path) -> _Opened:
+    defined, workspace = define(project, folder), Workspace(folder)
+    return _Opened(project, folder, defined, digest(defined), workspace.ledger(project.name), workspace.store())
+
+
+def _steps(opened: _Opened, as_of: str | None) -> tuple[tuple[Step, ...], Context]:
+    from sterling.engine.duckdb import DuckDBEngine  # noqa: PLC0415  heavy
+    from sterling.stages.contract import Context  # noqa: PLC0415  heavy
+    from sterling.stages.graph import graph  # noqa: PLC0415  heavy
+    from sterling.stages.raw import Intake  # noqa: PLC0415  heavy
+
+    intake = Intake(opened.store, Workspace(opened.folder).home / "fingerprints.json")
+    at = iso(utcnow()) if as_of == "now" else as_of
+    steps = graph(opened.project, opened.folder, intake, at)
+    intake.save()
+    return steps, Context(opened.store, DuckDBEngine(), opened.project.seed)
+
+
+def _record_definition(opened: _Opened) -> None:
+    subject = f"definition:{opened.definition}"
+    same = Query(("project.defined",), (subject,))
+    if next(opened.ledger.read(same), None):
+        return
+    ref = opened.store.put(io.BytesIO(canonical(opened.defined)))
+    fact = Evidence(
+        "project.defined", (subject, f"project:{opened.project.name}"), {"definition": opened.definition, "ref": ref}
+    )
+    with suppress(ConflictError):
+        opened.ledger.append([fact], unless=same)
+
+
+def _judge(opened: _Opened, candidate: str, evaluated: Done) -> tuple[str, tuple[Entry, ...]]:
+    """Judge every gate on the facts of one evaluation, once: a decision is known by what it is based on."""
+    gates = opened.project.gates
+    basis = {
+        "gates": [to_json(gate) for gate in gates],
+        "error_budget": opened.project.error_budget,
+        "definition": opened.definition,
+        "evaluation": evaluated.key,
+        "source": source_of_module_closure("sterling.decisions.gate"),
+    }
+    decision = digest(basis)
+    same = Query(("gate.judged",), (f"decision:{decision}",))
+    if gates and not (judged := tuple(opened.ledger.read(same))):
+        facts = tuple(opened.ledger.read(Query(subjects=(f"key:{evaluated.key}",))))
+        verdicts = [_judged(gate, facts, candidate, decision) for gate in gates]
+        with suppress(ConflictError):
+            opened.ledger.append(verdicts, unless=same)
+        judged = tuple(opened.ledger.read(same))
+    return decision, judged if gates else ()
+
+
+def _judged(gate: Gate, facts: Sequence[Entry], candidate: str, decision: str) -> Evidence:
+    verdict = judge(gate, facts)
+    body = {"gate": to_json(gate), "title": title(gate), **asdict(verdict)}
+    return Evidence("gate.judged", (f"model:{candidate}", f"decision:{decision}"), body)
+
+
+def _settle(opened: _Opened, candidate: str, decision: str, judged: Sequence[Entry]) -> int | None:
+    """The version that the decision ended in, or None where it refused the model."""
+    while not (entry := decided(opened.ledger, decision)):
+        with suppress(ConflictError):
+            register(opened.ledger, model=candidate, definition=opened.definition, decision=decision, judged=judged)
+    version: int | None = entry.body.get("version")
+    return version
+
+
+def _complete(opened: _Opened, done: Sequence[Done], candidate: str, decision: str, verdict: Answer) -> int:
+    body = {
+        "definition": opened.definition,
+        "keys": [{"title": step.title, "key": step.key} for step in done],
+        "candidate": candidate,
+        "decision": decision,
+        "verdict": verdict,
+    }
+    last = next(opened.ledger.read(Query(("run.completed",)), newest_first=True), None)
+    if last and last.body == body:
+        return last.position
+    return opened.ledger.append([Evidence("run.completed", ("run", f"definition:{opened.definition}"), body)])
+
+
+def _head(ledger: Ledger) -> int:
+    newest = next(ledger.read(newest_first=True), None)
+    return newest.position if newest else 0
+
+
+def _as_of(ledger: Ledger, planned: Sequence[PlannedStep]) -> str | None:
+    """The as_of that is on record for a plan, if the step that resolves it would not run."""
+    position = next((step.position for step in planned if step.title == "as of"), None)
+    if position is None:
+        return None
+    key = next(ledger.read(after=position - 1)).body["key"]
+    fact = next(ledger.read(Query(("as_of.resolved",), (f"key:{key}",))))
+    resolved: str = fact.body["as_of"]
+    return resolved
+
+
+def _changed(opened: _Opened, last: Entry | None) -> tuple[str, ...]:
+    """What changed in the definition since the last completed run."""
+    if last is None or last.body["definition"] == opened.definition:
+        return ()
+    known = Query(("project.defined",), (f"definition:{last.body['definition']}",))
+    ref = Ref(next(opened.ledger.read(known)).body["ref"])
+    if not opened.store.has(ref):
+        return ("the definition; what it was is no longer in the store",)
+    return changes(json.loads(opened.store.open(ref).read_bytes()), opened.defined)

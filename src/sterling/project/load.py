@@ -1,0 +1,132 @@
+"""Load a project file, and say by one hash what it, its SQL, its code and its examples want."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sterling.core.canonical import digest
+from sterling.core.code import code_of
+from sterling.core.errors import InvalidDefinitionError, SterlingError
+from sterling.core.refs import ref_of_file
+from sterling.project.definition import to_json
+from sterling.project.gates import Golden
+from sterling.project.project import Project
+from sterling.project.recipe import Custom, Trainer
+from sterling.project.sources import Query
+from sterling.project.sql import normalized
+
+FILE = "project.py"
+
+
+def load_project(folder: Path) -> Project:
+    """The project that ``project.py`` in a folder defines.
+
+    Raises:
+        InvalidDefinitionError: if there is no such file, if it raises, or if it defines no project, or several.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise InvalidDefinitionError(
+            f"No {FILE} in {folder.resolve()}. Make a project with `sterling new NAME`, or name its folder with --project."
+        )
+    found = {id(value): value for value in vars(_execute(path)).values() if isinstance(value, Project)}
+    if len(found) != 1:
+        what = "no Project" if not found else f"{len(found)} projects"
+        raise InvalidDefinitionError(f"{path} defines {what}. It defines one: project = sl.Project(…).")
+    return next(iter(found.values()))
+
+
+def define(project: Project, folder: Path) -> dict[str, Any]:
+    """Everything that the project wants, as JSON: its fields, its SQL without comments, its code, its examples.
+
+    Raises:
+        InvalidDefinitionError: if a file that it names does not exist.
+    """
+    return {
+        "project": to_json(project),
+        "sql": {query.file: digest(normalized(read_text(folder, query.file))) for query in queries(project)},
+        "files": {
+            gate.file: ref_of_file(existing(folder, gate.file)) for gate in project.gates if isinstance(gate, Golden)
+        },
+        "code": [code for trainer in trainers(project) for code in supplied_code(trainer, folder)],
+    }
+
+
+def definition_hash(project: Project, folder: Path) -> str:
+    """Hash of everything that the project wants; comments and layout have no part in it."""
+    return digest(define(project, folder))
+
+
+def queries(project: Project) -> tuple[Query, ...]:
+    """The preparation queries of the project's sources, each once."""
+    tables = (source.table for source in project.sources().values())
+    return tuple({table.file: table for table in tables if isinstance(table, Query)}.values())
+
+
+def trainers(project: Project) -> tuple[Trainer, ...]:
+    """The candidate and the baselines."""
+    return (project.recipe.model, *project.recipe.baselines)
+
+
+def supplied_code(trainer: Trainer, folder: Path) -> tuple[Any, ...]:
+    """Hash of the code that the project supplies for a trainer, none for Sterling's own."""
+    return (code_of(type(trainer.trainer), folder),) if isinstance(trainer, Custom) else ()
+
+
+def existing(folder: Path, name: str) -> Path:
+    """A file of the project.
+
+    Raises:
+        InvalidDefinitionError: if it does not exist.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise InvalidDefinitionError(f"The project names the file {name!r}, and {path.resolve()} does not exist.")
+    return path
+
+
+def read_text(folder: Path, name: str) -> str:
+    """Text of a file of the project."""
+    return existing(folder, name).read_text(encoding="utf-8")
+
+
+def _execute(path: Path) -> Any:  # noqa: ANN401  a module of the user's
+    spec = importlib.util.spec_from_file_location("project", path)
+    if spec is None or spec.loader is None:
+        raise InvalidDefinitionError(f"{path} cannot be read as Python.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["project"] = module
+    with _importing_from(path.parent):
+        try:
+            spec.loader.exec_module(module)
+        except SterlingError as error:
+            raise type(error)(f"{_place(error, path)}{error}") from error
+        except Exception as error:
+            raise InvalidDefinitionError(f"{_place(error, path)}{type(error).__name__}: {error}") from error
+    return module
+
+
+@contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    """Imports see the project's own modules, and leave no byte code beside them."""
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder.resolve()))
+        sys.dont_write_bytecode = writes
+
+
+def _place(error: Exception, path: Path) -> str:
+    """Where in the project file the error arose: ``project.py:12: ``."""
+    if isinstance(error, SyntaxError):
+        return f"{path.name}:{error.lineno}: "
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f"{path.name}:{lines[-1]}: " if lines else ""
