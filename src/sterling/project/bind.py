@@ -1,0 +1,230 @@
+"""Bind a project to its data: every column that it names exists, has a type that fits, and is known in time.
+
+Where both times are one column plus a constant, availability is proved here; elsewhere the stages measure it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from sterling.core.errors import InvalidDefinitionError, NotKnownAtPredictionError, nearest
+from sterling.project.checks import Fresh, Unique
+from sterling.project.features import (
+    Aggregate,
+    Derived,
+    Expression,
+    Feature,
+    FeatureView,
+    Last,
+    Mean,
+    Pending,
+    feature_names,
+)
+from sterling.project.project import Project, Source
+from sterling.project.sources import Columns, Delay, EventSource
+from sterling.project.spine import EventSpine
+from sterling.project.sql import column_plus_constant, columns_of
+from sterling.project.times import micros
+
+_NUMBERS = ("int", "uint", "float", "double", "decimal", "bool")
+
+Schema = Mapping[str, str]
+
+
+def bind(project: Project, schemas: Mapping[str, Schema]) -> None:
+    """Check a project against the columns of its sources.
+
+    Args:
+        project: The project.
+        schemas: For each source its columns with their types: those that the source lists, and those that its own
+            expressions read.
+
+    Raises:
+        InvalidDefinitionError: for a column that does not exist, with the nearest names, or of a type that does not fit.
+        NotKnownAtPredictionError: for a feature that provably is not known at prediction, with the two times.
+    """
+    for source in project.sources().values():
+        for place, column in _own_columns(source):
+            _exists(column, schemas[source.name], f"{source.name}: {place}", source)
+    _bind_spine(project, schemas[project.spine.source.name])
+    _bind_label(project, schemas[project.label.source.name])
+    for feature in project.features.features:
+        _bind_feature(project, schemas, feature)
+
+
+def _bind_feature(project: Project, schemas: Mapping[str, Schema], feature: Feature) -> None:
+    match feature:
+        case Columns():
+            for name in feature.names:
+                _bind_row(project, schemas, name, f"feature {name!r}")
+        case Expression():
+            for column in sorted(columns_of(feature.sql)):
+                _bind_row(project, schemas, column, f"Expression {feature.name!r}")
+        case Last():
+            _bind_last(project, schemas, feature)
+        case FeatureView():
+            _bind_view(project, schemas, feature)
+        case Derived():
+            _bind_derived(project, feature)
+
+
+def _own_columns(source: Source) -> Iterator[tuple[str, str]]:
+    """Columns that a source's own definition names, and where."""
+    times = {"available_at": source.available_at}
+    if isinstance(source, EventSource):
+        times |= {"event_time": source.event_time} | {f"known[{name!r}]": rule for name, rule in source.known.items()}
+        yield from (("known", name) for name in source.known)
+        if source.event_id:
+            yield "event_id", source.event_id
+    else:
+        times |= {"valid_from": source.valid_from}
+        if source.valid_to:
+            times |= {"valid_to": source.valid_to}
+    for place, rule in times.items():
+        if not isinstance(rule, Delay):
+            yield from ((place, column) for column in sorted(columns_of(rule)))
+    for place in ("entities", "columns", "pii"):
+        yield from ((place, column) for column in getattr(source, place) or ())
+    for check in source.checks:
+        if isinstance(check, Unique):
+            yield from (("checks Unique", column) for column in check.columns)
+        elif not isinstance(check, Fresh):
+            yield f"checks {type(check).__name__}", check.column
+
+
+def _exists(column: str, schema: Iterable[str], place: str, source: Source) -> None:
+    if column not in set(schema):
+        raise InvalidDefinitionError(
+            f"{place}: {source.name} lists no column {column!r}. {nearest(column, schema)} A column that stands in neither "
+            "columns= nor known= has an unknown availability, and can be no feature."
+        )
+
+
+def _bind_spine(project: Project, schema: Schema) -> None:
+    spine = project.spine
+    if isinstance(spine, EventSpine):
+        for column in sorted(columns_of(spine.predict_at)):
+            _exists(column, schema, "EventSpine.predict_at", spine.source)
+            _has_rule(column, spine.source, "EventSpine.predict_at")
+    if spine.where is not None:
+        for column in sorted(columns_of(spine.where)):
+            _exists(column, schema, f"{type(spine).__name__}.where", spine.source)
+            _has_rule(column, spine.source, f"{type(spine).__name__}.where")
+    names = feature_names(project.features)
+    if project.cluster is not None:
+        _exists(project.cluster, schema, "Project.cluster", spine.source)
+    for column in project.slices():
+        if column not in names and column not in schema:
+            raise InvalidDefinitionError(
+                f"EverySlice.by names {column!r}, which is no feature and no column of {spine.source.name}. "
+                f"{nearest(column, [*names, *schema])}"
+            )
+
+
+def _bind_label(project: Project, schema: Schema) -> None:
+    label = project.label
+    expression = getattr(label, "expression", None) or getattr(label, "where", None)
+    if expression is not None:
+        for column in sorted(columns_of(expression)):
+            _exists(column, schema, type(label).__name__, label.source)
+            _has_rule(column, label.source, type(label).__name__)
+
+
+def _bind_row(project: Project, schemas: Mapping[str, Schema], column: str, place: str) -> None:
+    """A column of the row that the spine stands on: it exists, and is not provably known too late."""
+    source = project.spine.source
+    _exists(column, schemas[source.name], place, source)
+    rule = _has_rule(column, source, place)
+    if not isinstance(project.spine, EventSpine) or not isinstance(source, EventSource) or source.partial:
+        return
+    known, moment = _constant(rule, source), column_plus_constant(project.spine.predict_at)
+    if known and moment and known[0] == moment[0] and known[1] >= moment[1]:
+        raise NotKnownAtPredictionError(
+            f"{place} reads {column!r} of {source.name}, which becomes known at {_said(rule, source)}; the prediction is made "
+            f"at {project.spine.predict_at}, which is never later. Leave it out, or predict later."
+        )
+
+
+def _has_rule(column: str, source: Source, place: str) -> Delay | str:
+    """When a column becomes known."""
+    known = source.known if isinstance(source, EventSource) else {}
+    if column in known:
+        return known[column]
+    if source.columns is None or column in source.columns:
+        return source.available_at
+    raise NotKnownAtPredictionError(
+        f"{place} reads {column!r} of {source.name}, which stands in neither columns= nor known=: when it becomes known is "
+        f"not said. Say it: known={{{column!r}: …}}."
+    )
+
+
+def _constant(rule: Delay | str, source: EventSource) -> tuple[str, int] | None:
+    if not isinstance(rule, Delay):
+        return column_plus_constant(rule)
+    happened = column_plus_constant(source.event_time)
+    return (happened[0], happened[1] + micros(rule.duration)) if happened else None
+
+
+def _said(rule: Delay | str, source: EventSource) -> str:
+    return f"{source.event_time} + {rule.duration}" if isinstance(rule, Delay) else rule
+
+
+def _bind_last(project: Project, schemas: Mapping[str, Schema], feature: Last) -> None:
+    source = feature.columns.source
+    assert isinstance(source, EventSource)  # noqa: S101  Last.check has refused dimension tables
+    for name in feature.columns.names:
+        _exists(name, schemas[source.name], f"Last of {source.name}", source)
+        _has_rule(name, source, f"Last of {source.name}")
+    _bind_entities(project, schemas, source, source.entities, feature.on, f"Last of {source.name}")
+
+
+def _bind_view(project: Project, schemas: Mapping[str, Schema], view: FeatureView) -> None:
+    place = f"FeatureView {view.name!r}"
+    for aggregate in view.features:
+        _bind_aggregate(aggregate, view.source, schemas[view.source.name], f"{place}: {type(aggregate).__name__}")
+    _bind_entities(project, schemas, view.source, view.entities, view.on, place)
+
+
+def _bind_aggregate(aggregate: Aggregate, source: EventSource, schema: Schema, place: str) -> None:
+    value = aggregate.until if isinstance(aggregate, Pending) else aggregate.column
+    reads = set(columns_of(aggregate.where)) if aggregate.where else set()
+    for column in sorted(reads | ({value} if value else set())):
+        _exists(column, schema, place, source)
+        _has_rule(column, source, place)
+    if isinstance(aggregate, Mean) and not schema[aggregate.column].startswith(_NUMBERS):
+        raise InvalidDefinitionError(
+            f"{place} reads {aggregate.column!r}, which is {schema[aggregate.column]}, not a number."
+        )
+    if isinstance(aggregate, Pending) and not schema[aggregate.until].startswith("timestamp"):
+        raise InvalidDefinitionError(
+            f"{place} reads {aggregate.until!r}, which is {schema[aggregate.until]}, not a time."
+        )
+
+
+def _bind_entities(
+    project: Project,
+    schemas: Mapping[str, Schema],
+    source: EventSource,
+    entities: tuple[str, ...],
+    on: Mapping[str, str],
+    place: str,
+) -> None:
+    """A view's entity exists in its source and on the spine's row, where it is known at prediction."""
+    if wrong := sorted(set(on) - set(entities)):
+        raise InvalidDefinitionError(
+            f"{place}: on= names {wrong[0]!r}, which is not among entities=. {nearest(wrong[0], entities)}"
+        )
+    for entity in entities:
+        _exists(entity, schemas[source.name], place, source)
+        _has_rule(entity, source, place)
+        _bind_row(project, schemas, on.get(entity, entity), place)
+
+
+def _bind_derived(project: Project, feature: Derived) -> None:
+    derived = {item.name for item in project.features.features if isinstance(item, Derived)}
+    simple = [name for name in feature_names(project.features) if name not in derived]
+    for name in sorted(columns_of(feature.sql)):
+        if name not in simple:
+            raise InvalidDefinitionError(
+                f"Derived {feature.name!r} reads {name!r}, which is no feature of the service that is not itself derived. {nearest(name, simple)}"
+            )
