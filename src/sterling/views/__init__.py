@@ -1,1 +1,1 @@
-"""PLACEHOLDER."""
+"""Views: pure folds of ledger entries into registries, reports, cards and trees of evidence."""

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from sterling.views.differences import changes
+from sterling.views.text import cite, moment, plural
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["Plan", "PlannedStep", "changes", "render_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +49,46 @@ class Plan:
     as_of: str | None
     changes: tuple[str, ...]
     steps: tuple[PlannedStep, ...]
+
+
+def render_plan(plan: Plan) -> RenderableType:
+    """A plan for a terminal: each step with its sign, what answers it, or why it would run."""
+    from rich.console import Group  # noqa: PLC0415  heavy
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    as_of = "known once the snapshots are taken" if plan.as_of is None else moment(plan.as_of)
+    head = [Text(f"{plan.project}, definition {plan.definition[:12]}", style="bold"), Text(f"as of {as_of}")]
+    if plan.changes:
+        head += [Text("changed since the last run", style="bold"), *(Text(f"  {line}") for line in plan.changes)]
+    grid = Table.grid(padding=(0, 1))
+    for step in plan.steps:
+        grid.add_row(_SIGNS[step.action], Text(step.title), Text(_explained(step)))
+    return Group(*head, Text(""), grid, Text(""), Text(summary(plan), style="bold"))
+
+
+def summary(plan: Plan) -> str:
+    """A plan in one sentence.
+
+    Example:
+        >>> summary(Plan("late", "ab", None, (), (PlannedStep("train", "run", ("has not run yet",), None),)))
+        '1 step would run.'
+    """
+    counts = Counter(step.action for step in plan.steps)
+    if counts["cached"] == len(plan.steps):
+        return f"Nothing would run: the ledger answers all {plural(len(plan.steps), 'step')}."
+    parts = [f"{plural(counts['run'], 'step')} would run"]
+    if counts["unknown"]:
+        parts.append(f"{counts['unknown']} depend on what they make")
+    if counts["cached"]:
+        parts.append(f"the ledger answers {counts['cached']}")
+    return f"{', '.join(parts)}."
+
+
+_SIGNS = {"cached": "✓", "run": "●", "unknown": "?"}
+
+
+def _explained(step: PlannedStep) -> str:
+    if step.action == "cached":
+        return f"cached {cite(step.position)}" if step.position is not None else "cached"
+    return f"{'run' if step.action == 'run' else 'unknown until it ran'}: {'; '.join(step.reasons)}"

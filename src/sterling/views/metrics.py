@@ -1,0 +1,60 @@
+"""What metrics are called, and which way is better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class MetricName(NamedTuple):
+    """A metric as people read it.
+
+    Attributes:
+        label: Its name.
+        more_is_better: Which way is better.
+        meaning: What it says, in a few words.
+    """
+
+    label: str
+    more_is_better: bool
+    meaning: str
+
+
+METRICS = {
+    "roc_auc": MetricName("ROC AUC", True, "chance that a positive scores above a negative"),
+    "average_precision": MetricName("average precision", True, "precision, averaged over recall"),
+    "log_loss": MetricName("log loss", False, "surprise at what happened, in nats"),
+    "brier": MetricName("Brier score", False, "mean squared error of the probabilities"),
+    "ece": MetricName("calibration error", False, "mean gap between predicted and observed shares"),
+}
+
+
+def label(metric: str) -> str:
+    """Name of a metric for people; its own name where it has no other.
+
+    Example:
+        >>> label("roc_auc"), label("gini")
+        ('ROC AUC', 'gini')
+    """
+    return METRICS[metric].label if metric in METRICS else metric
+
+
+def more_is_better(metric: str) -> bool:
+    """Whether more of a metric is better.
+
+    Example:
+        >>> more_is_better("roc_auc"), more_is_better("ece")
+        (True, False)
+    """
+    return METRICS[metric].more_is_better if metric in METRICS else True
+
+
+def in_order(metrics: Iterable[str]) -> tuple[str, ...]:
+    """Metrics in the order of every table, each once.
+
+    Example:
+        >>> in_order(["ece", "gini", "roc_auc", "ece"])
+        ('roc_auc', 'ece', 'gini')
+    """
+    known = list(METRICS)
+    return tuple(sorted(set(metrics), key=lambda m: (known.index(m) if m in METRICS else len(known), m)))

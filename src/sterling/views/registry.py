@@ -1,0 +1,62 @@
+"""The registry: which versions there are, which one is live, and which one a candidate has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from sterling.core.evidence import Entry
+from sterling.core.refs import Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A registered model.
+
+    Attributes:
+        version: Its number, from 1.
+        model: Ref of the model.
+        definition: Hash of the project's definition that it was trained by.
+        registered: Position of its registration.
+        released: Position of its newest release, or None.
+        actor: Who registered it.
+        time: When it was registered, ISO 8601.
+    """
+
+    version: int
+    model: Ref
+    definition: str
+    registered: int
+    released: int | None
+    actor: str
+    time: str
+
+
+def versions(entries: Iterable[Entry]) -> tuple[Version, ...]:
+    """Every registered version, oldest first."""
+    found: dict[int, Version] = {}
+    for entry in entries:
+        body = entry.body
+        if entry.kind == "model.registered":
+            found[body["version"]] = Version(
+                body["version"], Ref(body["model"]), body["definition"], entry.position, None, entry.actor,
+                entry.recorded_at,
+            )  # fmt: skip
+        elif entry.kind == "version.released":
+            found[body["version"]] = replace(found[body["version"]], released=entry.position)
+    return tuple(found.values())
+
+
+def live(entries: Iterable[Entry]) -> Version | None:
+    """The version that was released last."""
+    return _newest(versions(entries))
+
+
+def champion(entries: Iterable[Entry], candidate: Ref) -> Version | None:
+    """What a candidate has to beat: the version released last whose model is another one."""
+    return _newest(version for version in versions(entries) if version.model != candidate)
+
+
+def _newest(found: Iterable[Version]) -> Version | None:
+    released = ((version.released, version) for version in found if version.released is not None)
+    return max(released, key=lambda pair: pair[0], default=(0, None))[1]
