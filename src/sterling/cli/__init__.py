@@ -1,1 +1,37 @@
-"""PLACEHOLDER."""
+"""The command line: thin commands over the lifecycle and the views; what they need is imported when they run."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from sterling.cli import evidence, project
+
+app = typer.Typer(
+    name="sterling",
+    help="Runs the whole life of a production model, and proves every claim that it makes about it.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+project.add_to(app)
+evidence.add_to(app)
+
+
+def main() -> None:
+    """Run a command: exit with 0 where all is well, 1 where the verdict is no, 2 for wrong usage or input."""
+    from sterling.core.errors import SterlingError
+
+    try:
+        app()
+    except SterlingError as error:
+        print(f"sterling: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("sterling: stopped. What was completed is on record; the next run continues from there.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)

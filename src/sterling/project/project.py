@@ -19,7 +19,7 @@ from sterling.project.spine import EventSpine, Holdout, Label, Occurs, Scheduled
 if TYPE_CHECKING:
     from sterling.lifecycle import Result
 
-_NAME = re.compile(r"[a-z][a-z0-9-]*")
+PROJECT_NAME = re.compile(r"[a-z][a-z0-9-]*")
 
 Source = EventSource | EntitySource
 
@@ -74,7 +74,7 @@ class Project(Definition, frozen=True):
 
     def check(self) -> None:
         """Refuse what does not fit together."""
-        if not _NAME.fullmatch(self.name):
+        if not PROJECT_NAME.fullmatch(self.name):
             raise InvalidDefinitionError(
                 f"A Project is named {self.name!r}. Use small letters, digits and -, a letter first."
             )

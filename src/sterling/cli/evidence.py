@@ -1,0 +1,157 @@
+"""Commands that read the ledger: what happened, why it can be believed, and whether it still holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sterling.cli.options import AsJson, ProjectFolder
+
+if TYPE_CHECKING:
+    from sterling.core.evidence import Entry
+    from sterling.core.ledger import Ledger
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (status, log, why, card, verify, gc):
+        app.command()(command)
+
+
+def ledger_of(folder: Path) -> Ledger:
+    """The chain of the project in a folder."""
+    from sterling.core.workspace import Workspace
+    from sterling.project.load import load_project
+
+    return Workspace(folder).ledger(load_project(folder).name)
+
+
+def entries_of(folder: Path) -> tuple[Entry, ...]:
+    """Every entry of the project in a folder."""
+    return tuple(ledger_of(folder).read())
+
+
+def status(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
+    """Say where the project stands: the last run, its verdict, what is live."""
+    from sterling.cli.console import print_json, show
+    from sterling.views import status as view
+
+    found = view.status(entries_of(project))
+    if as_json:
+        print_json(found)
+    else:
+        show(view.render(found))
+
+
+def log(
+    project: ProjectFolder = Path(),
+    kind: Annotated[list[str] | None, typer.Option(help="Only entries of this kind; may be repeated.")] = None,
+    last: Annotated[int | None, typer.Option(metavar="N", help="Only the last N entries.", min=1)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what happened, one line an entry."""
+    from itertools import islice
+
+    from sterling.cli.console import print_json
+    from sterling.core.evidence import Query
+    from sterling.views.log import line
+
+    found = ledger_of(project).read(Query(tuple(kind or ())), newest_first=True)
+    entries = tuple(islice(found, last))[::-1]
+    if as_json:
+        print_json([_as_json(entry) for entry in entries])
+        return
+    for entry in entries:
+        print(line(entry))
+
+
+def why(
+    question: Annotated[
+        str,
+        typer.Argument(
+            help="release, version:N, verdict, gate:TYPE, metric:NAME, feature:NAME, source:NAME, #POSITION or a ref."
+        ),
+    ] = "release",
+    project: ProjectFolder = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Walk the evidence behind a statement, down to raw files and definitions."""
+    from sterling.cli.console import print_json, show
+    from sterling.views import why as view
+
+    found = view.why(entries_of(project), question)
+    if as_json:
+        print_json(found)
+    else:
+        show(view.render(found))
+
+
+def card(
+    version: Annotated[
+        int | None, typer.Argument(help="Version; the live one, else the newest candidate, where left out.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write one self-contained HTML page instead.")
+    ] = None,
+    project: ProjectFolder = Path(),
+) -> None:
+    """Print the model card, each number with the position that it was read from."""
+    from sterling.views.card import model_card
+
+    if html is None:
+        print(model_card(entries_of(project), version=version))
+        return
+    from sterling.cli.page import write_page
+
+    write_page(project, html, version=version)
+    print(f"Wrote {html}")
+
+
+def verify(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
+    """Check every entry against the chain, and every blob against its name."""
+    from sterling.cli.console import print_json
+    from sterling.core.verify import verify as verify_ledger
+    from sterling.core.workspace import Workspace
+
+    report = verify_ledger(ledger_of(project), Workspace(project).store())
+    if as_json:
+        print_json(report)
+    else:
+        print(report)
+    raise typer.Exit(0 if report.holds else 1)
+
+
+def gc(
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete; without it nothing is, and what would be is listed.")
+    ] = False,
+    project: ProjectFolder = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Find bytes that neither the last run nor a released version needs."""
+    from sterling.cli.console import print_json
+    from sterling.core.workspace import Workspace
+    from sterling.views.needed import needed
+
+    store = Workspace(project).store()
+    keep = needed(entries_of(project))
+    loose = sorted(ref for ref in store.list() if ref not in keep)
+    size = sum(store.open(ref).stat().st_size for ref in loose)
+    if delete:
+        for ref in loose:
+            store.delete(ref)
+    if as_json:
+        print_json({"deleted": delete, "blobs": len(loose), "bytes": size, "kept": len(keep), "refs": loose})
+        return
+    print(f"{'Deleted' if delete else 'Would delete'} {len(loose)} blobs, {size / 1e6:.1f} MB; {len(keep)} are needed.")
+    if loose and not delete:
+        print("Nothing was deleted. `sterling gc --delete` does it; a run that needs them again makes them again.")
+
+
+def _as_json(entry: Entry) -> dict[str, object]:
+    return {
+        "position": entry.position, "recorded_at": entry.recorded_at, "actor": entry.actor, "attestor": entry.attestor,
+        "digest": entry.digest, "kind": entry.kind, "subjects": list(entry.evidence.subjects), "body": entry.body,
+    }  # fmt: skip

@@ -1,0 +1,193 @@
+"""Commands that define, run, release and serve a project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sterling.cli.options import AsJson, AsOf, ProjectFolder
+
+if TYPE_CHECKING:
+    from sterling.lifecycle import Result
+
+_NOW = "Send all traffic to the version at once; it is recorded that no rollout was made."
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands, in the order of a project's life."""
+    for command in (demo, new, check, plan, run, compare, release, serve, schema):
+        app.command()(command)
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the example project goes.")] = Path("demo"),
+) -> None:
+    """Run the whole life of a model on 336,776 real flights, in at most a minute."""
+    from sterling.cli.demo import run_demo
+
+    raise typer.Exit(run_demo(folder))
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the project and of its new folder.")],
+    template: Annotated[
+        str, typer.Option(help="What it starts from; 'scheduled' predicts for a population on a calendar.")
+    ] = "scheduled",
+) -> None:
+    """Make a project that runs at once."""
+    from sterling.cli.scaffold import scaffold
+
+    folder = scaffold(name, template)
+    print(f"Made {folder}/. Next: cd {folder} && sterling plan && sterling run")
+
+
+def check(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
+    """Check a project against its data before anything is trained."""
+    from sterling.cli.console import print_json, progress
+    from sterling.lifecycle import check_project
+    from sterling.project.load import load_project
+
+    loaded = load_project(project)
+    with progress(quiet=as_json) as observe:
+        checked = check_project(loaded, project, observe=observe)
+    if as_json:
+        print_json(checked)
+    else:
+        print(
+            f"{loaded.name}: {len(checked.sources)} sources, {len(checked.features)} features: every column is there, fits, "
+        )
+        print("and none is provably known too late. `sterling plan` says what a run would do.")
+
+
+def plan(project: ProjectFolder = Path(), as_of: AsOf = None, as_json: AsJson = False) -> None:
+    """Say what a run would do, and why, without doing it."""
+    from sterling.cli.console import print_json, show
+    from sterling.lifecycle import plan_project
+    from sterling.project.load import load_project
+    from sterling.views.plan import render
+
+    planned = plan_project(load_project(project), project, as_of=as_of)
+    if as_json:
+        print_json(planned)
+    else:
+        show(render(planned))
+
+
+def run(
+    project: ProjectFolder = Path(),
+    as_of: AsOf = None,
+    release_now: Annotated[bool, typer.Option("--release-now", help=_NOW)] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run what is not on record yet, judge the gates, and register the model if it passes them."""
+    from sterling.cli.console import print_json, progress
+    from sterling.lifecycle import run_project
+    from sterling.project.load import load_project
+
+    loaded = load_project(project)
+    with progress(quiet=as_json) as observe:
+        result = run_project(loaded, project, as_of=as_of, release_now=release_now, observe=observe)
+    if as_json:
+        print_json(summary(result))
+    else:
+        show_result(loaded.name, project, result)
+    raise typer.Exit(0 if result.verdict == "passed" else 1)
+
+
+def compare(
+    first: Annotated[
+        str | None, typer.Argument(help="A version, such as 1; the last but one run where it is left out.")
+    ] = None,
+    second: Annotated[str | None, typer.Argument(help="A version; the last run where it is left out.")] = None,
+    project: ProjectFolder = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Compare two versions or runs: definition, data, metrics and gates."""
+    from sterling.cli.console import print_json, show
+    from sterling.cli.evidence import entries_of
+    from sterling.views import compare as view
+
+    found = view.compare(entries_of(project), first, second)
+    if as_json:
+        print_json(found)
+    else:
+        show(view.render(found))
+
+
+def release(
+    version: Annotated[int | None, typer.Argument(help="Version to release; the newest where it is left out.")] = None,
+    now: Annotated[bool, typer.Option("--now", help=_NOW)] = False,
+    project: ProjectFolder = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Release a registered version."""
+    from sterling.cli.console import print_json
+    from sterling.core.errors import InvalidDefinitionError
+    from sterling.core.workspace import Workspace
+    from sterling.decisions import release as decision
+    from sterling.project.load import load_project
+
+    if not now:
+        raise InvalidDefinitionError(
+            "The project declares no staged rollout. --now sends all traffic to the version at once, and records it so."
+        )
+    entry, made = decision.release(Workspace(project).ledger(load_project(project).name), version)
+    if as_json:
+        print_json({"position": entry.position, "new": made, **entry.body})
+    else:
+        word = "Released" if made else "Already live:"
+        print(f"{word} version {entry.body['version']} [{entry.position}].")
+
+
+def serve(
+    project: ProjectFolder = Path(),
+    host: Annotated[str, typer.Option(help="Address to listen on; loopback unless told otherwise.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 for any that is free.", min=0, max=65535)] = 8000,
+) -> None:
+    """Serve the live version over HTTP, and follow releases."""
+    from sterling.core.workspace import Workspace
+    from sterling.project.load import load_project
+    from sterling.serving.server import serve as serve_project
+
+    workspace = Workspace(project)
+    serve_project(workspace.ledger(load_project(project).name), workspace.store(), host=host, port=port)
+
+
+def schema() -> None:
+    """Print the JSON Schema of a project's definition."""
+    from sterling.cli.console import print_json
+    from sterling.project.schema import json_schema
+
+    print_json(json_schema())
+
+
+def summary(result: Result) -> dict[str, object]:
+    """A result as JSON."""
+    return {
+        "project": result.project,
+        "definition": result.definition,
+        "candidate": result.candidate,
+        "verdict": result.verdict,
+        "version": result.version,
+        "released": result.released,
+        "news": result.news,
+        "position": result.position,
+        "steps": [{"title": step.title, "cached": step.cached, "position": step.position} for step in result.steps],
+        "gates": [{"position": entry.position, **entry.body} for entry in result.gates],
+    }
+
+
+def show_result(name: str, folder: Path, result: Result) -> None:
+    """A result for people."""
+    from sterling.cli.console import show
+    from sterling.cli.evidence import entries_of
+    from sterling.views import run_report
+
+    if not result.news:
+        print(
+            f"{name}: nothing to do. All {len(result.steps)} steps and the decision are on record [{result.position}]."
+        )
+        return
+    show(run_report.render(run_report.report(entries_of(folder))))
