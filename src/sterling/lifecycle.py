@@ -130,10 +130,10 @@ def _open(project: Project, folder: Path) -> _Opened:
 
 
 def _steps(opened: _Opened, as_of: str | None) -> tuple[tuple[Step, ...], Context]:
-    from sterling.engine.duckdb import DuckDBEngine  # noqa: PLC0415  heavy
-    from sterling.stages.contract import Context  # noqa: PLC0415  heavy
-    from sterling.stages.graph import graph  # noqa: PLC0415  heavy
-    from sterling.stages.raw import Intake  # noqa: PLC0415  heavy
+    from sterling.engine.duckdb import DuckDBEngine
+    from sterling.stages.contract import Context
+    from sterling.stages.graph import graph
+    from sterling.stages.raw import Intake
 
     intake = Intake(opened.store, Workspace(opened.folder).home / "fingerprints.json")
     at = iso(utcnow()) if as_of == "now" else as_of

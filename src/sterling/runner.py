@@ -99,7 +99,7 @@ def execute(steps: Sequence[Step], ledger: Ledger, context: Context, observe: Ob
     done: dict[str, Done] = {}
     for step in steps:
         inputs = _inputs(step, {title: item.outputs for title, item in done.items()}, ledger)
-        assert inputs is not None  # noqa: S101  every step before is done
+        assert inputs is not None
         done[step.stage.title] = _do(step, inputs, ledger, context, observe)
     return tuple(done.values())
 
@@ -218,7 +218,7 @@ def _record(step: Step, key: str, wanted: dict[str, Any], outcome: Outcome, seco
         return ledger.append([*facts, completed], unless=same)
     except ConflictError:
         theirs = _completed(ledger, key)
-        assert theirs is not None  # noqa: S101  it is what the append conflicted with
+        assert theirs is not None
         return _confirm(theirs, outcome, ledger)
 
 

@@ -47,6 +47,6 @@ def scaffold(name: str, template: str) -> Path:
                 text = path.read_text(encoding="utf-8")
                 path.write_text(text.replace(_PLACEHOLDER, name), encoding="utf-8")
         if (made / _GENERATOR).exists():
-            subprocess.run([sys.executable, "-B", _GENERATOR], cwd=made, check=True)  # noqa: S603  the template's own script
+            subprocess.run([sys.executable, "-B", _GENERATOR], cwd=made, check=True)
         made.rename(folder)
     return folder

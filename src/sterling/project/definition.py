@@ -34,12 +34,12 @@ class Definition(msgspec.Struct, frozen=True, tag=True, tag_field="type", forbid
         """Refuse values that cannot be meant; overridden by definitions that have rules of their own."""
 
 
-def to_json(value: object) -> Any:  # noqa: ANN401  JSON is a tree of unlike values
+def to_json(value: object) -> Any:
     """A definition, or a tree of them, as JSON, every default spelled out."""
     return msgspec.to_builtins(value, str_keys=True, enc_hook=_attributes)
 
 
-def essence(value: object) -> Any:  # noqa: ANN401  JSON is a tree of unlike values
+def essence(value: object) -> Any:
     """A definition as JSON without what only documents it, so that a new owner reruns nothing."""
     return _strip(to_json(value))
 
@@ -50,7 +50,7 @@ def _attributes(thing: object) -> dict[str, Any]:
     return {"class": f"{type(thing).__module__}.{type(thing).__qualname__}", "attributes": attributes}
 
 
-def _strip(value: Any) -> Any:  # noqa: ANN401
+def _strip(value: Any) -> Any:
     if isinstance(value, dict):
         dropped = _DOCUMENTATION if "type" in value else frozenset()
         return {key: _strip(item) for key, item in value.items() if key not in dropped}
@@ -72,7 +72,7 @@ def _hints(cls: type[Definition]) -> dict[str, Any]:
     return {name: hints[name] for name in cls.__struct_fields__}
 
 
-def _fit(value: Any, hint: Any) -> Any:  # noqa: ANN401, PLR0911  one answer for each kind of type
+def _fit(value: Any, hint: Any) -> Any:
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
@@ -94,7 +94,7 @@ def _fit(value: Any, hint: Any) -> Any:  # noqa: ANN401, PLR0911  one answer for
     return value if isinstance(value, NoneType if hint is None else hint) else _NO
 
 
-def _fit_all(value: Any, args: tuple[Any, ...]) -> Any:  # noqa: ANN401
+def _fit_all(value: Any, args: tuple[Any, ...]) -> Any:
     if not isinstance(value, list | tuple):
         return _NO
     hints = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
@@ -105,7 +105,7 @@ def _fit_all(value: Any, args: tuple[Any, ...]) -> Any:  # noqa: ANN401
     return value if same else tuple(fitted)
 
 
-def _describe(hint: Any) -> str:  # noqa: ANN401
+def _describe(hint: Any) -> str:
     origin, args = get_origin(hint), get_args(hint)
     if origin in {Union, UnionType}:
         return " or ".join(_describe(arg) for arg in args)

@@ -96,7 +96,7 @@ def read_text(folder: Path, name: str) -> str:
     return existing(folder, name).read_text(encoding="utf-8")
 
 
-def _execute(path: Path) -> Any:  # noqa: ANN401  a module of the user's
+def _execute(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location("project", path)
     if spec is None or spec.loader is None:
         raise InvalidDefinitionError(f"{path} cannot be read as Python.")

@@ -62,7 +62,7 @@ class Stage(Definition, frozen=True):
         """The step as people read it, such as ``snapshot weather``."""
         return self.name
 
-    def parameters(self) -> Any:  # noqa: ANN401  JSON is a tree of unlike values
+    def parameters(self) -> Any:
         """The parameters as JSON, without what only documents them."""
         return essence(self)
 
