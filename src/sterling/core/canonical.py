@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
+from json.encoder import encode_basestring
 from typing import Any
 
 _LARGEST_EXACT = 2**53 - 1
 _WRITTEN_WITH_EXPONENT = 10**21
-_encode_text = json.JSONEncoder(ensure_ascii=False).encode
+_OBJECTS, _ARRAYS = (dict, Mapping), (list, tuple)
 
 
 def canonical(value: Any) -> bytes:  # noqa: ANN401  JSON is a tree of unlike values
@@ -47,9 +47,9 @@ def digest(value: Any) -> str:  # noqa: ANN401  JSON is a tree of unlike values
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
-def _write(value: Any, parts: list[str]) -> None:  # noqa: ANN401, C901  one branch for each kind of JSON value
+def _write(value: Any, parts: list[str]) -> None:  # noqa: ANN401  one branch for each kind of JSON value
     if isinstance(value, str):
-        parts.append(_encode_text(value))
+        parts.append(encode_basestring(value))
     elif value is None:
         parts.append("null")
     elif isinstance(value, bool):
@@ -58,9 +58,9 @@ def _write(value: Any, parts: list[str]) -> None:  # noqa: ANN401, C901  one bra
         parts.append(_integer(value))
     elif isinstance(value, float):
         parts.append(_number(value))
-    elif isinstance(value, dict | Mapping):
+    elif isinstance(value, _OBJECTS):
         _write_object(value, parts)
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, _ARRAYS):
         separator = "["
         for item in value:
             parts.append(separator)
@@ -74,7 +74,7 @@ def _write(value: Any, parts: list[str]) -> None:  # noqa: ANN401, C901  one bra
 def _write_object(value: Mapping[Any, Any], parts: list[str]) -> None:
     separator = "{"
     for key in _sorted_keys(value):
-        parts.append(f"{separator}{_encode_text(key)}:")
+        parts.append(f"{separator}{encode_basestring(key)}:")
         _write(value[key], parts)
         separator = ","
     parts.append("}" if value else "{}")
