@@ -1,1 +1,1 @@
-"""PLACEHOLDER."""
+"""Statistics of evaluation: arrays in, NamedTuples out; numpy and scipy only."""

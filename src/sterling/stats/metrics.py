@@ -8,54 +8,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from sterling.stats.rows import (
+    BadRowsError,
+    Floats,
+    OneClassError,
+    Ordered,
+    bin_sums,
+    bins_of_steps,
+    calibration_bins,
+    check_rows,
+)
 
 __all__ = [
     "ECE_BINS",
     "METRICS",
-    "BadRows",
     "Metric",
-    "OneClass",
-    "Rows",
     "average_precision",
     "base_rate",
     "brier",
-    "calibration_bins",
     "calibration_error",
-    "check_rows",
     "log_loss",
     "roc_auc",
     "squared_calibration_error",
 ]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Evaluator = Callable[[Floats], float]
 
 ECE_BINS = 15
 """Bins of the metric `ece`, the number of Guo, Pleiss, Sun & Weinberger (2017)."""
-
-
-class BadRows(ValueError):
-    """Labels, probabilities or weights that cannot be rows of one evaluation."""
-
-
-class OneClass(BadRows):
-    """Rows of a single class, where the metric needs both."""
-
-
-class Rows(NamedTuple):
-    """Checked rows of one evaluation, each array of shape (rows,) and type float64."""
-
-    y: Floats
-    """Labels, 0 or 1."""
-    p: Floats
-    """Predicted probability of label 1, in [0, 1]."""
-    weights: Floats
-    """Multiplicities, 0 or more, of which at least one is positive."""
 
 
 class Metric(NamedTuple):
@@ -72,52 +57,25 @@ class Metric(NamedTuple):
     greater_is_better: bool | None
     """None where no direction is better, as for the base rate."""
     needs_both_classes: bool
-    """Whether the metric is undefined on rows of one class, which raises `OneClass`."""
+    """Whether the metric is undefined on rows of one class, which raises `OneClassError`."""
     lowest: float
     """Smallest possible value."""
     highest: float
     """Largest possible value; infinite where there is none."""
-
-
-def check_rows(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) -> Rows:
-    """Return labels, probabilities and weights as float64 arrays of one length.
-
-    Args:
-        y: Labels, shape (rows,); 0 and 1, or False and True.
-        p: Probabilities of label 1, shape (rows,), in [0, 1].
-        weights: Multiplicities, shape (rows,), 0 or more; 1 each by default.
-
-    Raises:
-        BadRows: if the arrays are empty, not one-dimensional, of different lengths, not finite, or out of range;
-            the message names the first bad value and its row.
-
-    Example:
-        >>> check_rows([0, 1], [0.2, 0.7]).weights.tolist()
-        [1.0, 1.0]
-    """
-    labels, probabilities = _column("y", y), _column("p", p)
-    multiplicities = np.ones(len(labels)) if weights is None else _column("weights", weights)
-    lengths = {"y": len(labels), "p": len(probabilities), "weights": len(multiplicities)}
-    if len(set(lengths.values())) > 1:
-        raise BadRows(f"Different numbers of rows: {lengths}. Pass one label, one probability and one weight a row.")
-    if not len(labels):
-        raise BadRows("No rows. A metric needs at least one.")
-    _refuse("y", labels, (labels == 0) | (labels == 1), "Labels are 0 and 1.")
-    _refuse("p", probabilities, (probabilities >= 0) & (probabilities <= 1), "Probabilities lie in [0, 1].")
-    _refuse("weights", multiplicities, (multiplicities >= 0) & np.isfinite(multiplicities), "Weights are 0 or more.")
-    if not multiplicities.any():
-        raise BadRows("All weights are 0. A metric needs at least one row with a positive weight.")
-    return Rows(labels, probabilities, multiplicities)
+    bins: int | None = None
+    """Bins, for a calibration error; its bounds need the signed gaps inside them."""
 
 
 def roc_auc(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Probability that a positive row scores above a negative one; ties count one half. In [0, 1].
 
     Args:
-        y, p, weights: See `check_rows`.
+        y: Labels, 0 and 1, shape (rows,).
+        p: Probabilities of label 1, shape (rows,).
+        weights: Multiplicities, shape (rows,); 1 each by default.
 
     Raises:
-        OneClass: if the rows of positive weight have one class.
+        OneClassError: if the rows of positive weight have one class.
 
     References:
         Bamber (1975), J. Math. Psychology 12(4), 387–415; Hanley & McNeil (1982), Radiology 143(1), 29–36.
@@ -133,13 +91,15 @@ def average_precision(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = No
     """Sum of precision times the step in recall, over falling distinct scores, without interpolation. In (0, 1].
 
     Args:
-        y, p, weights: See `check_rows`.
+        y: Labels, 0 and 1, shape (rows,).
+        p: Probabilities of label 1, shape (rows,).
+        weights: Multiplicities, shape (rows,); 1 each by default.
 
     Raises:
-        OneClass: if the rows of positive weight have one class.
+        OneClassError: if the rows of positive weight have one class.
 
     References:
-        Boyd, Eng & Page (2013), ECML PKDD, section 2 ("average precision", their eq. 3 for distinct scores); ties
+        Boyd, Eng & Page (2013), ECML PKDD, section 2; ties
         enter together, as in scikit-learn.
 
     Example:
@@ -156,7 +116,9 @@ def log_loss(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) -> fl
     wrong prediction costs 36.04 nats instead of infinity.
 
     Args:
-        y, p, weights: See `check_rows`.
+        y: Labels, 0 and 1, shape (rows,).
+        p: Probabilities of label 1, shape (rows,).
+        weights: Multiplicities, shape (rows,); 1 each by default.
 
     References:
         Good (1952), JRSS B 14(1), 107–114.
@@ -172,7 +134,9 @@ def brier(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) -> float
     """Mean squared difference of probability and label. In [0, 1].
 
     Args:
-        y, p, weights: See `check_rows`.
+        y: Labels, 0 and 1, shape (rows,).
+        p: Probabilities of label 1, shape (rows,).
+        weights: Multiplicities, shape (rows,); 1 each by default.
 
     References:
         Brier (1950), Monthly Weather Review 78(1), eq. 2, halved for two classes.
@@ -188,7 +152,9 @@ def base_rate(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) -> f
     """Share of positive rows. In [0, 1]; the probabilities are checked, and do not matter.
 
     Args:
-        y, p, weights: See `check_rows`.
+        y: Labels, 0 and 1, shape (rows,).
+        p: Probabilities of label 1, shape (rows,).
+        weights: Multiplicities, shape (rows,); 1 each by default.
 
     Example:
         >>> base_rate([0, 1, 1, 1], [0.5, 0.5, 0.5, 0.5])
@@ -206,12 +172,14 @@ def calibration_error(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = No
     on `sterling.stats.intervals`, whose bounds allow for the bias, or estimate `squared_calibration_error`.
 
     Args:
-        y, p, weights: See `check_rows`.
+        y: Labels, 0 and 1, shape (rows,).
+        p: Probabilities of label 1, shape (rows,).
+        weights: Multiplicities, shape (rows,); 1 each by default.
         bins: Number of bins of equal mass, at least 1; see `calibration_bins`.
 
     References:
-        Naeini, Cooper & Hauskrecht (2015), AAAI 29, section "Calibration metrics"; Guo et al. (2017), ICML, eq. 3;
-        equal mass: Nixon et al. (2019), CVPR workshops. Bias: Bröcker (2012), Climate Dynamics 39, section 3;
+        Naeini, Cooper & Hauskrecht (2015), AAAI 29; Guo et al. (2017), ICML, eq. 3;
+        equal mass: Nixon et al. (2019), CVPR workshops. Bias: Bröcker (2012), Climate Dynamics 39;
         Roelofs et al. (2022), AISTATS.
 
     Example:
@@ -233,15 +201,17 @@ def squared_calibration_error(
     Bins with one row cannot be corrected, and are left out with their mass.
 
     Args:
-        y, p, weights: See `check_rows`.
+        y: Labels, 0 and 1, shape (rows,).
+        p: Probabilities of label 1, shape (rows,).
+        weights: Multiplicities, shape (rows,); 1 each by default.
         bins: Number of bins of equal mass, at least 1.
 
     Raises:
-        BadRows: if no bin has two rows.
+        BadRowsError: if no bin has two rows.
 
     References:
-        Kumar, Liang & Ma (2019), NeurIPS 32, definition 4.1 (the debiased estimator); Bröcker (2012), Climate
-        Dynamics 39, eq. 17–18; Ferro & Fricker (2012), QJRMS 138, eq. 7.
+        Kumar, Liang & Ma (2019), NeurIPS 32, section 4 (the debiased estimator); Bröcker (2012), Climate Dynamics
+        39; Ferro & Fricker (2012), QJRMS 138.
 
     Example:
         >>> squared_calibration_error([0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5], bins=1)
@@ -250,54 +220,14 @@ def squared_calibration_error(
     _check_bins(bins)
     rows = check_rows(y, p, weights)
     bin_of = calibration_bins(rows.p, rows.weights, bins)
-    mass, predicted, observed = _bin_sums(rows, bin_of, bins)
+    mass = bin_sums(rows.weights, bin_of, bins)
+    predicted, observed = bin_sums(rows.weights * rows.p, bin_of, bins), bin_sums(rows.weights * rows.y, bin_of, bins)
     usable = mass > 1
     if not usable.any():
-        raise BadRows(f"No bin has two rows: {len(rows.y)} rows in {bins} bins. Use fewer bins or more rows.")
+        raise BadRowsError(f"No bin has two rows: {len(rows.y)} rows in {bins} bins. Use fewer bins or more rows.")
     mass, rate = mass[usable], observed[usable] / mass[usable]
     gap = (predicted[usable] - observed[usable]) / mass
     return float(np.sum(mass * (gap**2 - rate * (1 - rate) / (mass - 1))) / np.sum(mass))
-
-
-def calibration_bins(p: Floats, weights: Floats, bins: int) -> Ints:
-    """Bin of each row, 0 to bins - 1: bins of equal mass in the order of the probabilities, ties never divided.
-
-    A value belongs to the bin in which the middle of its mass lies, so that the bins depend on nothing but the
-    weighted distribution of the probabilities: not on the order of rows, nor on whether a row is repeated or weighted.
-
-    Args:
-        p: Probabilities, shape (rows,).
-        weights: Multiplicities, shape (rows,).
-        bins: Number of bins, at least 1. Fewer distinct probabilities leave bins empty.
-
-    Example:
-        >>> calibration_bins(np.array([0.9, 0.1, 0.1, 0.4]), np.ones(4), 2).tolist()
-        [1, 0, 0, 1]
-    """
-    order = _Order(p)
-    return order.spread(_bins_of_steps(order.by_step(weights), bins))
-
-
-class _Order:
-    """Rows sorted by probability once, with rows of equal probability as one step."""
-
-    def __init__(self, p: Floats) -> None:
-        self._rows = np.argsort(p, kind="stable")
-        ordered = p[self._rows]
-        starts = np.empty(len(p), dtype=np.bool_)
-        starts[0] = True
-        np.not_equal(ordered[1:], ordered[:-1], out=starts[1:])
-        self._starts = np.flatnonzero(starts)
-        self._all_distinct = len(self._starts) == len(p)
-
-    def by_step(self, values: Floats) -> Floats:
-        ordered = values[self._rows]
-        return ordered if self._all_distinct else np.add.reduceat(ordered, self._starts)
-
-    def spread(self, of_steps: Ints) -> Ints:
-        of_rows = np.empty(len(self._rows), dtype=np.int64)
-        of_rows[self._rows] = np.repeat(of_steps, np.diff(self._starts, append=len(self._rows)))
-        return of_rows
 
 
 def _evaluate(
@@ -308,7 +238,7 @@ def _evaluate(
 
 
 def _prepare_roc_auc(y: Floats, p: Floats) -> Evaluator:
-    order = _Order(p)
+    order = Ordered(p)
 
     def evaluate(weights: Floats) -> float:
         positive, negative = order.by_step(weights * y), order.by_step(weights * (1 - y))
@@ -320,7 +250,7 @@ def _prepare_roc_auc(y: Floats, p: Floats) -> Evaluator:
 
 
 def _prepare_average_precision(y: Floats, p: Floats) -> Evaluator:
-    order = _Order(-p)
+    order = Ordered(-p)
 
     def evaluate(weights: Floats) -> float:
         positive, mass = order.by_step(weights * y), order.by_step(weights)
@@ -352,55 +282,26 @@ def _mean_of(values: Floats) -> Evaluator:
 
 
 def _prepare_ece(y: Floats, p: Floats, bins: int = ECE_BINS) -> Evaluator:
-    order, gaps = _Order(p), p - y
+    order, gaps = Ordered(p), p - y
 
     def evaluate(weights: Floats) -> float:
         mass, gap = order.by_step(weights), order.by_step(weights * gaps)
-        of_bins = np.bincount(_bins_of_steps(mass, bins), weights=gap, minlength=bins)
+        of_bins = bin_sums(gap, bins_of_steps(mass, bins), bins)
         return float(np.abs(of_bins).sum()) / float(mass.sum())
 
     return evaluate
 
 
-def _bins_of_steps(mass: Floats, bins: int) -> Ints:
-    through = np.cumsum(mass)
-    middle = 2 * through - mass
-    return np.minimum(np.floor_divide(bins * middle, 2 * through[-1]), bins - 1).astype(np.int64)
-
-
-def _bin_sums(rows: Rows, bin_of: Ints, bins: int) -> tuple[Floats, Floats, Floats]:
-    mass = np.bincount(bin_of, weights=rows.weights, minlength=bins)
-    predicted = np.bincount(bin_of, weights=rows.weights * rows.p, minlength=bins)
-    observed = np.bincount(bin_of, weights=rows.weights * rows.y, minlength=bins)
-    return mass, predicted, observed
-
-
 def _both_classes(positives: float, negatives: float, metric: str) -> tuple[float, float]:
     if positives <= 0 or negatives <= 0:
         only = "negative" if positives <= 0 else "positive"
-        raise OneClass(f"{metric} is undefined: every row is {only}. It needs rows of both classes.")
+        raise OneClassError(f"{metric} is undefined: every row is {only}. It needs rows of both classes.")
     return positives, negatives
-
-
-def _column(name: str, values: ArrayLike) -> Floats:
-    try:
-        column: NDArray[Any] = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise BadRows(f"{name} does not hold numbers: {error}. Pass an array of shape (rows,).") from error
-    if column.ndim != 1:
-        raise BadRows(f"{name} has shape {column.shape}. Pass an array of shape (rows,).")
-    return column
-
-
-def _refuse(name: str, values: Floats, good: NDArray[np.bool_], rule: str) -> None:
-    if not good.all():
-        row = int(np.argmin(good))
-        raise BadRows(f"{name} is {float(values[row])!r} in row {row} ({int((~good).sum())} such rows). {rule}")
 
 
 def _check_bins(bins: int) -> None:
     if bins < 1:
-        raise BadRows(f"{bins} bins. Calibration needs at least one; {ECE_BINS} is usual.")
+        raise BadRowsError(f"{bins} bins. Calibration needs at least one; {ECE_BINS} is usual.")
 
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
@@ -456,6 +357,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
                 needs_both_classes=False,
                 lowest=0.0,
                 highest=1.0,
+                bins=ECE_BINS,
             ),
             Metric(
                 "base_rate",
