@@ -1,0 +1,116 @@
+"""The columns that a model reads, and how their values become numbers: the whole of its preprocessing, as data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sterling.core.errors import DataError, InvalidDefinitionError, nearest
+
+Matrix = NDArray[np.float64]
+Kind = Literal["number", "category"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A feature as a model reads it.
+
+    Attributes:
+        name: Name of the feature.
+        kind: ``number`` or ``category``.
+        categories: The categories that training saw, sorted; a category's number is its place here. Any other category
+            is missing, as null is.
+    """
+
+    name: str
+    kind: Kind
+    categories: tuple[str, ...] = ()
+    codes: Mapping[str, float] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in {"number", "category"}:
+            raise InvalidDefinitionError(f"{self.name!r} is a {self.kind!r}. A feature is a 'number' or a 'category'.")
+        if self.kind == "number" and self.categories:
+            raise InvalidDefinitionError(f"{self.name!r} is a number and has categories.")
+        if list(self.categories) != sorted(set(self.categories)):
+            raise InvalidDefinitionError(f"The categories of {self.name!r} are not sorted, or not each there once.")
+        object.__setattr__(self, "codes", {name: float(code) for code, name in enumerate(self.categories)})
+
+    def encode(self, value: object) -> float:
+        """One value as a number; NaN where it is missing.
+
+        Raises:
+            DataError: if the value is of another kind, or not finite.
+
+        Example:
+            >>> carrier = Column("carrier", "category", ("AA", "UA"))
+            >>> [carrier.encode(value) for value in ("UA", "ZZ", None)]
+            [1.0, nan, nan]
+        """
+        if value is None:
+            return math.nan
+        if self.kind == "category":
+            if not isinstance(value, str):
+                raise DataError(f"{self.name!r} is {_shown(value)}. It is a category: text or null.")
+            return self.codes.get(value, math.nan)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise DataError(f"{self.name!r} is {_shown(value)}. It is a number, or null.")
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise DataError(f"{self.name!r} is {_shown(value)}. It is a finite number, or null.")
+        return number
+
+
+def encode_rows(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> Matrix:
+    """Rows as a matrix of shape (rows, columns), in C order.
+
+    Args:
+        columns: The columns of a model.
+        rows: For each row, a value for each column; a missing one is an explicit None.
+
+    Raises:
+        DataError: if a column is left out or unknown, or a value is of the wrong kind; the message names it, and the
+            row where there are several.
+
+    Example:
+        >>> encode_rows([Column("distance", "number")], [{"distance": 95}, {"distance": None}])
+        array([[95.],
+               [nan]])
+    """
+    matrix = np.empty((len(rows), len(columns)), dtype=np.float64)
+    for number, row in enumerate(rows):
+        try:
+            matrix[number] = _encode_row(columns, row)
+        except DataError as error:
+            raise DataError(f"Row {number}: {error}" if len(rows) > 1 else str(error)) from None
+    return matrix
+
+
+def _encode_row(columns: Sequence[Column], row: Mapping[str, Any]) -> list[float]:
+    try:
+        encoded = [column.encode(row[column.name]) for column in columns]
+    except KeyError:
+        absent = [column.name for column in columns if column.name not in row]
+    else:
+        if len(row) == len(columns):
+            return encoded
+        absent = []
+    names = [column.name for column in columns]
+    if unknown := sorted(set(row) - set(names)):
+        raise DataError(f"{unknown[0][:80]!r} is no feature of this model. {nearest(unknown[0][:80], names)}")
+    raise DataError(
+        f"{', '.join(map(repr, absent[:5]))}{' and others' if len(absent) > 5 else ''} left out. Send null if unknown."
+    )
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
