@@ -17,7 +17,7 @@ def entry(position: int, kind: str, **body: Any) -> Entry:
 
 def measured(position: int, metric: str, value: float | None, *, half: float = 0.01, **more: Any) -> Entry:
     bounds = {"lower": None, "upper": None} if value is None else {"lower": value - half, "upper": value + half}
-    body = {"metric": metric, "role": "candidate", "slice": {}, "value": value, "rows": 1000, **bounds}
+    body: dict[str, Any] = {"metric": metric, "role": "candidate", "slice": {}, "value": value, "rows": 1000, **bounds}
     return entry(position, "metric.measured", **(body | more))
 
 

@@ -54,6 +54,7 @@ SCHEMAS = {
         "scheduled_departure": "timestamp[us, tz=UTC]",
         "actual_departure": "timestamp[us, tz=UTC]",
         "dep_delay": "double",
+        "tailnum": "string",
     },
     "arrivals": {
         "flight_id": "string",

@@ -34,7 +34,7 @@ def test_a_definition_cannot_be_changed() -> None:
         (lambda: sl.LightGBM(trees=0), "LightGBM.trees is 0. It is at least 1"),
         (lambda: sl.LightGBM(trees=True), "LightGBM.trees is True. It takes a whole number"),
         (
-            lambda: sl.Problem("d", "k", "o", risk="big"),
+            lambda: sl.Problem("d", "k", "o", risk="big"),  # type: ignore[arg-type]
             "Problem.risk is 'big'. It takes 'minimal' or 'limited' or 'high'",
         ),
         (lambda: sl.Holdout("2013-10-01", "2013-09-01"), "Holdout starts at 2013-10-01 and ends at 2013-09-01"),

@@ -5,7 +5,7 @@ Where both times are one column plus a constant, availability is proved here; el
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sterling.core.errors import InvalidDefinitionError, NotKnownAtPredictionError, nearest
 from sterling.project.checks import Fresh, Unique
@@ -147,15 +147,28 @@ def _bind_row(project: Project, schemas: Mapping[str, Schema], column: str, plac
 
 def _has_rule(column: str, source: Source, place: str) -> Delay | str:
     """When a column becomes known."""
-    known = source.known if isinstance(source, EventSource) else {}
-    if column in known:
-        return known[column]
-    if source.columns is None or column in source.columns:
-        return source.available_at
+    rule = availability_rule(source, column)
+    if rule is not None:
+        return rule
     raise NotKnownAtPredictionError(
         f"{place} reads {column!r} of {source.name}, which stands in neither columns= nor known=: when it becomes known is "
         f"not said. Say it: known={{{column!r}: …}}."
     )
+
+
+def availability_rule(source: Source, column: str) -> Delay | str | None:
+    """When a column of a source becomes known, as the source says it; None where it does not.
+
+    The source's own rule covers ``columns=`` (every column, where that is None) and what names and times the row:
+    its id, its entities and what ``event_time`` or ``valid_from`` reads.
+    """
+    if isinstance(source, EventSource) and column in source.known:
+        return source.known[column]
+    if source.columns is None or column in source.columns or column in source.entities:
+        return source.available_at
+    named = {source.event_id} if isinstance(source, EventSource) else set()
+    timed = columns_of(source.event_time if isinstance(source, EventSource) else source.valid_from)
+    return source.available_at if column in named | timed else None
 
 
 def _constant(rule: Delay | str, source: EventSource) -> tuple[str, int] | None:
@@ -171,7 +184,7 @@ def _said(rule: Delay | str, source: EventSource) -> str:
 
 def _bind_last(project: Project, schemas: Mapping[str, Schema], feature: Last) -> None:
     source = feature.columns.source
-    assert isinstance(source, EventSource)
+    assert isinstance(source, EventSource)  # noqa: S101  Last.check has refused dimension tables
     for name in feature.columns.names:
         _exists(name, schemas[source.name], f"Last of {source.name}", source)
         _has_rule(name, source, f"Last of {source.name}")
@@ -205,7 +218,7 @@ def _bind_entities(
     project: Project,
     schemas: Mapping[str, Schema],
     source: EventSource,
-    entities: tuple[str, ...],
+    entities: Sequence[str],
     on: Mapping[str, str],
     place: str,
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sterling.core.errors import InvalidDefinitionError
 from sterling.project.definition import Definition
 from sterling.project.times import window_micros
@@ -62,7 +64,7 @@ class OneOf(Definition, frozen=True):
     """
 
     column: str
-    values: tuple[str | int, ...]
+    values: Sequence[str | int]
     max_share: float = 0.01
     stop: bool = False
 
@@ -80,7 +82,7 @@ class Unique(Definition, frozen=True):
         stop: Stop the run at the first row that fails.
     """
 
-    columns: tuple[str, ...]
+    columns: Sequence[str]
     max_share: float = 0.01
     stop: bool = False
 

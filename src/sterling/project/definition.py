@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -17,7 +17,7 @@ _DOCUMENTATION = frozenset({"owner", "description", "retention"})
 class Definition(msgspec.Struct, frozen=True, tag=True, tag_field="type", forbid_unknown_fields=True):
     """A frozen statement of what is wanted.
 
-    Lists given for tuples become tuples; anything else of the wrong type is refused, by field and value.
+    Lists become tuples; anything else of the wrong type is refused, by field and value.
     """
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ def _hints(cls: type[Definition]) -> dict[str, Any]:
     return {name: hints[name] for name in cls.__struct_fields__}
 
 
-def _fit(value: Any, hint: Any) -> Any:
+def _fit(value: Any, hint: Any) -> Any:  # noqa: PLR0911  one answer for each kind of type
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
@@ -80,8 +80,8 @@ def _fit(value: Any, hint: Any) -> Any:
         return next((fitted for arg in args if (fitted := _fit(value, arg)) is not _NO), _NO)
     if origin is Literal:
         return value if value in args and type(value) is not bool else _NO
-    if origin is tuple:
-        return _fit_all(value, args)
+    if origin is Sequence:
+        return _fit_all(value, args[0])
     if origin is dict:
         fits = isinstance(value, Mapping) and all(
             _fit(k, args[0]) is not _NO and _fit(v, args[1]) is not _NO for k, v in value.items()
@@ -94,15 +94,12 @@ def _fit(value: Any, hint: Any) -> Any:
     return value if isinstance(value, NoneType if hint is None else hint) else _NO
 
 
-def _fit_all(value: Any, args: tuple[Any, ...]) -> Any:
+def _fit_all(value: Any, hint: Any) -> Any:
+    """A list as a tuple, so that a definition is frozen through and through."""
     if not isinstance(value, list | tuple):
         return _NO
-    hints = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
-    fitted = [_fit(item, hint) for item, hint in zip(value, hints, strict=False)]
-    if len(hints) != len(value) or any(item is _NO for item in fitted):
-        return _NO
-    same = isinstance(value, tuple) and all(a is b for a, b in zip(value, fitted, strict=True))
-    return value if same else tuple(fitted)
+    fitted = tuple(_fit(item, hint) for item in value)
+    return _NO if any(item is _NO for item in fitted) else fitted
 
 
 def _describe(hint: Any) -> str:
@@ -111,7 +108,7 @@ def _describe(hint: Any) -> str:
         return " or ".join(_describe(arg) for arg in args)
     if origin is Literal:
         return " or ".join(map(repr, args))
-    if origin is tuple:
+    if origin is Sequence:
         return f"a list of {_describe(args[0])}"
     if origin is dict:
         return f"a mapping of {_describe(args[0])} to {_describe(args[1])}"

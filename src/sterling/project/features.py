@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sterling.core.errors import InvalidDefinitionError
 from sterling.project.definition import Definition
 from sterling.project.sources import Columns, EntitySource, EventSource, check_name
@@ -58,7 +60,7 @@ class Count(Definition, frozen=True):
     """
 
     column: str | None = None
-    windows: tuple[str, ...] = ()
+    windows: Sequence[str] = ()
     where: str | None = None
 
     def check(self) -> None:
@@ -76,7 +78,7 @@ class Mean(Definition, frozen=True):
     """
 
     column: str
-    windows: tuple[str, ...] = ()
+    windows: Sequence[str] = ()
     where: str | None = None
 
     def check(self) -> None:
@@ -94,7 +96,7 @@ class Pending(Definition, frozen=True):
     """
 
     until: str
-    windows: tuple[str, ...] = ()
+    windows: Sequence[str] = ()
     where: str | None = None
 
     def check(self) -> None:
@@ -122,8 +124,8 @@ class FeatureView(Definition, frozen=True):
 
     name: str
     source: EventSource
-    entities: tuple[str, ...]
-    features: tuple[Aggregate, ...]
+    entities: Sequence[str]
+    features: Sequence[Aggregate]
     on: dict[str, str] = {}
     owner: str | None = None
     description: str | None = None
@@ -162,7 +164,7 @@ class FeatureService(Definition, frozen=True):
         features: Columns, expressions, last values, views and derived features, in order.
     """
 
-    features: tuple[Feature, ...]
+    features: Sequence[Feature]
 
     def check(self) -> None:
         """Refuse no features and two of one name."""
@@ -189,7 +191,7 @@ def names_of(feature: Feature) -> tuple[str, ...]:
     """
     match feature:
         case Columns():
-            return feature.names
+            return tuple(feature.names)
         case Expression() | Derived():
             return (feature.name,)
         case Last():

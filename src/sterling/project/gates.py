@@ -5,6 +5,7 @@ Judging them is `sterling.decisions.gate`'s; each is judged on a one-sided bound
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from sterling.core.errors import InvalidDefinitionError
@@ -84,7 +85,7 @@ class EverySlice(Definition, frozen=True):
     """
 
     metric: Metric
-    by: tuple[str, ...]
+    by: Sequence[str]
     at_least: float
     min_rows: int = 500
 

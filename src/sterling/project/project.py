@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -68,7 +68,7 @@ class Project(Definition, frozen=True):
     holdout: Holdout
     recipe: Recipe = Recipe()
     cluster: str | None = None
-    gates: tuple[Gate, ...] = ()
+    gates: Sequence[Gate] = ()
     error_budget: float = 0.05
     seed: int = 0
 
@@ -105,7 +105,7 @@ class Project(Definition, frozen=True):
             as_of: ``"now"`` or an ISO 8601 time; None for the newest availability that the data show.
             release_now: Release at once, without a staged rollout, if every gate passes.
         """
-        from sterling.lifecycle import run_project
+        from sterling.lifecycle import run_project  # noqa: PLC0415  a definition carries no machinery
 
         return run_project(self, Path(folder), as_of=as_of, release_now=release_now)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sterling.core.errors import InvalidDefinitionError
@@ -113,7 +114,7 @@ class Recipe(Definition, frozen=True):
     """
 
     model: Trainer = LightGBM()
-    baselines: tuple[Trainer, ...] = (Prior(), Logistic())
+    baselines: Sequence[Trainer] = (Prior(), Logistic())
     cv: TimeSeriesSplit | None = None
 
     def check(self) -> None:

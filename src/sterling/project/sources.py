@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from sterling.core.errors import InvalidDefinitionError
@@ -34,7 +35,7 @@ class Query(Definition, frozen=True):
     """
 
     file: str
-    inputs: tuple[str, ...]
+    inputs: Sequence[str]
 
     def check(self) -> None:
         """Refuse inputs whose table names clash or are none."""
@@ -95,12 +96,12 @@ class EventSource(Definition, frozen=True):
     event_time: str
     available_at: Delay | str
     event_id: str | None = None
-    entities: tuple[str, ...] = ()
-    columns: tuple[str, ...] | None = None
+    entities: Sequence[str] = ()
+    columns: Sequence[str] | None = None
     known: dict[str, str] = {}
     partial: bool = False
-    checks: tuple[Check, ...] = ()
-    pii: tuple[str, ...] = ()
+    checks: Sequence[Check] = ()
+    pii: Sequence[str] = ()
     owner: str | None = None
     description: str | None = None
     retention: str | None = None
@@ -138,13 +139,13 @@ class EntitySource(Definition, frozen=True):
 
     name: str
     table: str | Query
-    entities: tuple[str, ...]
+    entities: Sequence[str]
     valid_from: str
     valid_to: str | None = None
     available_at: Delay | str = Delay("0m")
-    columns: tuple[str, ...] | None = None
-    checks: tuple[Check, ...] = ()
-    pii: tuple[str, ...] = ()
+    columns: Sequence[str] | None = None
+    checks: Sequence[Check] = ()
+    pii: Sequence[str] = ()
     owner: str | None = None
     description: str | None = None
     retention: str | None = None
@@ -172,7 +173,7 @@ class Columns(Definition, frozen=True):
     """
 
     source: EventSource | EntitySource
-    names: tuple[str, ...]
+    names: Sequence[str]
 
     def check(self) -> None:
         """Refuse no columns."""
