@@ -27,7 +27,8 @@ from sterling.project.gates import Gate
 from sterling.project.load import define
 from sterling.project.project import Project
 from sterling.runner import Done, Observer, execute, ignore, resolve
-from sterling.views.plan import Plan, PlannedStep, changes
+from sterling.views.differences import changes
+from sterling.views.plan import Plan, PlannedStep
 
 if TYPE_CHECKING:
     from sterling.stages.contract import Context, Step
@@ -78,7 +79,13 @@ class _Opened:
 
 
 def run_project(
-    project: Project, folder: Path, *, as_of: str | None = None, release_now: bool = False, observe: Observer = ignore
+    project: Project,
+    folder: Path,
+    *,
+    as_of: str | None = None,
+    release_now: bool = False,
+    observe: Observer = ignore,
+    workspace: Workspace | None = None,
 ) -> Result:
     """Run a project: every stage that is not on record, then its decisions.
 
@@ -88,11 +95,12 @@ def run_project(
         as_of: ``"now"`` or an ISO 8601 time; None for the newest availability that the data show.
         release_now: Release the version at once, without a staged rollout, if it passes its gates.
         observe: Told when a step starts and ends.
+        workspace: Where ledger and store lie; the folder's own where it is None.
 
     Raises:
         SterlingError: whatever is wrong with the project or its data, said with what would work.
     """
-    opened = _open(project, folder)
+    opened = _open(project, folder, workspace or Workspace(folder))
     before = _head(opened.ledger)
     _record_definition(opened)
     steps, context = _steps(opened, as_of)
@@ -117,15 +125,15 @@ def run_project(
 
 def plan_project(project: Project, folder: Path, *, as_of: str | None = None) -> Plan:
     """What `run_project` would do, and why; nothing is run or recorded."""
-    opened = _open(project, folder)
+    opened = _open(project, folder, Workspace(folder))
     steps, context = _steps(opened, as_of)
     planned = resolve(steps, opened.ledger, context)
     last = next(opened.ledger.read(Query(("run.completed",)), newest_first=True), None)
     return Plan(project.name, opened.definition, _as_of(opened.ledger, planned), _changed(opened, last), planned)
 
 
-def _open(project: Project, folder: Path) -> _Opened:
-    defined, workspace = define(project, folder), Workspace(folder)
+def _open(project: Project, folder: Path, workspace: Workspace) -> _Opened:
+    defined = define(project, folder)
     return _Opened(project, folder, defined, digest(defined), workspace.ledger(project.name), workspace.store())
 
 

@@ -18,9 +18,11 @@ class Workspace:
 
     Attributes:
         folder: The project's folder.
+        ledger_url: Another ledger than that, to try things in.
     """
 
     folder: Path
+    ledger_url: str | None = None
 
     @property
     def home(self) -> Path:
@@ -29,7 +31,7 @@ class Workspace:
 
     def ledger(self, project: str) -> Ledger:
         """The chain of the project."""
-        url = os.environ.get("STERLING_LEDGER") or f"sqlite:{self.home / 'ledger.db'}"
+        url = self.ledger_url or os.environ.get("STERLING_LEDGER") or f"sqlite:{self.home / 'ledger.db'}"
         return connect_ledger(url, project, actor=_actor(), attestor=_attestor())
 
     def store(self) -> Store:
