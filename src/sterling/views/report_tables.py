@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sterling.views.metrics import label, more_is_better
 from sterling.views.report import Comparison, Measure, Report, SourceRow
 from sterling.views.tables import Row, Table, in_markdown, in_terminal
-from sterling.views.text import cite, day, interval, number, percent
+from sterling.views.text import cite, day, decimals_for, interval, number, percent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,8 +39,10 @@ def models_table(report: Report) -> Table:
     for metric in report.metrics:
         for place, measure in enumerate(report.of_metric(metric)):
             name = f"{label(metric)} {arrow(metric)}" if place == 0 else ""
-            cells = name, measure.name, estimate(measure), number(measure.rows), cite(measure.position)
-            rows.append(Row(cells, strong=measure.model == report.run.candidate))
+            own = measure.model == report.run.candidate
+            model = f"▸ {measure.name}" if own else f"  {measure.name}"
+            cells = name, model, estimate(measure), number(measure.rows), cite(measure.position)
+            rows.append(Row(cells, strong=own))
     return Table("Models", ("", "model", ">estimate", ">rows", ""), tuple(rows), note=_confidence(report))
 
 
@@ -52,8 +54,7 @@ def comparisons_table(report: Report) -> Table:
         rivals = [c for c in report.comparisons if c.metric == metric and (c == best or c.against_role != "baseline")]
         for place, rival in enumerate(rivals):
             name = f"{label(metric)} {arrow(metric)}" if place == 0 else ""
-            role = "best baseline" if rival.against_role == "baseline" else rival.against_role
-            cells = name, f"{rival.against_name} ({role})", *gained(rival), cite(rival.position)
+            cells = name, f"{rival.against_name} ({rival.against_role})", *gained(rival), cite(rival.position)
             rows.append(Row(cells))
     columns = "", f"{report.name} against", ">difference", ">bound", ""
     return Table("Paired differences", columns, tuple(rows), note=_error_rate(report))
@@ -149,8 +150,9 @@ def gained(rival: Comparison) -> tuple[str, str]:
     if rival.difference is None:
         return "undefined", ""
     side = "≥" if more_is_better(rival.metric) else "≤"
-    bound = "" if rival.bound is None else f"{side} {number(rival.bound, signed=True)}"
-    return number(rival.difference, signed=True), bound
+    places = decimals_for(rival.difference, rival.bound)
+    bound = "" if rival.bound is None else f"{side} {number(rival.bound, decimals=places, signed=True)}"
+    return number(rival.difference, decimals=places, signed=True), bound
 
 
 def arrow(metric: str) -> str:
@@ -169,9 +171,17 @@ def _positions(source: SourceRow) -> tuple[int, ...]:
 
 def _confidence(report: Report) -> str | None:
     shares = sorted({m.confidence for m in report.measures if m.confidence is not None})
-    return f"In brackets: {100 * shares[0]:g} % intervals. ↑ more is better, ↓ less is better." if shares else None
+    return (
+        f"▸ the candidate. In brackets: {100 * shares[0]:g} % intervals. ↑ more is better, ↓ less is better."
+        if shares
+        else None
+    )
 
 
 def _error_rate(report: Report) -> str | None:
     rates = sorted({c.error_rate for c in report.comparisons if c.error_rate is not None})
-    return f"Each bound is one-sided and errs with a chance of {100 * rates[0]:g} %." if rates else None
+    return (
+        f"Against the best baseline of each metric. Each bound is one-sided and errs with a chance of {100 * rates[0]:g} %."
+        if rates
+        else None
+    )

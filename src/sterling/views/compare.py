@@ -1,0 +1,218 @@
+"""Compare two runs: what differs in the definition, the data, the metrics and the gates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sterling.core.errors import SterlingError
+from sterling.core.evidence import Entry
+from sterling.views.differences import changes
+from sterling.views.facts import Run, runs
+from sterling.views.metrics import label
+from sterling.views.registry import versions
+from sterling.views.report import Measure, Report, run_report
+from sterling.views.report_tables import estimate
+from sterling.views.tables import Row, Table, in_terminal
+from sterling.views.text import cite, interval, number
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+class UnknownRunError(SterlingError, ValueError):
+    """A run that is to be compared is not in the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricChange:
+    """A metric of both candidates.
+
+    Attributes:
+        metric: Its name.
+        before: The old candidate's, or None.
+        after: The new candidate's, or None.
+        difference: New minus old, paired on the same rows, or None where no paired difference was recorded.
+        low: Lower end of its interval, or None.
+        high: Upper end of its interval, or None.
+        position: Position of the paired difference, or None.
+    """
+
+    metric: str
+    before: Measure | None
+    after: Measure | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    position: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class GateChange:
+    """A gate of one run or both.
+
+    Attributes:
+        title: The gate.
+        before: Old verdict, or None where there was no such gate.
+        after: New verdict, or None where there is no such gate.
+        positions: Where the verdicts stand.
+    """
+
+    title: str
+    before: bool | None
+    after: bool | None
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What differs between two runs.
+
+    Attributes:
+        before: Position of the old run.
+        after: Position of the new run.
+        definition: What changed in the definition, or None where the definitions were not given.
+        data: What changed in the data, as sentences.
+        metrics: Metrics of both candidates.
+        gates: Gates of both.
+        same_model: Whether both trained the very same model.
+    """
+
+    before: int
+    after: int
+    definition: tuple[str, ...] | None
+    data: tuple[str, ...]
+    metrics: tuple[MetricChange, ...]
+    gates: tuple[GateChange, ...]
+    same_model: bool
+
+
+def find(entries: Iterable[Entry], name: str) -> Run:
+    """A run by name.
+
+    Args:
+        entries: The ledger, oldest first.
+        name: ``latest``, ``previous``, a version (``version:2``), or the position of a completed run (``#42``).
+
+    Raises:
+        UnknownRunError: if there is no such run; the message lists those there are.
+    """
+    chain = tuple(entries)
+    found = runs(chain)
+    wanted: list[Run]
+    if name in {"latest", "previous"}:
+        wanted = list(found[-1:] if name == "latest" else found[-2:-1])
+    elif name.startswith("version:"):
+        registered = {v.registered for v in versions(chain) if f"version:{v.version}" == name}
+        wanted = [run for run in found if registered & {e.position for e in run.of("model.registered")}]
+    else:
+        wanted = [run for run in found if name.lstrip("#") == str(run.position)]
+    if not wanted:
+        known = ", ".join(f"#{run.position}" for run in found) or "none yet; `sterling run` completes one"
+        raise UnknownRunError(f"No completed run is {name!r}. Use latest, previous, version:N or a run: {known}.")
+    return wanted[-1]
+
+
+def compare(
+    entries: Iterable[Entry], before: Run, after: Run, *, definitions: tuple[Any, Any] | None = None
+) -> Changes:
+    """What differs between two runs.
+
+    Args:
+        entries: The ledger, oldest first.
+        before: The old run.
+        after: The new run.
+        definitions: The JSON of both definitions, old and new, as the blobs of ``project.defined`` hold it.
+    """
+    chain = tuple(entries)
+    old, new = run_report(chain, before), run_report(chain, after)
+    changed = None if definitions is None else changes(*definitions)
+    return Changes(
+        before.position, after.position, changed, tuple(_data(old, new)), tuple(_metrics(old, new)),
+        tuple(_gates(old, new)), before.candidate == after.candidate,
+    )  # fmt: skip
+
+
+def render_changes(found: Changes) -> RenderableType:
+    """What differs, for a terminal."""
+    from rich.console import Group  # noqa: PLC0415  heavy
+    from rich.text import Text  # noqa: PLC0415
+
+    same = " Both trained the same model." if found.same_model else ""
+    unread = ("The definitions are no longer in the store.",)
+    parts: list[RenderableType] = [Text(f"Run {cite(found.before)} → run {cite(found.after)}.{same}", style="bold"), ""]
+    for title, lines in (
+        ("Definition", unread if found.definition is None else found.definition),
+        ("Data", found.data),
+    ):
+        parts += [Text(title, style="bold"), *(Text(f"  {line}") for line in lines or ("no difference",)), ""]
+    parts += [in_terminal(_metrics_table(found)), in_terminal(_gates_table(found))]
+    return Group(*parts)
+
+
+def _metrics_table(found: Changes) -> Table:
+    rows = []
+    for change in found.metrics:
+        values = tuple("–" if m is None else f"{estimate(m)}" for m in (change.before, change.after))
+        paired = interval(change.difference, change.low, change.high, signed=True)
+        place = "" if change.position is None else cite(change.position)
+        rows.append(Row((label(change.metric), *values)))
+        rows.append(Row(("", "difference", f"{paired} {place}" if place else "not paired")))
+    return Table("Metrics", ("", ">before", ">after"), tuple(rows))
+
+
+def _gates_table(found: Changes) -> Table:
+    rows = (
+        Row((_verdict(gate.before), _verdict(gate.after), gate.title, cite(*gate.positions))) for gate in found.gates
+    )
+    return Table("Gates", ("before", "after", "gate", ""), tuple(rows), empty="Neither run has gates.")
+
+
+def _verdict(passed: bool | None) -> str:
+    return "–" if passed is None else "✓ passed" if passed else "✗ failed"
+
+
+def _data(old: Report, new: Report) -> Iterator[str]:
+    if old.as_of != new.as_of:
+        yield f"as of: {old.as_of or '–'} → {new.as_of or '–'}"
+    left, right = _snapshots(old), _snapshots(new)
+    for source in sorted({*left, *right}):
+        before, after = left.get(source), right.get(source)
+        if before is None or after is None:
+            yield f"{source}: {'added' if before is None else 'removed'}"
+        elif before.body["ref"] != after.body["ref"]:
+            rows = f"{number(before.body['rows'])} → {number(after.body['rows'])} rows"
+            yield f"{source}: {rows} {cite(before.position)} → {cite(after.position)}"
+
+
+def _snapshots(report: Report) -> Mapping[str, Entry]:
+    return {entry.body["source"]: entry for entry in report.run.of("data.snapshotted")}
+
+
+def _metrics(old: Report, new: Report) -> Iterator[MetricChange]:
+    for metric in dict.fromkeys((*new.metrics, *old.metrics)):
+        before, after = _own(old, metric), _own(new, metric)
+        paired = (c for c in new.comparisons if c.metric == metric and c.against == old.run.candidate)
+        found = next(paired, None)
+        yield MetricChange(
+            metric, before, after,
+            found.difference if found else None, found.low if found else None, found.high if found else None,
+            found.position if found else None,
+        )  # fmt: skip
+
+
+def _own(report: Report, metric: str) -> Measure | None:
+    return next((m for m in report.of_metric(metric) if m.model == report.run.candidate), None)
+
+
+def _gates(old: Report, new: Report) -> Iterator[GateChange]:
+    left, right = ({gate.title: gate for gate in report.gates} for report in (old, new))
+    for title in dict.fromkeys((*right, *left)):
+        both = [gates[title] for gates in (left, right) if title in gates]
+        yield GateChange(
+            title,
+            left[title].passed if title in left else None,
+            right[title].passed if title in right else None,
+            tuple(gate.position for gate in both),
+        )
