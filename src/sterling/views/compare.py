@@ -13,7 +13,6 @@ from sterling.views.facts import Run, runs
 from sterling.views.metrics import label
 from sterling.views.registry import versions
 from sterling.views.report import Measure, Report, run_report
-from sterling.views.report_tables import estimate
 from sterling.views.tables import Row, Table, in_terminal
 from sterling.views.text import cite, interval, number
 
@@ -136,8 +135,8 @@ def compare(
 
 def render_changes(found: Changes) -> RenderableType:
     """What differs, for a terminal."""
-    from rich.console import Group  # noqa: PLC0415  heavy
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Group
+    from rich.text import Text
 
     same = " Both trained the same model." if found.same_model else ""
     unread = ("The definitions are no longer in the store.",)
@@ -154,23 +153,22 @@ def render_changes(found: Changes) -> RenderableType:
 def _metrics_table(found: Changes) -> Table:
     rows = []
     for change in found.metrics:
-        values = tuple("–" if m is None else f"{estimate(m)}" for m in (change.before, change.after))
+        values = (number(m.value) if m else "–" for m in (change.before, change.after))
         paired = interval(change.difference, change.low, change.high, signed=True)
+        unpaired = "the same model" if found.same_model else "not paired"
         place = "" if change.position is None else cite(change.position)
-        rows.append(Row((label(change.metric), *values)))
-        rows.append(Row(("", "difference", f"{paired} {place}" if place else "not paired")))
-    return Table("Metrics", ("", ">before", ">after"), tuple(rows))
+        rows.append(Row((label(change.metric), *values, paired if place else unpaired, place)))
+    return Table("Metrics", ("", ">before", ">after", ">difference on the same rows", ""), tuple(rows))
 
 
 def _gates_table(found: Changes) -> Table:
     rows = (
-        Row((_verdict(gate.before), _verdict(gate.after), gate.title, cite(*gate.positions))) for gate in found.gates
+        Row((_VERDICTS[gate.before], _VERDICTS[gate.after], gate.title, cite(*gate.positions))) for gate in found.gates
     )
     return Table("Gates", ("before", "after", "gate", ""), tuple(rows), empty="Neither run has gates.")
 
 
-def _verdict(passed: bool | None) -> str:
-    return "–" if passed is None else "✓ passed" if passed else "✗ failed"
+_VERDICTS = {None: "–", True: "✓ passed", False: "✗ failed"}
 
 
 def _data(old: Report, new: Report) -> Iterator[str]:

@@ -43,8 +43,8 @@ def log(entries: Iterable[Entry]) -> tuple[Line, ...]:
 
 def render_log(lines: Iterable[Line]) -> RenderableType:
     """Lines for a terminal: position, time, actor, kind, sentence."""
-    from rich.table import Table  # noqa: PLC0415  heavy
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table
+    from rich.text import Text
 
     grid = Table.grid(padding=(0, 1))
     grid.add_column(justify="right", no_wrap=True)

@@ -53,9 +53,9 @@ class Plan:
 
 def render_plan(plan: Plan) -> RenderableType:
     """A plan for a terminal: each step with its sign, what answers it, or why it would run."""
-    from rich.console import Group  # noqa: PLC0415  heavy
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
 
     as_of = "known once the snapshots are taken" if plan.as_of is None else moment(plan.as_of)
     head = [Text(f"{plan.project}, definition {plan.definition[:12]}", style="bold"), Text(f"as of {as_of}")]

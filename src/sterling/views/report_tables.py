@@ -17,7 +17,7 @@ _WORST = 12
 
 def render_report(report: Report) -> RenderableType:
     """A run's tables for a terminal of 80 columns."""
-    from rich.console import Group  # noqa: PLC0415  heavy
+    from rich.console import Group
 
     return Group(*(in_terminal(table) for table in all_tables(report)))
 

@@ -91,10 +91,10 @@ def headline(candidate: Candidate | None, current: Version | None, gates: tuple[
 
 def render_status(found: Status) -> RenderableType:
     """A status for a terminal."""
-    from rich.console import Group  # noqa: PLC0415  heavy
-    from rich.padding import Padding  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
 
     facts = Table.grid(padding=(0, 2))
     for name, value in _facts(found):

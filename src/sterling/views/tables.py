@@ -57,10 +57,10 @@ class Table:
 
 def in_terminal(table: Table) -> RenderableType:
     """A table for a terminal; what stands out carries a sign, so that it can be read without colour."""
-    from rich import box  # noqa: PLC0415  heavy
-    from rich.console import Group  # noqa: PLC0415
-    from rich.table import Table as Grid  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table as Grid
+    from rich.text import Text
 
     title = Text(table.title, style="bold")
     if not table.rows:

@@ -31,6 +31,8 @@ def number(value: float | None, *, decimals: int | None = None, signed: bool = F
     """
     if value is None:
         return "–"
+    if value == 0 and signed:
+        return "0"
     places = (0 if isinstance(value, int) else decimals_for(value)) if decimals is None else decimals
     return f"{value:{'+' if signed else ''},.{places}f}".replace("-", MINUS)
 

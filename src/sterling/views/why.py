@@ -58,8 +58,8 @@ def why(entries: Iterable[Entry], question: str) -> Node:
 
 def render_why(node: Node) -> Tree:
     """An answer for a terminal, positions first."""
-    from rich.text import Text  # noqa: PLC0415  heavy
-    from rich.tree import Tree  # noqa: PLC0415
+    from rich.text import Text
+    from rich.tree import Tree
 
     def grow(tree: Tree, below: Node) -> None:
         branch = tree.add(Text(_labelled(below)))
