@@ -25,9 +25,9 @@ def fit_logistic(trainer: Logistic, rows: TrainingRows) -> Linear:
     Raises:
         DataError: if it does not converge.
     """
-    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415  slow to import
-    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  slow to import
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # noqa: PLC0415  comes with scikit-learn
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     if not rows.columns:
         raise DataError("Logistic needs at least one feature.")

@@ -39,7 +39,7 @@ def kernel(trainer: Trainer) -> str | None:
     """The BLAS that a training goes through, on whose rounding its last bits depend; None where it uses none."""
     if not isinstance(trainer, Logistic):
         return None
-    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]  # noqa: PLC0415  comes with scikit-learn
+    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
     found = {
         " ".join(str(pool[key]) for key in ("internal_api", "version", "architecture") if pool.get(key))
@@ -64,7 +64,7 @@ def _predictor(trainer: Trainer, rows: TrainingRows, threads: int) -> Predictor:
 
 def _fit_lightgbm(trainer: LightGBM, rows: TrainingRows, threads: int) -> Trees:
     let_waiting_threads_sleep()
-    import lightgbm as lgb  # noqa: PLC0415  184 MB, which only training needs
+    import lightgbm as lgb
 
     parameters: dict[str, Any] = {
         "objective": "binary", "deterministic": True, "force_row_wise": True, "seed": rows.seed,

@@ -1,0 +1,73 @@
+"""The seam of a task: what the stages ask of a kind of problem."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sterling.stats.calibration import ReliabilityBin
+
+Floats = NDArray[np.float64]
+Clusters = NDArray[Any]
+
+
+class Measured(NamedTuple):
+    """A metric, or a difference of one, with its interval and its one-sided bounds; or why there is none."""
+
+    value: float | None
+    """None where it is undefined."""
+    low: float | None
+    """Lower end of the two-sided interval."""
+    high: float | None
+    """Upper end of the two-sided interval."""
+    confidence: float
+    """Confidence of the two-sided interval."""
+    lower: float | None
+    """One-sided lower bound, above the truth with probability ``error_rate`` at most."""
+    upper: float | None
+    """One-sided upper bound, below the truth with probability ``error_rate`` at most."""
+    error_rate: float
+    """Error rate of each one-sided bound."""
+    rows: int
+    """Number of rows."""
+    clusters: int
+    """Number of clusters among them."""
+    method: str | None
+    """How the bounds were computed."""
+    reason: str | None = None
+    """Why it is undefined."""
+
+
+class Task(Protocol):
+    """A kind of problem. Labels and predictions are arrays of shape (rows,), and so are clusters."""
+
+    metrics: tuple[str, ...]
+    """Names of what is measured, for every model."""
+    slice_metrics: tuple[str, ...]
+    """Names of what is measured in every slice."""
+
+    def check_labels(self, label: Floats, *, where: str) -> None:
+        """Refuse labels that nothing can be learnt from."""
+        ...
+
+    def score(self, label: Floats, predicted: Floats) -> dict[str, float]:
+        """The metrics without intervals; one that is undefined on these rows is left out."""
+        ...
+
+    def measure(
+        self, metric: str, label: Floats, predicted: Floats, clusters: Clusters, *, error_rate: float
+    ) -> Measured:
+        """A metric with its bounds."""
+        ...
+
+    def compare(
+        self, metric: str, label: Floats, ours: Floats, theirs: Floats, clusters: Clusters, *, error_rate: float
+    ) -> Measured:
+        """The difference of a metric on the same rows, ours minus theirs, with its bounds."""
+        ...
+
+    def calibration(self, label: Floats, predicted: Floats, clusters: Clusters) -> tuple[ReliabilityBin, ...]:
+        """How far predictions can be taken at their word."""
+        ...
