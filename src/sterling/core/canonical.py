@@ -13,7 +13,7 @@ _WRITTEN_WITH_EXPONENT = 10**21
 _OBJECTS, _ARRAYS = (dict, Mapping), (list, tuple)
 
 
-def canonical(value: Any) -> bytes:  # noqa: ANN401  JSON is a tree of unlike values
+def canonical(value: Any) -> bytes:
     """The canonical bytes of a JSON value.
 
     Keys are sorted by their UTF-16 code units, numbers are written as ECMAScript writes them, nothing is padded.
@@ -42,12 +42,12 @@ def canonical(value: Any) -> bytes:  # noqa: ANN401  JSON is a tree of unlike va
         raise ValueError(_lone_surrogate(error.object)) from None
 
 
-def digest(value: Any) -> str:  # noqa: ANN401  JSON is a tree of unlike values
+def digest(value: Any) -> str:
     """SHA-256 of the canonical bytes, in hex."""
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
-def _write(value: Any, parts: list[str]) -> None:  # noqa: ANN401  one branch for each kind of JSON value
+def _write(value: Any, parts: list[str]) -> None:
     if isinstance(value, str):
         parts.append(encode_basestring(value))
     elif value is None:

@@ -66,7 +66,7 @@ def nearest(name: str, known: Iterable[str], *, limit: int = 3) -> str:
 
     Example:
         >>> nearest("dep_dlay", ["dep_delay", "arr_delay", "origin"])
-        "Did you mean 'dep_delay' or 'arr_delay'?"
+        "Did you mean 'dep_delay'?"
         >>> nearest("x", ["origin", "dest"])
         'Known: dest, origin.'
     """

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from sterling.core.errors import TamperedLedgerError
 from sterling.core.evidence import GENESIS, Entry, Evidence, Query
 
 
@@ -29,7 +30,23 @@ class Ledger(Protocol):
         ...
 
     def read(self, query: Query | None = None, *, after: int = 0, newest_first: bool = False) -> Iterator[Entry]:
-        """Entries after a position that match the query, oldest first unless asked otherwise, one at a time."""
+        """Entries after a position that match the query, oldest first unless asked otherwise, one at a time.
+
+        What is appended while they are read is not among them, and a reader that stops early holds nobody up.
+        ``next(ledger.read(newest_first=True), None)`` is the chain's head, in constant time.
+
+        Raises:
+            TamperedLedgerError: where an entry was changed so that it is none any more.
+        """
+        ...
+
+
+@runtime_checkable
+class Indexed(Protocol):
+    """A ledger that finds entries by columns kept beside their documents, which could be edited on their own."""
+
+    def check_index(self) -> Broken | None:
+        """The first entry that queries find under what it does not say, or do not find under what it says."""
         ...
 
 
@@ -49,22 +66,37 @@ class Broken:
 def check_chain(entries: Iterable[Entry]) -> tuple[int, Broken | None]:
     """Walk a chain from its first entry.
 
+    A chain that was cut short at its end cannot be told from a short one: that takes a head that somebody else kept.
+
     Returns:
         How many entries hold, and the first that does not.
     """
     previous, count = GENESIS, 0
-    for expected, entry in enumerate(entries, start=1):
-        if reason := _fault(entry, expected, previous):
-            return count, Broken(expected, reason)
-        previous, count = entry.digest, expected
+    try:
+        for expected, entry in enumerate(entries, start=1):
+            if reason := _fault(entry, expected, previous):
+                return count, Broken(expected, reason)
+            previous, count = entry.digest, expected
+    except TamperedLedgerError as error:
+        return count, Broken(count + 1, str(error))
     return count, None
 
 
 def _fault(entry: Entry, expected: int, previous: str) -> str | None:
     if entry.position != expected:
         return f"entry {expected} is missing: the chain goes on with {entry.position}"
-    if entry.digest != entry.expected_digest():
+    follows, holds = entry.previous == previous, _holds(entry)
+    if follows and not holds:
         return f"entry {expected} was changed: it does not match its digest"
-    if entry.previous != previous:
-        return f"entry {expected} does not follow entry {expected - 1}: one of them was replaced or moved"
+    if holds and not follows:
+        return f"entry {expected} does not follow entry {expected - 1}: one of them was replaced or inserted"
+    if not holds:
+        return f"entry {expected} is not the one that was recorded there: it was moved, replaced or inserted"
     return None
+
+
+def _holds(entry: Entry) -> bool:
+    try:
+        return entry.digest == entry.expected_digest()
+    except (ValueError, TypeError):  # what was written over it is no JSON, or no digest
+        return False

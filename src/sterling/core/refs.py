@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NewType
+from typing import Any, NewType
 
 from sterling.core.errors import InvalidDefinitionError
 
 Ref = NewType("Ref", str)
 
 _REF = re.compile(r"sha256:[0-9a-f]{64}")
+_REF_IN_BYTES = re.compile(_REF.pattern.encode() + rb"(?![0-9a-f])")
 
 
 def ref_of(data: bytes) -> Ref:
@@ -49,3 +51,31 @@ def short(ref: str) -> str:
         'e3b0c44298fc'
     """
     return ref.removeprefix("sha256:")[:12]
+
+
+def refs_in(value: Any) -> Iterator[Ref]:
+    """Every ref that stands as a text of its own anywhere in a JSON value, keys included, in order of appearance.
+
+    Example:
+        >>> [short(ref) for ref in refs_in({"model": ref_of(b""), "parts": [ref_of(b"a"), "sha256:abc", 3]})]
+        ['e3b0c44298fc', 'ca978112ca1b']
+    """
+    if isinstance(value, str):
+        if _REF.fullmatch(value):
+            yield Ref(value)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from refs_in(key)
+            yield from refs_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from refs_in(item)
+
+
+def refs_in_file(path: Path) -> Iterator[Ref]:
+    """Every ref that a manifest cites; none for a file that is no JSON object or list."""
+    with path.open("rb") as file:
+        if file.read(1) not in {b"{", b"["}:
+            return
+        for found in _REF_IN_BYTES.findall(file.read()):
+            yield Ref(found.decode())

@@ -5,21 +5,30 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from sterling.core.errors import MissingBlobError
-from sterling.core.refs import Ref, ref_of_file
+from sterling.core.errors import MissingBlobError, StorageError
+from sterling.core.refs import Ref, parse_ref, ref_of_file
 
 _CHUNK = 1 << 20
+_ABANDONED_SECONDS = 24 * 3600
 
 
 class Store(Protocol):
-    """Content-addressed bytes."""
+    """Content-addressed bytes, shared by any number of processes."""
 
     def put(self, stream: BinaryIO) -> Ref:
-        """Keep what the stream holds; durable when it returns, and harmless where it is there already."""
+        """Keep what the stream holds; durable when it returns, and harmless where it is there already.
+
+        Raises:
+            StorageError: if the bytes cannot be written; nothing is kept then.
+        """
         ...
 
     def open(self, ref: Ref) -> Path:
@@ -27,6 +36,7 @@ class Store(Protocol):
 
         Raises:
             MissingBlobError: if the store does not hold them.
+            InvalidDefinitionError: if the text is no ref.
         """
         ...
 
@@ -46,31 +56,42 @@ class Store(Protocol):
 class LocalStore:
     """A store in a local folder: ``ab/cdef…`` under the root.
 
+    Bytes arrive in ``incoming/`` and are renamed once they are whole and on the disk; what a killed process left there
+    is removed a day later.
+
     Args:
         root: Folder to open or create.
+
+    Raises:
+        StorageError: if the folder cannot be made.
+
+    Example:
+        >>> from io import BytesIO
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     store = LocalStore(Path(folder))
+        ...     ref = store.put(BytesIO(b"weights"))
+        ...     store.open(ref).read_bytes()
+        b'weights'
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._incoming = root / "incoming"
-        self._incoming.mkdir(parents=True, exist_ok=True)
+        with self._explained():
+            self._incoming.mkdir(parents=True, exist_ok=True)
+            self._clear_abandoned()
 
     def put(self, stream: BinaryIO) -> Ref:
         """Keep what the stream holds."""
-        sha = hashlib.sha256()
-        handle, name = tempfile.mkstemp(dir=self._incoming)
+        first, second = stream.read(_CHUNK), stream.read(_CHUNK)
+        if not second and self._holds(ref := _named(hashlib.sha256(first)), len(first)):
+            return ref
+        with self._explained():
+            handle, name = tempfile.mkstemp(dir=self._incoming)
         try:
-            with os.fdopen(handle, "wb") as file:
-                while chunk := stream.read(_CHUNK):
-                    sha.update(chunk)
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-            ref = Ref(f"sha256:{sha.hexdigest()}")
-            self._place(Path(name), self._path(ref))
+            return self._receive(handle, Path(name), chain([first, second], iter(lambda: stream.read(_CHUNK), b"")))
         finally:
             Path(name).unlink(missing_ok=True)
-        return ref
 
     def open(self, ref: Ref) -> Path:
         """A local file with the bytes."""
@@ -85,29 +106,75 @@ class LocalStore:
 
     def list(self) -> Iterator[Ref]:
         """Every ref that the store holds."""
-        for path in self._root.glob("[0-9a-f][0-9a-f]/*"):
+        for path in self._root.glob(f"{'[0-9a-f]' * 2}/{'[0-9a-f]' * 62}"):
             yield Ref(f"sha256:{path.parent.name}{path.name}")
 
     def delete(self, ref: Ref) -> None:
         """Let go of the bytes."""
-        self._path(ref).unlink(missing_ok=True)
+        with self._explained():
+            self._path(ref).unlink(missing_ok=True)
 
     def intact(self, ref: Ref) -> bool:
         """Whether the bytes are still those that their name says."""
         return ref_of_file(self.open(ref)) == ref
 
     def _path(self, ref: Ref) -> Path:
-        name = ref.removeprefix("sha256:")
+        name = parse_ref(ref).removeprefix("sha256:")
         return self._root / name[:2] / name[2:]
 
+    def _holds(self, ref: Ref, size: int) -> bool:
+        with suppress(OSError):
+            return self._path(ref).stat().st_size == size
+        return False
+
+    def _receive(self, handle: int, incoming: Path, chunks: Iterator[bytes]) -> Ref:
+        sha = hashlib.sha256()
+        with os.fdopen(handle, "wb", buffering=0) as file:
+            for chunk in chunks:
+                sha.update(chunk)
+                with self._explained():
+                    _write_all(file, chunk)
+            ref = _named(sha)
+            with self._explained():
+                if not self._holds(ref, file.tell()):
+                    os.fsync(file.fileno())
+                    self._place(incoming, self._path(ref))
+        return ref
+
     def _place(self, incoming: Path, path: Path) -> None:
-        if path.is_file():
-            return
-        path.parent.mkdir(exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir(exist_ok=True)
+            _sync_folder(self._root)
         incoming.chmod(0o444)
         incoming.replace(path)
         _sync_folder(path.parent)
-        _sync_folder(self._root)
+
+    def _clear_abandoned(self) -> None:
+        oldest = time.time() - _ABANDONED_SECONDS
+        for path in self._incoming.iterdir():
+            with suppress(FileNotFoundError):  # another process clears too
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(
+                f"The store at {self._root} cannot be written: {error.strerror}. Make room, or choose a folder that "
+                "you may write to with STERLING_STORE. What it held is unharmed."
+            ) from error
+
+
+def _named(sha: hashlib._Hash) -> Ref:
+    return Ref(f"sha256:{sha.hexdigest()}")
+
+
+def _write_all(file: FileIO, chunk: bytes) -> None:
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,0 +1,133 @@
+"""Check that a ledger and its store are what they were: the chain, what queries go by, and every blob that is cited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from sterling.core.errors import TamperedLedgerError
+from sterling.core.evidence import Entry
+from sterling.core.ledger import Broken, Indexed, Ledger, check_chain
+from sterling.core.refs import Ref, ref_of_file, refs_in, refs_in_file
+from sterling.core.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """A blob, and where the ledger cites it first.
+
+    Attributes:
+        ref: Name of the blob.
+        position: Position of the first entry that cites it, itself or through a manifest.
+    """
+
+    ref: Ref
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a verification found.
+
+    Attributes:
+        entries: How many entries hold, counted from the first.
+        broken: The first entry that does not hold, and why; None where all do.
+        blobs: How many blobs are cited and are what their name says.
+        altered: Blobs that are cited and held, with other bytes than their name says, by the position that cites them.
+        missing: Refs that are cited and not held, by the position that cites them. Garbage collection leaves such, and
+            a run makes them again, so that they do not break the verdict.
+    """
+
+    entries: int
+    broken: Broken | None
+    blobs: int
+    altered: tuple[Cited, ...]
+    missing: tuple[Cited, ...]
+
+    @property
+    def intact(self) -> bool:
+        """Whether no entry and no blob was changed."""
+        return self.broken is None and not self.altered
+
+
+def verify(ledger: Ledger, store: Store) -> VerifyReport:
+    """Walk a chain and everything that it cites.
+
+    Found are entries that were changed, removed, moved, inserted or exchanged, indexes that were edited so that
+    queries would lie, and blobs with other bytes. Not found is a chain that was cut at its end, or forged anew from
+    some entry to its end: that takes a head which was kept outside of the database.
+
+    Args:
+        ledger: The chain.
+        store: Where the blobs lie that it cites.
+
+    Returns:
+        What holds, what does not, and where that shows first.
+    """
+    first_cited: dict[Ref, int] = {}
+    entries, broken = check_chain(_noting(ledger.read(), first_cited))
+    if broken:
+        for _ in _noting(_readable(ledger, after=entries), first_cited):
+            pass
+    if isinstance(ledger, Indexed):
+        broken = _first(broken, _check_index(ledger, entries))
+    intact, altered, missing = _check_blobs(store, first_cited)
+    return VerifyReport(
+        entries=min(entries, broken.position - 1) if broken else entries,
+        broken=broken,
+        blobs=intact,
+        altered=tuple(altered),
+        missing=tuple(missing),
+    )
+
+
+def _noting(entries: Iterable[Entry], first_cited: dict[Ref, int]) -> Iterator[Entry]:
+    for entry in entries:
+        for ref in refs_in(entry.body):
+            first_cited.setdefault(ref, entry.position)
+        yield entry
+
+
+def _readable(ledger: Ledger, *, after: int) -> Iterator[Entry]:
+    """The entries behind a position, without those that cannot be read any more."""
+    while True:
+        try:
+            yield from ledger.read(after=after)
+        except TamperedLedgerError as error:
+            if error.position <= after:
+                return
+            after = error.position
+        else:
+            return
+
+
+def _check_index(ledger: Indexed, entries: int) -> Broken | None:
+    try:
+        return ledger.check_index()
+    except TamperedLedgerError as error:
+        return Broken(error.position or entries + 1, str(error))
+
+
+def _first(one: Broken | None, other: Broken | None) -> Broken | None:
+    found = [broken for broken in (one, other) if broken]
+    return min(found, key=lambda broken: broken.position, default=None)
+
+
+def _check_blobs(store: Store, first_cited: dict[Ref, int]) -> tuple[int, list[Cited], list[Cited]]:
+    intact, altered, missing = 0, list[Cited](), list[Cited]()
+    open_ends, seen = [Cited(ref, position) for ref, position in first_cited.items()], set(first_cited)
+    for cited in open_ends:  # grows while it is walked, by what manifests cite
+        if not store.has(cited.ref):
+            missing.append(cited)
+        elif ref_of_file(path := store.open(cited.ref)) != cited.ref:
+            altered.append(cited)
+        else:
+            intact += 1
+            inner = [ref for ref in dict.fromkeys(refs_in_file(path)) if ref not in seen]
+            seen.update(inner)
+            open_ends.extend(Cited(ref, cited.position) for ref in inner)
+    return intact, _by_position(altered), _by_position(missing)
+
+
+def _by_position(cited: Iterable[Cited]) -> list[Cited]:
+    return sorted(cited, key=lambda one: (one.position, one.ref))
