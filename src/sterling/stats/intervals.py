@@ -17,7 +17,16 @@ from scipy.special import expit, logit
 from sterling.stats.absolute import Gaps, SumOfAbsolutes, difference_of_absolutes, gaps_of, sum_of_absolutes
 from sterling.stats.jackknife import MOST_GROUPS, Spread, merge_clusters, spread_of_leave_one_out
 from sterling.stats.metrics import METRICS, Metric
-from sterling.stats.rows import BadRowsError, Floats, Ints, OneClassError, bin_sums, calibration_bins, check_rows
+from sterling.stats.rows import (
+    BadRowsError,
+    Floats,
+    Ints,
+    OneClassError,
+    bin_sums,
+    calibration_bins,
+    check_rows,
+    cluster_codes,
+)
 
 __all__ = [
     "FEWEST_CLUSTERS",
@@ -135,7 +144,7 @@ def metric_interval(
     """
     chosen, levels = _metric(metric), _levels(confidence, error_rate)
     rows = check_rows(y, p)
-    sample = _sample(rows.y, *_codes(clusters, len(rows.y)))
+    sample = _sample(rows.y, *cluster_codes(clusters, len(rows.y)))
     return _metric_interval(chosen, sample, rows.p, levels)
 
 
@@ -177,7 +186,7 @@ def difference_interval(
     """
     chosen, levels = _metric(metric), _levels(confidence, error_rate)
     rows, other = check_rows(y, candidate), check_rows(y, reference)
-    sample = _sample(rows.y, *_codes(clusters, len(rows.y)))
+    sample = _sample(rows.y, *cluster_codes(clusters, len(rows.y)))
     if chosen.bins is not None:
         gaps = (_gaps(sample, p, chosen.bins) for p in (rows.p, other.p))
         return _of_absolutes(difference_of_absolutes(*gaps), sample, levels, (-chosen.highest, chosen.highest))
@@ -229,7 +238,7 @@ def slice_intervals(
     """
     chosen, levels = _metric(metric), _levels(confidence, error_rate)
     rows = check_rows(y, p)
-    codes, _ = _codes(clusters, len(rows.y))
+    codes, _ = cluster_codes(clusters, len(rows.y))
     return {
         name: _slice(chosen, rows.y, rows.p, codes, _mask(name, mask, len(rows.y)), levels)
         for name, mask in slices.items()
@@ -299,7 +308,7 @@ def _smooth(
         tuple(back(centre + spread.above(rate)) for rate in (tail, levels.error_rate)),
         sample,
         levels,
-        f"delete-one-cluster jackknife, {scale}, Student t with {spread.freedom:.1f} degrees of freedom and Hall's skewness correction",
+        f"delete-one-cluster jackknife, {scale}, Student t with {spread.freedom:.1f} degrees of freedom and a correction for skewness",
     )
 
 
@@ -313,7 +322,7 @@ def _of_absolutes(
         tuple(within(absolutes.upper(rate)) for rate in (tail, levels.error_rate)),
         sample,
         levels,
-        f"bounds of a sum of absolute gaps over all doubtful signs, Student t with {absolutes.spread.freedom:.1f} degrees of freedom and Hall's skewness correction",
+        f"bounds of a sum of absolute gaps over all doubtful signs, Student t with {absolutes.spread.freedom:.1f} degrees of freedom and a correction for skewness",
     )
 
 
@@ -351,24 +360,6 @@ def _sample(y: Floats, codes: Ints, count: int) -> _Sample:
             f"{count} {noun}. An interval needs at least {FEWEST_CLUSTERS}: use more data, or a smaller unit as the cluster."
         )
     return _Sample(y, *merge_clusters(codes, count), count)
-
-
-def _codes(clusters: ArrayLike, rows: int) -> tuple[Ints, int]:
-    column = np.asarray(clusters)
-    if column.shape != (rows,):
-        raise BadRowsError(f"clusters has shape {column.shape}, and there are {rows} rows. Pass one cluster a row.")
-    missing = np.equal(column, None) if column.dtype == object else column != column  # noqa: PLR0124  only NaN and NaT differ from themselves
-    if missing.any():
-        raise BadRowsError(
-            f"clusters is missing in row {int(np.argmax(missing))} ({int(missing.sum())} such rows). Name every row's cluster."
-        )
-    try:
-        names, codes = np.unique(column, return_inverse=True)
-    except TypeError as error:
-        raise BadRowsError(
-            f"clusters holds values that cannot be compared: {error}. Use one type for all rows."
-        ) from error
-    return codes.astype(np.int64), len(names)
 
 
 def _mask(name: str, mask: ArrayLike, rows: int) -> NDArray[np.bool_]:

@@ -32,6 +32,7 @@ __all__ = [
     "base_rate",
     "brier",
     "calibration_error",
+    "check_bins",
     "log_loss",
     "roc_auc",
     "squared_calibration_error",
@@ -186,7 +187,7 @@ def calibration_error(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = No
         >>> round(calibration_error([0, 0, 1, 1], [0.1, 0.3, 0.6, 0.8], bins=2), 4)
         0.25
     """
-    _check_bins(bins)
+    check_bins(bins)
     return _evaluate(lambda labels, probabilities: _prepare_ece(labels, probabilities, bins), y, p, weights)
 
 
@@ -217,7 +218,7 @@ def squared_calibration_error(
         >>> squared_calibration_error([0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5], bins=1)
         -0.08333333333333333
     """
-    _check_bins(bins)
+    check_bins(bins)
     rows = check_rows(y, p, weights)
     bin_of = calibration_bins(rows.p, rows.weights, bins)
     mass = bin_sums(rows.weights, bin_of, bins)
@@ -299,7 +300,8 @@ def _both_classes(positives: float, negatives: float, metric: str) -> tuple[floa
     return positives, negatives
 
 
-def _check_bins(bins: int) -> None:
+def check_bins(bins: int) -> None:
+    """Refuse a number of bins below 1."""
     if bins < 1:
         raise BadRowsError(f"{bins} bins. Calibration needs at least one; {ECE_BINS} is usual.")
 

@@ -18,6 +18,7 @@ __all__ = [
     "bins_of_steps",
     "calibration_bins",
     "check_rows",
+    "cluster_codes",
 ]
 
 Floats = NDArray[np.float64]
@@ -74,6 +75,38 @@ def check_rows(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) -> 
     if not multiplicities.any():
         raise BadRowsError("All weights are 0. A metric needs at least one row with a positive weight.")
     return Rows(labels, probabilities, multiplicities)
+
+
+def cluster_codes(clusters: ArrayLike, rows: int) -> tuple[Ints, int]:
+    """Number the clusters from 0 in their own order; return the number of each row's cluster, and how many there are.
+
+    Args:
+        clusters: Cluster of each row: numbers, texts or times, none missing.
+        rows: How many rows there are.
+
+    Raises:
+        BadRowsError: if a cluster is missing, of another type, or there is not one a row.
+
+    Example:
+        >>> codes, count = cluster_codes(["tue", "mon", "tue"], 3)
+        >>> codes.tolist(), count
+        ([1, 0, 1], 2)
+    """
+    column = np.asarray(clusters)
+    if column.shape != (rows,):
+        raise BadRowsError(f"clusters has shape {column.shape}, and there are {rows} rows. Pass one cluster a row.")
+    missing: NDArray[np.bool_] = (column == None) | (column != column)  # noqa: E711, PLR0124  elementwise; only NaN and NaT differ from themselves
+    if missing.any():
+        raise BadRowsError(
+            f"clusters is missing in row {int(np.argmax(missing))} ({int(missing.sum())} such rows). Name every row's cluster."
+        )
+    try:
+        names, codes = np.unique(column, return_inverse=True)
+    except TypeError as error:
+        raise BadRowsError(
+            f"clusters holds values that cannot be compared: {error}. Use one type for all rows."
+        ) from error
+    return codes.astype(np.int64), len(names)
 
 
 def calibration_bins(p: Floats, weights: Floats, bins: int) -> Ints:
