@@ -184,7 +184,7 @@ def _said(rule: Delay | str, source: EventSource) -> str:
 
 def _bind_last(project: Project, schemas: Mapping[str, Schema], feature: Last) -> None:
     source = feature.columns.source
-    assert isinstance(source, EventSource)  # noqa: S101  Last.check has refused dimension tables
+    assert isinstance(source, EventSource)
     for name in feature.columns.names:
         _exists(name, schemas[source.name], f"Last of {source.name}", source)
         _has_rule(name, source, f"Last of {source.name}")

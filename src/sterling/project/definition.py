@@ -80,8 +80,8 @@ def _fit(value: Any, hint: Any) -> Any:  # noqa: PLR0911  one answer for each ki
         return next((fitted for arg in args if (fitted := _fit(value, arg)) is not _NO), _NO)
     if origin is Literal:
         return value if value in args and type(value) is not bool else _NO
-    if origin is Sequence:
-        return _fit_all(value, args[0])
+    if origin in {Sequence, tuple}:
+        return _fit_all(value, args)
     if origin is dict:
         fits = isinstance(value, Mapping) and all(
             _fit(k, args[0]) is not _NO and _fit(v, args[1]) is not _NO for k, v in value.items()
@@ -94,11 +94,14 @@ def _fit(value: Any, hint: Any) -> Any:  # noqa: PLR0911  one answer for each ki
     return value if isinstance(value, NoneType if hint is None else hint) else _NO
 
 
-def _fit_all(value: Any, hint: Any) -> Any:
+def _fit_all(value: Any, args: tuple[Any, ...]) -> Any:
     """A list as a tuple, so that a definition is frozen through and through."""
     if not isinstance(value, list | tuple):
         return _NO
-    fitted = tuple(_fit(item, hint) for item in value)
+    hints = args if len(args) > 1 and args[-1] is not Ellipsis else [args[0]] * len(value)
+    if len(hints) != len(value):
+        return _NO
+    fitted = tuple(_fit(item, hint) for item, hint in zip(value, hints, strict=True))
     return _NO if any(item is _NO for item in fitted) else fitted
 
 
@@ -108,7 +111,7 @@ def _describe(hint: Any) -> str:
         return " or ".join(_describe(arg) for arg in args)
     if origin is Literal:
         return " or ".join(map(repr, args))
-    if origin is Sequence:
+    if origin in {Sequence, tuple}:
         return f"a list of {_describe(args[0])}"
     if origin is dict:
         return f"a mapping of {_describe(args[0])} to {_describe(args[1])}"

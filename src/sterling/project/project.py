@@ -105,7 +105,7 @@ class Project(Definition, frozen=True):
             as_of: ``"now"`` or an ISO 8601 time; None for the newest availability that the data show.
             release_now: Release at once, without a staged rollout, if every gate passes.
         """
-        from sterling.lifecycle import run_project  # noqa: PLC0415  a definition carries no machinery
+        from sterling.lifecycle import run_project
 
         return run_project(self, Path(folder), as_of=as_of, release_now=release_now)
 

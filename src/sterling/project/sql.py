@@ -52,7 +52,7 @@ def columns_of(expression: str) -> frozenset[str]:
         >>> sorted(columns_of("hour(departure AT TIME ZONE zone)"))
         ['departure', 'zone']
     """
-    from sqlglot import exp  # noqa: PLC0415  costs 0.25 s, which --help must not pay
+    from sqlglot import exp
 
     tree = _parse(expression)
     for node in tree.walk():
@@ -104,8 +104,8 @@ def normalized(sql: str) -> str:
         >>> normalized("SELECT a,  b -- as we like it")
         'SELECT a , b'
     """
-    import sqlglot  # noqa: PLC0415
-    from sqlglot.errors import SqlglotError  # noqa: PLC0415
+    import sqlglot
+    from sqlglot.errors import SqlglotError
 
     try:
         tokens = sqlglot.tokenize(sql, read="duckdb")
@@ -124,9 +124,9 @@ def check_query(sql: str, place: str) -> None:
     Raises:
         InvalidDefinitionError: naming what is refused.
     """
-    import sqlglot  # noqa: PLC0415
-    from sqlglot import exp  # noqa: PLC0415
-    from sqlglot.errors import SqlglotError  # noqa: PLC0415
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
 
     try:
         trees = [tree for tree in sqlglot.parse(sql, read="duckdb") if tree is not None]
@@ -163,8 +163,8 @@ def quoted_text(text: str) -> str:
 
 
 def _parse(expression: str) -> exp.Expr:
-    import sqlglot  # noqa: PLC0415
-    from sqlglot.errors import SqlglotError  # noqa: PLC0415
+    import sqlglot
+    from sqlglot.errors import SqlglotError
 
     try:
         trees = sqlglot.parse(expression, read="duckdb")
@@ -176,7 +176,7 @@ def _parse(expression: str) -> exp.Expr:
 
 
 def _check_allowed(node: exp.Expr, expression: str) -> None:
-    from sqlglot import exp  # noqa: PLC0415
+    from sqlglot import exp
 
     name = _function_name(node)
     if isinstance(node, exp.Column) and node.table:
@@ -197,7 +197,7 @@ def _said(node: exp.Expr) -> str:
 
 def _function_name(node: exp.Expr) -> str | None:
     """The name of a function that sqlglot has no class for."""
-    from sqlglot import exp  # noqa: PLC0415
+    from sqlglot import exp
 
     return node.name.lower() if isinstance(node, exp.Anonymous) else None
 
@@ -227,7 +227,7 @@ def _try_parse(expression: str) -> exp.Expr | None:
 
 
 def _constant(tree: exp.Expr) -> tuple[str, int] | None:
-    from sqlglot import exp  # noqa: PLC0415
+    from sqlglot import exp
 
     match tree:
         case exp.Paren():
@@ -241,7 +241,7 @@ def _constant(tree: exp.Expr) -> tuple[str, int] | None:
 
 
 def _sum(tree: exp.Add | exp.Sub) -> tuple[str, int] | None:
-    from sqlglot import exp  # noqa: PLC0415
+    from sqlglot import exp
 
     base, added = tree.this, tree.expression
     if isinstance(base, exp.Interval) and isinstance(tree, exp.Add):
@@ -253,7 +253,7 @@ def _sum(tree: exp.Add | exp.Sub) -> tuple[str, int] | None:
 
 
 def _interval(tree: exp.Expr) -> int | None:
-    from sqlglot import exp  # noqa: PLC0415
+    from sqlglot import exp
 
     if not isinstance(tree, exp.Interval) or not isinstance(tree.this, exp.Literal) or tree.unit is None:
         return None

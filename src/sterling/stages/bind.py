@@ -1,0 +1,41 @@
+"""Bind: check a project against the columns that its snapshots really have, before anything is computed from them.
+
+| stage | inputs | outputs |
+|---|---|---|
+| `Bind` | ``snapshot:<source>`` for each source | none |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from sterling.core.refs import Ref
+from sterling.project.bind import bind
+from sterling.project.project import Project
+from sterling.stages.contract import Context, Outcome, Stage
+
+
+class Bind(Stage, frozen=True):
+    """Check that every column that the project names exists, fits, and is not provably known too late.
+
+    Args:
+        project: The project.
+    """
+
+    libraries = ("sqlglot",)
+
+    project: Project
+
+    def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
+        """Check, or raise what is wrong."""
+        schemas = {name.removeprefix("snapshot:"): _schema(context.store.open(ref)) for name, ref in inputs.items()}
+        bind(self.project, schemas)
+        return Outcome({})
+
+
+def _schema(snapshot: Path) -> dict[str, str]:
+    """Columns of a snapshot with their types; its clocks, which begin with _, are no columns of the source."""
+    return {field.name: str(field.type) for field in pq.read_schema(snapshot) if not field.name.startswith("_")}
