@@ -31,6 +31,13 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         return pq.ParquetFile(file).read(columns=columns).combine_chunks()
 
 
+def column_names(path: Path) -> list[str]:
+    """The columns of a table in Parquet."""
+    with path.open("rb") as file:
+        names: list[str] = pq.ParquetFile(file).schema_arrow.names
+    return names
+
+
 def finite(table: pa.Table, what: str) -> pa.Table:
     """The table with null for NaN.
 

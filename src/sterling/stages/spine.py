@@ -1,0 +1,329 @@
+"""The spine: the moments of prediction in one order, and the label of each as far as it is known at as_of.
+
+| stage | inputs | outputs |
+|---|---|---|
+| `Spine` | ``clean:<source>`` for the spine's and the label's source, ``as_of`` | ``spine`` |
+
+Columns of the spine, ordered by (predict_at, unit): ``unit`` (text), ``predict_at`` (int64 microseconds), ``label``
+(int8, null), ``matured_at`` (int64, null), ``status`` (``matured``, ``pending``, ``missing``), ``cluster`` (text, null)
+and ``row`` (int64): the position, in the clean table of the spine's source, of the row that the moment stands on.
+"""
+
+# ruff: noqa: S608  names are quoted, and expressions have passed the allow-list
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sterling.core.clock import from_micros, to_micros
+from sterling.core.errors import InvalidDefinitionError, NotKnownAtPredictionError, nearest
+from sterling.core.evidence import Evidence
+from sterling.core.refs import Ref
+from sterling.engine.tables import put_table, read_table
+from sterling.features.availability import (
+    AVAILABLE_AT,
+    EVENT_ID,
+    EVENT_TIME,
+    VALID_TO,
+    clocks_of,
+    proved,
+    rule_of,
+)  # fmt: skip
+from sterling.features.exact import Ints
+from sterling.features.windows import key_codes, latest
+from sterling.project.sources import Delay, EntitySource
+from sterling.project.spine import EventSpine, Label, Occurs, ScheduledSpine
+from sterling.project.sql import check_columns, quoted
+from sterling.project.times import calendar, micros, zone
+from sterling.stages.contract import Context, Outcome, Stage
+from sterling.stages.snapshot import bare, read_as_of, span
+
+_STATUS = np.array(["matured", "pending", "missing"])
+_NO_LABEL = -1
+
+
+class Spine(Stage, frozen=True):
+    """Lay out the moments of prediction, and the label of each.
+
+    Args:
+        spine: Which moments.
+        label: What each of them waits for.
+        cluster: Column of the spine's source whose values name rows that are not independent.
+    """
+
+    libraries = ("duckdb", "pyarrow", "numpy")
+
+    spine: EventSpine | ScheduledSpine
+    label: Label | Occurs
+    cluster: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        msgspec.structs.force_setattr(self, "spine", bare_spine(self.spine))
+        label = msgspec.structs.replace(self.label, source=bare(self.label.source))
+        msgspec.structs.force_setattr(self, "label", label)
+
+    def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
+        """Moments up to as_of, each with its label where that has matured."""
+        as_of = read_as_of(inputs["as_of"], context)
+        own = read_table(context.store.open(inputs[f"clean:{self.spine.source.name}"]))
+        events = read_table(context.store.open(inputs[f"clean:{self.label.source.name}"]))
+        find = _scheduled if isinstance(self.spine, ScheduledSpine) else _per_event
+        moments, later = find(self.spine, own, as_of, context)  # type: ignore[arg-type]
+        label = _joined if isinstance(self.label, Label) else _occurred
+        labels = label(self.label, moments, own, events, as_of, context)  # type: ignore[arg-type]
+        table = pa.table(
+            {
+                "unit": moments.column("unit"),
+                "predict_at": moments.column("predict_at"),
+                **labels,
+                "cluster": self._clusters(own, moments),
+                "row": moments.column("row"),
+            }
+        )
+        ref = put_table(context.store, table)
+        return Outcome({"spine": ref}, (Evidence("spine.built", (), _summary(table, ref, later)),))
+
+    def _clusters(self, own: pa.Table, moments: pa.Table) -> pa.ChunkedArray:
+        if self.cluster is None:
+            return pa.chunked_array([pa.nulls(moments.num_rows, pa.string())])
+        if self.cluster not in own.schema.names:
+            raise InvalidDefinitionError(
+                f"Project.cluster is {self.cluster!r}, which {self.spine.source.name} does not list. "
+                f"{nearest(self.cluster, [name for name in own.schema.names if not name.startswith('_')])}"
+            )
+        return own.column(self.cluster).take(moments.column("row")).cast(pa.string())
+
+
+def bare_spine(spine: EventSpine | ScheduledSpine) -> EventSpine | ScheduledSpine:
+    """A spine whose source is without what decides nothing about its rows."""
+    return msgspec.structs.replace(spine, source=bare(spine.source))
+
+
+def local_moments(every: str, tz: str, first: int, last: int) -> Ints:
+    """The moments of a calendar in [first, last], in microseconds.
+
+    Args:
+        every: Days and a local time, as `ScheduledSpine` says.
+        tz: IANA zone of the calendar.
+        first: Microseconds since 1970.
+        last: Microseconds since 1970.
+
+    Example:
+        >>> [from_micros(t).isoformat() for t in local_moments("SUN 02:30", "Europe/Berlin", 1743206400000000, 1743379200000000)]
+        ['2025-03-30T01:30:00+00:00']
+    """
+    weekdays, at = calendar(every)
+    place = zone(tz)
+    day = from_micros(first).astimezone(place).date() - timedelta(days=1)
+    end = from_micros(last).astimezone(place).date()
+    found = []
+    while day <= end:
+        if day.weekday() in weekdays:
+            # fold 0 means the first of two such times, and where there is none it moves forward by the gap
+            found.append(to_micros(datetime.combine(day, at, tzinfo=place).astimezone(UTC)))
+        day += timedelta(days=1)
+    times = np.array(found, np.int64)
+    return times[(times >= first) & (times <= last)]
+
+
+def _per_event(spine: EventSpine, own: pa.Table, as_of: int, context: Context) -> tuple[pa.Table, int]:
+    """A moment for each event, and how many more lie after as_of."""
+    reads = check_columns(spine.predict_at, _names(own), "EventSpine.predict_at")
+    chosen = check_columns(spine.where, _names(own), "EventSpine.where") if spine.where else frozenset()
+    numbered = own.append_column("row", pa.array(np.arange(own.num_rows)))
+    found = context.engine.query(
+        f"SELECT {EVENT_ID} AS unit, ({spine.predict_at}) AS predict_at, row FROM own "
+        f"WHERE ({spine.predict_at}) IS NOT NULL AND ({spine.where or 'TRUE'}) ORDER BY predict_at, unit",
+        {"own": numbered},
+    )
+    kind = found.schema.field("predict_at").type
+    if not pa.types.is_timestamp(kind) or kind.tz is None:
+        raise InvalidDefinitionError(
+            f"EventSpine.predict_at is {spine.predict_at!r}, which is {kind}. It must be a time with a zone: "
+            "compute it from such columns, or say where it is local, with AT TIME ZONE."
+        )
+    found = found.set_column(1, "predict_at", found.column("predict_at").cast(pa.int64()))
+    for column in sorted(reads | chosen):
+        place = "EventSpine.predict_at" if column in reads else "EventSpine.where"
+        _refuse_unknown(column, place, spine, own, found)
+    past = found.filter(pc.less_equal(found.column("predict_at"), as_of)).combine_chunks()
+    return past, found.num_rows - past.num_rows
+
+
+def _refuse_unknown(column: str, place: str, spine: EventSpine, own: pa.Table, moments: pa.Table) -> None:
+    """What decides when and whether to predict must be known by then."""
+    rule = rule_of(column, spine.source, place)
+    if proved(rule, spine.predict_at):
+        return
+    known = latest([own.column(rule.clock)])[moments.column("row").to_numpy()]
+    late = int((known >= moments.column("predict_at").to_numpy()).sum())
+    if late:
+        raise NotKnownAtPredictionError(
+            f"{place} reads {column!r} of {spine.source.name}, which becomes known at {rule.said}; the prediction is made at "
+            f"{spine.predict_at}. In {late:,} of {moments.num_rows:,} rows it is known only afterwards, or never."
+        )
+
+
+def _scheduled(spine: ScheduledSpine, own: pa.Table, as_of: int, context: Context) -> tuple[pa.Table, int]:
+    """Every entity whose newest row that is true and known at a moment meets the condition, at every moment."""
+    if spine.where:
+        for column in sorted(check_columns(spine.where, _names(own), "ScheduledSpine.where")):
+            rule_of(column, spine.source, "ScheduledSpine.where")
+    known = np.maximum(latest([own.column(EVENT_TIME)]), latest([own.column(AVAILABLE_AT)]))
+    times = local_moments(spine.every, spine.tz, int(known.min(initial=as_of)), as_of)
+    keys = ", ".join(f"own.{quoted(name)}" for name in spine.source.entities)
+    ends = f"own.{VALID_TO}" if VALID_TO in own.schema.names else "NULL"
+    found = context.engine.query(
+        f"WITH newest AS (SELECT own.*, moments.predict_at FROM moments JOIN own "
+        f"ON own.{EVENT_TIME} <= moments.predict_at AND own.{AVAILABLE_AT} < moments.predict_at "
+        f"AND ({ends} IS NULL OR moments.predict_at < {ends}) "
+        f"QUALIFY row_number() OVER (PARTITION BY {keys}, moments.predict_at ORDER BY own.row DESC) = 1) "
+        f"SELECT {_unit(spine.source)} AS unit, predict_at, row FROM newest "
+        f"WHERE ({spine.where or 'TRUE'}) ORDER BY predict_at, unit",
+        {
+            "own": own.append_column("row", pa.array(np.arange(own.num_rows))),
+            "moments": pa.table({"predict_at": times}),
+        },
+    )
+    return found, 0
+
+
+def _unit(source: EntitySource) -> str:
+    """An entity and a moment as one text."""
+
+    def cell(name: str) -> str:
+        return f"replace(replace(CAST({quoted(name)} AS VARCHAR), '\\', '\\\\'), '|', '\\|')"
+
+    keys = " || '|' || ".join(f"coalesce({cell(name)}, '')" for name in source.entities)
+    return f"{keys} || '@' || strftime(make_timestamp(predict_at), '%Y-%m-%dT%H:%M:%SZ')"
+
+
+def _joined(
+    label: Label, moments: pa.Table, own: pa.Table, events: pa.Table, as_of: int, context: Context
+) -> dict[str, pa.Array]:
+    """The label as an expression on the event of the same id."""
+    reads = check_columns(label.expression, _names(events), "Label")
+    clocks = clocks_of(reads, label.source, "Label")
+    known = f"greatest({', '.join(map(quoted, clocks))})"
+    every = " AND ".join(f"{quoted(clock)} IS NOT NULL" for clock in clocks)
+    ids = pa.table({"id": own.column(EVENT_ID).take(moments.column("row")), "i": np.arange(moments.num_rows)})
+    found = context.engine.query(
+        f"SELECT CAST(CAST(value AS BOOLEAN) AS TINYINT) AS value, known_at FROM ids LEFT JOIN "
+        f"(SELECT {EVENT_ID}, ({label.expression}) AS value, CASE WHEN {every} THEN {known} END AS known_at FROM events) "
+        f"ON id = {EVENT_ID} ORDER BY i",
+        {"ids": ids, "events": events},
+    )
+    known_at = latest([found.column("known_at")])
+    values = pc.fill_null(found.column("value"), _NO_LABEL).to_numpy().astype(np.int8)
+    deadline = moments.column("predict_at").to_numpy() + micros(label.horizon)
+    matured = (values != _NO_LABEL) & (known_at <= np.minimum(deadline, as_of))
+    missing = ~matured & (deadline <= as_of)
+    if label.missing != "drop":
+        values, known_at = np.where(missing, label.missing, values), np.where(missing, deadline, known_at)
+        matured |= missing
+    return _labels(values, known_at, matured, missing)
+
+
+def _occurred(
+    label: Occurs, moments: pa.Table, own: pa.Table, events: pa.Table, as_of: int, context: Context
+) -> dict[str, pa.Array]:
+    """Whether an event of the entity lies in (t, t + within]."""
+    reads = check_columns(label.where, _names(events), "Occurs.where") if label.where else frozenset()
+    clocks = clocks_of(reads | set(label.source.entities), label.source, "Occurs")
+    numbered = events.append_column("i", pa.array(np.arange(events.num_rows)))
+    meets = context.engine.query(
+        f"SELECT i FROM events WHERE ({label.where or 'TRUE'}) ORDER BY i", {"events": numbered}
+    )
+    events = events.take(meets.column("i"))
+    event_codes, codes = key_codes(
+        [events.column(name) for name in label.source.entities],
+        [_entity(own, name, label).take(moments.column("row")) for name in label.source.entities],
+    )
+    times = moments.column("predict_at").to_numpy()
+    close = times + micros(label.within)
+    happened = latest([events.column(EVENT_TIME)])
+    newest, count = _newest_within(
+        event_codes, happened, latest([events.column(clock) for clock in clocks]), codes, times, close
+    )
+    wait = micros(label.source.available_at.duration) if isinstance(label.source.available_at, Delay) else 0
+    known_at = np.maximum(close + wait, newest)
+    matured = known_at <= as_of
+    values = (count > 0).astype(np.int8)
+    return _labels(values, known_at, matured, np.zeros(len(values), bool))
+
+
+def _entity(own: pa.Table, name: str, label: Occurs) -> pa.ChunkedArray:
+    if name not in own.schema.names:
+        raise InvalidDefinitionError(
+            f"Occurs: {label.source.name} is looked up by {name!r}, which the spine's row does not have. "
+            f"{nearest(name, _names(own))}"
+        )
+    return own.column(name)
+
+
+def _newest_within(
+    event_codes: Ints, happened: Ints, known: Ints, codes: Ints, after: Ints, until: Ints
+) -> tuple[Ints, Ints]:
+    """The latest time at which an event of the key in (after, until] became known, and how many there are."""
+    order = np.lexsort((happened, event_codes))
+    event_codes, happened, known = event_codes[order], happened[order], known[order]
+    times = np.unique(np.concatenate([happened, after, until]))
+    size = len(times) + 1
+
+    def place(keys: Ints, at: Ints) -> Ints:
+        return keys * size + np.searchsorted(times, at)
+
+    places = place(event_codes, happened)
+    first = np.searchsorted(places, place(codes, after), side="right")
+    last = np.searchsorted(places, place(codes, until), side="right")
+    last = np.where(codes < 0, first, last)
+    return _range_maximum(known, first, last), last - first
+
+
+def _range_maximum(values: Ints, first: Ints, last: Ints) -> Ints:
+    """The maximum of values[first:last] for each pair, by a table of powers of two; the smallest number where empty."""
+    lowest = np.iinfo(np.int64).min
+    answers = np.full(len(first), lowest)
+    length = last - first
+    level, step = values, 1
+    while step <= int(length.max(initial=0)):
+        chosen = np.flatnonzero((length >= step) & (length < 2 * step))
+        answers[chosen] = np.maximum(level[first[chosen]], level[last[chosen] - step])
+        level = np.maximum(level[: len(level) - step], level[step:])
+        step *= 2
+    return answers
+
+
+def _labels(values: np.ndarray, known_at: Ints, matured: np.ndarray, missing: np.ndarray) -> dict[str, pa.Array]:  # type: ignore[type-arg]
+    status = np.where(matured, 0, np.where(missing, 2, 1))
+    return {
+        "label": pa.array(values.astype(np.int8), mask=~matured),
+        "matured_at": pa.array(known_at, mask=~matured),
+        "status": pa.array(_STATUS[status]),
+    }
+
+
+def _names(table: pa.Table) -> list[str]:
+    return [name for name in table.schema.names if not name.startswith("_")]
+
+
+def _summary(table: pa.Table, ref: Ref, later: int) -> dict[str, Any]:
+    status = table.column("status")
+    counts = {name: pc.sum(pc.equal(status, name)).as_py() or 0 for name in _STATUS.tolist()}
+    return {
+        "ref": ref,
+        "rows": table.num_rows,
+        **counts,
+        "after_as_of": later,
+        "positives": pc.sum(table.column("label")).as_py() or 0,
+        "predict_at": span(table.column("predict_at")),
+        "clusters": pc.count_distinct(table.column("cluster"), mode="only_valid").as_py(),
+    }
