@@ -81,7 +81,8 @@ def model_card(entries: Iterable[Entry], version_or_model: int | str | None, def
     chain = tuple(entries)
     report = run_report(chain, card_run(chain, version_or_model))
     project = definition["project"]
-    title = f"{project['name']}, {f'version {report.version}' if report.version else 'not registered'}"
+    registered = [v.version for v in versions(chain) if v.model == report.run.candidate]
+    title = f"{project['name']}, {f'version {registered[-1]}' if registered else 'not registered'}"
     sections = {
         "Problem": _problem(project, report),
         "Training data": _training(report),
@@ -94,7 +95,7 @@ def model_card(entries: Iterable[Entry], version_or_model: int | str | None, def
         "Gates": in_markdown(gates_table(report)),
         "Release history": in_markdown(history_table(chain)),
         "Limits": _limits(project, report),
-        "How to check this card": _checking(report),
+        "How to check this card": _checking(registered),
     }
     body = "\n\n".join(f"## {name}\n\n{text}" for name, text in sections.items())
     return f"{_front_matter(project, report)}\n# {escaped(title)}\n\n{_summary(chain, report)}\n\n{body}\n"
@@ -243,8 +244,8 @@ def _limits(project: Mapping[str, Any], report: Report) -> str:
     return "\n".join(lines)
 
 
-def _checking(report: Report) -> str:
-    asked = f"version:{report.version}" if report.version else "verdict"
+def _checking(registered: list[int]) -> str:
+    asked = f"version:{registered[-1]}" if registered else "verdict"
     return (
         "Numbers in square brackets are positions in the project's ledger.\n\n"
         "```\n"

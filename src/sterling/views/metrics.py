@@ -49,6 +49,16 @@ def more_is_better(metric: str) -> bool:
     return METRICS[metric].more_is_better if metric in METRICS else True
 
 
+def rank(metric: str) -> tuple[int, str]:
+    """Place of a metric in every table; those that are not named here come last, by name.
+
+    Example:
+        >>> rank("roc_auc") < rank("ece") < rank("gini")
+        True
+    """
+    return (list(METRICS).index(metric) if metric in METRICS else len(METRICS)), metric
+
+
 def in_order(metrics: Iterable[str]) -> tuple[str, ...]:
     """Metrics in the order of every table, each once.
 
@@ -56,5 +66,4 @@ def in_order(metrics: Iterable[str]) -> tuple[str, ...]:
         >>> in_order(["ece", "gini", "roc_auc", "ece"])
         ('roc_auc', 'ece', 'gini')
     """
-    known = list(METRICS)
-    return tuple(sorted(set(metrics), key=lambda m: (known.index(m) if m in METRICS else len(known), m)))
+    return tuple(sorted(set(metrics), key=rank))

@@ -8,7 +8,7 @@ from typing import Any
 
 from sterling.core.evidence import Entry
 from sterling.views.facts import NoRunError, Run, latest_run
-from sterling.views.metrics import in_order, more_is_better
+from sterling.views.metrics import in_order, more_is_better, rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +252,7 @@ def run_report(entries: Iterable[Entry], run: Run | None = None) -> Report:
         name=candidate_name(run),
         version=registered.body["version"] if registered else None,
         as_of=as_of.body["as_of"] if as_of else None,
-        measures=tuple(sorted(whole, key=lambda m: (in_order([m.metric]), m.model != run.candidate))),
+        measures=tuple(sorted(whole, key=lambda m: (rank(m.metric), m.model != run.candidate))),
         slices=tuple(sorted(parts, key=_worst_first)),
         comparisons=_comparisons(run),
         gates=gate_rows(run.of("gate.judged")),
@@ -357,7 +357,7 @@ def _newest(run: Run, kind: str, field: str) -> tuple[Entry, ...]:
 
 def _worst_first(measure: Measure) -> tuple[Any, ...]:
     column = measure.slice[0] if measure.slice else ""
-    return in_order([measure.metric]), column, measure.value is None, -_worst_last(measure)
+    return rank(measure.metric), column, measure.value is None, -_worst_last(measure)
 
 
 def _worst_last(measure: Measure) -> float:

@@ -76,34 +76,28 @@ def gates_table(report: Report) -> Table:
     return Table("Gates", ("verdict", "gate", "why", ""), tuple(rows), empty="The project has no gates.")
 
 
-def slices_table(report: Report, *, worst: int | None = None, metric: str | None = None) -> Table:
+def slices_table(
+    report: Report, *, worst: int | None = None, metric: str | None = None, column: str | None = None
+) -> Table:
     """The candidate's metrics on slices, the worst first.
 
     Args:
         report: The run.
-        worst: How many rows of each column to show; all where it is None.
+        worst: How many rows of each metric and column to show; all where it is None.
         metric: The metric; all where it is None.
+        column: The column; all where it is None.
     """
-    chosen = [measure for measure in report.slices if metric in {None, measure.metric}]
-    places: dict[tuple[str, str], int] = {}
-    rows = []
-    for measure in chosen:
-        column, value = measure.slice or ("", "")
-        places[measure.metric, column] = places.get((measure.metric, column), 0) + 1
-        if worst is None or places[measure.metric, column] <= worst:
-            cells = (
-                label(measure.metric),
-                column,
-                value,
-                number(measure.rows),
-                estimate(measure),
-                cite(measure.position),
-            )
-            rows.append(Row(cells))
-    left = len(chosen) - len(rows)
+    found: dict[tuple[str, str], list[Row]] = {}
+    for measure in report.slices:
+        by, value = measure.slice or ("", "")
+        if metric in {None, measure.metric} and column in {None, by}:
+            cells = label(measure.metric), by, value, number(measure.rows), estimate(measure), cite(measure.position)
+            found.setdefault((measure.metric, by), []).append(Row(cells))
+    rows = tuple(row for group in found.values() for row in group[:worst])
+    left = sum(map(len, found.values())) - len(rows)
     note = f"The worst of each column; {left} more are not shown." if left else None
     columns = "metric", "slice", "value", ">rows", ">estimate", ""
-    return Table("Slices, the worst first", columns, tuple(rows), empty="No slices: no gate asks for any.", note=note)
+    return Table("Slices, the worst first", columns, rows, empty="No slices: no gate asks for any.", note=note)
 
 
 def data_table(report: Report) -> Table:

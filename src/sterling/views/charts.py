@@ -1,0 +1,195 @@
+"""Charts of a run as SVG that takes its colours from the page around it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sterling.views.metrics import label
+from sterling.views.report import Bin, FeatureRow, Measure, Report
+from sterling.views.text import day, interval, moment, number, percent
+
+WIDTH = 340
+INK, MUTED, GRID, ACCENT, OTHER, LIMIT = "#1c2127", "#5f6873", "#d8dce1", "#1d5fb4", "#87909b", "#b3541e"
+_ROW = 26
+_TOP_FEATURES = 15
+_WORST = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart.
+
+    Attributes:
+        svg: The picture, as SVG for a page whose style sheet gives the colours.
+        description: What it shows, in words.
+    """
+
+    svg: str
+    description: str
+
+
+def metric_chart(report: Report, metric: str) -> Chart:
+    """A metric of every model: a dot with its interval."""
+    measures = [m for m in report.of_metric(metric) if m.value is not None]
+    rows = [_dot(m, m.name, own=m.model == report.run.candidate) for m in measures]
+    said = "; ".join(f"{m.name} {interval(m.value, m.low, m.high)}" for m in measures)
+    return Chart(_dots(rows), f"{label(metric)} of each model with its interval: {said}.")
+
+
+def slices_chart(report: Report, metric: str, column: str) -> Chart:
+    """The candidate's metric on the worst slices of a column, with the floor that a gate asks for."""
+    found = [m for m in report.slices if m.metric == metric and m.slice and m.slice[0] == column]
+    shown = [m for m in found if m.value is not None][:_WORST]
+    floor = _floor(report, metric, column)
+    rows = [_dot(m, m.slice[1] if m.slice else "", own=True) for m in shown]
+    said = "; ".join(f"{m.slice[1] if m.slice else ''} {number(m.value)}" for m in shown)
+    asked = "" if floor is None else f" The gate asks for {number(floor)}."
+    return Chart(_dots(rows, rule=floor), f"{label(metric)} by {column}, the worst first: {said}.{asked}")
+
+
+def calibration_chart(bins: Iterable[Bin]) -> Chart:
+    """Observed against predicted shares, beside the diagonal where both agree."""
+    import altair as alt
+
+    found = list(bins)
+    top = max([0.0, *(max(b.predicted, b.observed, b.high or 0) for b in found)])
+    rows = [{"predicted": b.predicted, "observed": b.observed, "low": b.low, "high": b.high} for b in found]
+    scale = alt.Scale(domain=[0, top], nice=True)
+    x = alt.X("predicted:Q", title="predicted share", scale=scale, axis=alt.Axis(format="%", tickCount=5))
+    y = alt.Y("observed:Q", title="observed share", scale=scale, axis=alt.Axis(format="%", tickCount=5))
+    base = alt.Chart(_values(rows))
+    ends = [{"predicted": at, "observed": at} for at in (0.0, top)]
+    diagonal = alt.Chart(_values(ends)).mark_line(color=OTHER, strokeDash=[4, 4], strokeWidth=1).encode(x=x, y=y)
+    whisker = base.mark_rule(color=ACCENT, strokeWidth=1.5).encode(
+        x=x, y=alt.Y("low:Q", title="observed share"), y2="high:Q"
+    )
+    dot = base.mark_circle(color=ACCENT, size=55, opacity=1).encode(x=x, y=y)
+    said = "; ".join(f"{percent(b.predicted)} predicted, {percent(b.observed)} observed" for b in found)
+    return Chart(_svg(alt.layer(diagonal, whisker, dot), 300), f"Calibration, bin by bin: {said}.")
+
+
+def importance_chart(features: Iterable[FeatureRow]) -> Chart:
+    """How much the model leans on each feature, the strongest first."""
+    import altair as alt
+
+    measured = ((f.importance, f.name) for f in features if f.importance is not None)
+    top = sorted(measured, reverse=True)[:_TOP_FEATURES]
+    rows = [{"name": name, "share": share} for share, name in top]
+    y = alt.Y("name:N", sort=None, title=None, axis=_names())
+    x = alt.X("share:Q", title="share of the model's gain", axis=alt.Axis(format="%", tickCount=5))
+    bars = alt.Chart(_values(rows)).mark_bar(color=ACCENT, height=11).encode(x=x, y=y)
+    said = "; ".join(f"{name} {percent(share)}" for share, name in top)
+    return Chart(_svg(bars, 44 + 21 * len(rows)), f"Importance of features: {said}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of time.
+
+    Attributes:
+        name: What it is.
+        start: ISO 8601.
+        end: ISO 8601.
+        own: Whether it stands out.
+    """
+
+    name: str
+    start: str
+    end: str
+    own: bool
+
+
+def timeline_chart(spans: Iterable[Span], as_of: str | None) -> Chart:
+    """Which times the sources, the training and the holdout cover, and the time as of which data count."""
+    import altair as alt
+
+    found = list(spans)
+    rows = [{"name": s.name, "start": _utc(s.start), "end": _utc(s.end), "own": s.own} for s in found]
+    y = alt.Y("name:N", sort=None, title=None, axis=_names())
+    axis = alt.Axis(tickCount=4, format="%b %Y")
+    x = alt.X("start:T", title=None, axis=axis, scale=alt.Scale(type="utc"))
+    colour = alt.Color("own:N", scale=alt.Scale(domain=[True, False], range=[ACCENT, OTHER]), legend=None)
+    layers = [alt.Chart(_values(rows)).mark_bar(height=9).encode(x, y, colour, x2="end:T")]
+    if as_of is not None:
+        line = alt.Chart(_values([{"at": _utc(as_of)}])).mark_rule(color=LIMIT, strokeDash=[3, 3], strokeWidth=1.5)
+        layers.append(line.encode(alt.X("at:T", title=None, axis=axis, scale=alt.Scale(type="utc"))))
+    said = "; ".join(f"{s.name} from {day(s.start)} to {day(s.end)}" for s in found)
+    marked = f" The dashed line is the time as of which data count, {moment(as_of)}." if as_of else ""
+    return Chart(_svg(alt.layer(*layers), 30 + 22 * len(rows)), f"Times covered: {said}.{marked}")
+
+
+def _utc(text: str) -> int:
+    """Milliseconds since 1970, so that no machine's time zone moves a bar."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def _dot(measure: Measure, name: str, *, own: bool) -> dict[str, Any]:
+    return {"name": name, "value": measure.value, "low": measure.low, "high": measure.high, "own": own}
+
+
+def _dots(rows: list[dict[str, Any]], rule: float | None = None) -> str:
+    """A dot and a whisker a row, the candidate's in the accent colour."""
+    import altair as alt
+
+    base = alt.Chart(_values(rows))
+    colour = alt.Color("own:N", scale=alt.Scale(domain=[True, False], range=[ACCENT, OTHER]), legend=None)
+    y = alt.Y("name:N", sort=None, title=None, axis=_names())
+    scale = alt.Scale(zero=False, nice=True)
+    axis = alt.Axis(tickCount=4)
+    x = alt.X("value:Q", title=None, scale=scale, axis=axis)
+    whisker = base.mark_rule(strokeWidth=2).encode(
+        alt.X("low:Q", title=None, scale=scale, axis=axis), y, colour, x2="high:Q"
+    )
+    dot = base.mark_circle(size=80, opacity=1).encode(x, y, colour)
+    layers: list[Any] = [whisker, dot]
+    if rule is not None:
+        line = alt.Chart(_values([{"at": rule}])).mark_rule(color=LIMIT, strokeDash=[3, 3], strokeWidth=1.5)
+        layers.insert(0, line.encode(alt.X("at:Q", title=None, scale=scale, axis=axis)))
+    return _svg(alt.layer(*layers), 30 + _ROW * len(rows))
+
+
+def _floor(report: Report, metric: str, column: str) -> float | None:
+    gates = (g.definition for g in report.gates if g.type == "EverySlice")
+    floors = (float(g["at_least"]) for g in gates if g["metric"] == metric and column in g["by"])
+    return next(floors, None)
+
+
+def _names() -> Any:
+    import altair as alt
+
+    return alt.Axis(labelLimit=170, ticks=False, domain=False, grid=False, labelPadding=8)
+
+
+def _values(rows: Sequence[Mapping[str, object]]) -> Any:
+    import altair as alt
+
+    return alt.InlineData(values=list(rows))
+
+
+def _svg(chart: Any, height: int) -> str:
+    """A chart drawn without a network, with colours that the page's style sheet replaces."""
+    import altair as alt
+    import vl_convert
+
+    text = {
+        "labelColor": MUTED,
+        "titleColor": MUTED,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+    }
+    lines = {"gridColor": GRID, "domainColor": GRID, "tickColor": GRID, "domain": False}
+    drawn = (
+        chart.properties(width=WIDTH, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"))
+        .configure(background="transparent", font="sans-serif", padding=4)
+        .configure_view(stroke=None)
+        .configure_axis(**text, **lines)
+    )
+    spec = json.loads(drawn.to_json(validate=False))
+    version = "_".join(alt.SCHEMA_VERSION.split(".")[:2])
+    svg: str = vl_convert.vegalite_to_svg(spec, vl_version=version)
+    return svg

@@ -1,0 +1,147 @@
+"""The page of a run: one HTML file that asks nothing of the network, for people who make no models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from sterling.core.clock import from_micros, iso
+from sterling.core.evidence import Entry
+from sterling.project.times import moment_micros
+from sterling.views.card import not_measured
+from sterling.views.charts import (
+    Chart,
+    Span,
+    calibration_chart,
+    importance_chart,
+    metric_chart,
+    slices_chart,
+    timeline_chart,
+)
+from sterling.views.facts import Run
+from sterling.views.log import Line, log
+from sterling.views.metrics import METRICS, label
+from sterling.views.registry import live
+from sterling.views.report import Report, run_report
+from sterling.views.report_tables import (
+    arrow,
+    calibration_table,
+    comparisons_table,
+    data_table,
+    features_table,
+    metric_table,
+    slices_table,
+)
+from sterling.views.status import headline, status
+from sterling.views.text import cite, day, moment, number, percent, plural
+
+_MILESTONES = frozenset({
+    "project.defined", "as_of.resolved", "model.trained", "stage.failed", "stage.diverged", "model.registered",
+    "model.refused", "version.released", "run.completed",
+})  # fmt: skip
+_EVENTS = 24
+
+
+def report_page(entries: Iterable[Entry], definition: Mapping[str, Any], *, run: Run | None = None) -> str:
+    """The page of a run.
+
+    Args:
+        entries: The ledger, oldest first.
+        definition: JSON of the project's definition, the blob that :func:`sterling.views.card.definition_ref` names.
+        run: The run; the newest where it is None.
+
+    Returns:
+        HTML with its style and its charts inside; no script, no reference to anything outside.
+
+    Raises:
+        NoRunError: if no run is completed.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    chain = tuple(entries)
+    report = run_report(chain, run)
+    project = definition["project"]
+    environment = Environment(
+        loader=PackageLoader("sterling.views"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"cite": cite, "moment": moment, "svg": lambda chart: Markup(chart.svg)}  # noqa: S704  drawn by us, its texts escaped
+    found = status(chain)
+    return environment.get_template("page.html.j2").render(
+        project=project,
+        report=report,
+        headline=headline(found.candidate, found.live, report.gates),
+        live=live(chain),
+        key_facts=tuple(_key_facts(project, report)),
+        timeline=_timeline(project, report),
+        metrics=tuple(_metrics(report)),
+        comparisons=comparisons_table(report),
+        calibration=calibration_chart(report.calibration) if report.calibration else None,
+        calibration_rows=calibration_table(report),
+        slices=tuple(_slices(report)),
+        importance=importance_chart(report.features) if _weighed(report) else None,
+        features=features_table(report),
+        data=data_table(report),
+        failures=tuple((source, failure) for source in report.sources for failure in source.failures),
+        not_measured=not_measured(report),
+        events=_events(chain),
+        earlier=max(0, sum(entry.kind in _MILESTONES for entry in chain) - _EVENTS),
+    )
+
+
+def _key_facts(project: Mapping[str, Any], report: Report) -> Iterator[tuple[str, str, str]]:
+    """What a reader asks first: name, value, position."""
+    if trained := report.fact("model.trained"):
+        body = trained.body
+        yield (
+            "Trained on",
+            plural(body["rows"], "row"),
+            f"{day(body['from'])} to {day(body['to'])} {cite(trained.position)}",
+        )
+    judged = next((m for m in report.measures if m.model == report.run.candidate), None)
+    if judged and judged.rows is not None:
+        span = f"{project['holdout']['start']} to {project['holdout']['end']} {cite(judged.position)}"
+        yield "Judged on", plural(judged.rows, "row"), span
+    if spine := report.fact("spine.built"):
+        share = spine.body["positives"] / spine.body["matured"] if spine.body["matured"] else None
+        yield "Positive", percent(share), f"of {number(spine.body['matured'])} labels {cite(spine.position)}"
+    if report.features:
+        yield "Features", number(len(report.features)), f"from {plural(len(report.sources), 'source')}"
+
+
+def _timeline(project: Mapping[str, Any], report: Report) -> Chart | None:
+    spans = [Span(s.source, s.first, s.last, own=False) for s in report.sources if s.first and s.last]
+    if trained := report.fact("model.trained"):
+        spans.append(Span("training", trained.body["from"], trained.body["to"], own=True))
+    block = project["holdout"]
+    start, end = (iso(from_micros(moment_micros(block[side], block["tz"]))) for side in ("start", "end"))
+    return timeline_chart([*spans, Span("holdout", start, end, own=True)], report.as_of) if spans else None
+
+
+def _metrics(report: Report) -> Iterator[dict[str, Any]]:
+    for metric in report.metrics:
+        yield {
+            "label": f"{label(metric)} {arrow(metric)}",
+            "meaning": METRICS[metric].meaning if metric in METRICS else "",
+            "chart": metric_chart(report, metric),
+            "table": metric_table(report, metric),
+        }
+
+
+def _slices(report: Report) -> Iterator[dict[str, Any]]:
+    pairs = dict.fromkeys((m.metric, m.slice[0]) for m in report.slices if m.slice)
+    for metric, column in pairs:
+        yield {
+            "title": f"{label(metric)} by {column}",
+            "chart": slices_chart(report, metric, column),
+            "table": slices_table(report, metric=metric, column=column),
+        }
+
+
+def _weighed(report: Report) -> bool:
+    return any(feature.importance is not None for feature in report.features)
+
+
+def _events(chain: tuple[Entry, ...]) -> tuple[Line, ...]:
+    return log(tuple(entry for entry in chain if entry.kind in _MILESTONES)[-_EVENTS:])
