@@ -185,7 +185,7 @@ def _svg(chart: Any, height: int) -> str:
     lines = {"gridColor": GRID, "domainColor": GRID, "tickColor": GRID, "domain": False}
     drawn = (
         chart.properties(width=WIDTH, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"))
-        .configure(background="transparent", font="sans-serif", padding=4)
+        .configure(background="transparent", font="sans-serif", padding={"left": 12, "right": 6, "top": 4, "bottom": 4})
         .configure_view(stroke=None)
         .configure_axis(**text, **lines)
     )

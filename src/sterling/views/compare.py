@@ -133,7 +133,7 @@ def compare(
     )  # fmt: skip
 
 
-def render_changes(found: Changes) -> RenderableType:
+def render(found: Changes) -> RenderableType:
     """What differs, for a terminal."""
     from rich.console import Group
     from rich.text import Text

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sterling.core.evidence import Entry
 from sterling.core.refs import short
 from sterling.views.metrics import label
 from sterling.views.text import cite, interval, listed, moment, number, percent, plural
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 Body = Mapping[str, Any]
 
@@ -41,19 +38,9 @@ def log(entries: Iterable[Entry]) -> tuple[Line, ...]:
     return tuple(Line(e.position, e.recorded_at, e.actor, e.kind, sentence(e)) for e in entries)
 
 
-def render_log(lines: Iterable[Line]) -> RenderableType:
-    """Lines for a terminal: position, time, actor, kind, sentence."""
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(justify="right", no_wrap=True)
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    for line in lines:
-        head = Text.assemble((line.kind, "bold"), f"  {line.actor}")
-        grid.add_row(Text(cite(line.position)), Text(moment(line.time)), Text("\n").join([head, Text(line.sentence)]))
-    return grid
+def line(entry: Entry) -> str:
+    """An entry as one line of text: position, time, actor, kind, and what was found."""
+    return f"{cite(entry.position)} {moment(entry.recorded_at)} {entry.actor} {entry.kind}: {sentence(entry)}"
 
 
 def sentence(entry: Entry) -> str:

@@ -1,50 +1,26 @@
-"""What must be kept: the bytes behind the last run, every released version, every definition and every failure's log."""
+"""What must be kept: the bytes that the last run and the released versions rest on."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 from sterling.core.evidence import Entry
 from sterling.core.refs import Ref
-
-_ALWAYS = frozenset({"project.defined", "stage.failed", "model.registered", "version.released"})
-_REF = re.compile(r"sha256:[0-9a-f]{64}")
+from sterling.views.facts import latest_run
+from sterling.views.lineage import refs_in
+from sterling.views.registry import versions
 
 
 def needed(entries: Iterable[Entry]) -> frozenset[Ref]:
-    """Refs that garbage collection must not touch.
+    """Refs that the evidence of the last run and of every released version names.
+
+    Definitions and logs of failed stages are needed always: they are small, and nothing makes them again.
 
     Args:
-        entries: The whole chain.
+        entries: The ledger, oldest first.
     """
     chain = tuple(entries)
-    released = {entry.body["model"] for entry in chain if entry.kind == "version.released"}
-    runs = [entry for entry in chain if entry.kind == "run.completed"]
-    kept = [run for run in runs if run is runs[-1] or run.body["candidate"] in released]
-    keys = {f"key:{step['key']}" for run in kept for step in run.body["keys"]}
-    return frozenset(
-        ref
-        for entry in chain
-        if entry.kind in _ALWAYS or keys.intersection(entry.evidence.subjects)
-        for ref in refs_in(entry.body)
-    )
-
-
-def refs_in(value: Any) -> Iterator[Ref]:
-    """Every ref that stands as a text in a JSON value.
-
-    Example:
-        >>> list(refs_in({"outputs": {"a": "sha256:" + "0" * 64}, "n": 1}))
-        ['sha256:0000000000000000000000000000000000000000000000000000000000000000']
-    """
-    if isinstance(value, str):
-        if _REF.fullmatch(value):
-            yield Ref(value)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from refs_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from refs_in(item)
+    released = (latest_run(chain, candidate=v.model) for v in versions(chain) if v.released is not None)
+    kept = [fact for run in (latest_run(chain), *released) if run is not None for fact in run.facts]
+    kept += [entry for entry in chain if entry.kind in {"project.defined", "stage.failed"}]
+    return frozenset(Ref(ref) for entry in kept for ref in refs_in(entry.body))

@@ -12,7 +12,7 @@ from sterling.views.text import cite, moment, plural
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Plan", "PlannedStep", "changes", "render_plan"]
+__all__ = ["Plan", "PlannedStep", "changes", "render"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Plan:
     steps: tuple[PlannedStep, ...]
 
 
-def render_plan(plan: Plan) -> RenderableType:
+def render(plan: Plan) -> RenderableType:
     """A plan for a terminal: each step with its sign, what answers it, or why it would run."""
     from rich.console import Group
     from rich.table import Table

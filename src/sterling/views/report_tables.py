@@ -96,7 +96,9 @@ def slices_table(
     rows = tuple(row for group in found.values() for row in group[:worst])
     left = sum(map(len, found.values())) - len(rows)
     note = f"The worst of each column; {left} more are not shown." if left else None
-    columns = "metric", "slice", "value", ">rows", ">estimate", ""
+    columns: tuple[str, ...] = ("metric", "slice", "value", ">rows", ">estimate", "")
+    if metric is not None and column is not None:
+        columns, rows = (column, *columns[3:]), tuple(Row(row.cells[2:]) for row in rows)
     return Table("Slices, the worst first", columns, rows, empty="No slices: no gate asks for any.", note=note)
 
 

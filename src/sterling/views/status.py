@@ -89,7 +89,7 @@ def headline(candidate: Candidate | None, current: Version | None, gates: tuple[
     return f"{said}."
 
 
-def render_status(found: Status) -> RenderableType:
+def render(found: Status) -> RenderableType:
     """A status for a terminal."""
     from rich.console import Group
     from rich.padding import Padding

@@ -15,7 +15,7 @@ from sterling.views.text import cite
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-__all__ = ["Node", "UnknownQuestionError", "render_why", "why"]
+__all__ = ["Node", "UnknownQuestionError", "render", "why"]
 
 _FORMS = {
     "release": "the version that takes all traffic",
@@ -56,7 +56,7 @@ def why(entries: Iterable[Entry], question: str) -> Node:
     return Node(question, None, tuple(lineage.explain(entry) for entry in found))
 
 
-def render_why(node: Node) -> Tree:
+def render(node: Node) -> Tree:
     """An answer for a terminal, positions first."""
     from rich.text import Text
     from rich.tree import Tree
