@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,11 +32,31 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         return pq.ParquetFile(file).read(columns=columns).combine_chunks()
 
 
-def column_names(path: Path) -> list[str]:
-    """The columns of a table in Parquet."""
-    with path.open("rb") as file:
-        names: list[str] = pq.ParquetFile(file).schema_arrow.names
-    return names
+class StoredTable:
+    """A table in Parquet, read column by column as it is asked for.
+
+    Args:
+        path: The file's bytes, under any name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with path.open("rb") as file:
+            parquet = pq.ParquetFile(file)
+            self.names: list[str] = parquet.schema_arrow.names
+            self.num_rows: int = parquet.metadata.num_rows
+        self._read: dict[str, pa.ChunkedArray] = {}
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column."""
+        return self.select([name]).column(0)
+
+    def select(self, names: Sequence[str]) -> pa.Table:
+        """Some columns."""
+        if new := [name for name in names if name not in self._read]:
+            table = read_table(self._path, new)
+            self._read |= {name: table.column(name) for name in new}
+        return pa.table({name: self._read[name] for name in names})
 
 
 def finite(table: pa.Table, what: str) -> pa.Table:

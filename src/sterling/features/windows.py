@@ -151,4 +151,4 @@ def _alike(a: pa.ChunkedArray, b: pa.ChunkedArray) -> list[pa.Array]:
 def latest(clocks: Sequence[pa.ChunkedArray]) -> Ints:
     """The last of several times of each row; `NEVER` where one of them is null."""
     times = [pc.fill_null(clock, NEVER).to_numpy() for clock in clocks]
-    return np.maximum.reduce(times)
+    return np.asarray(np.maximum.reduce(times), np.int64)

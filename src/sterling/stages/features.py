@@ -31,7 +31,7 @@ from sterling.core.canonical import digest
 from sterling.core.errors import DataError, InvalidDefinitionError, NotKnownAtPredictionError, nearest
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
-from sterling.engine.tables import finite, put_table, read_table
+from sterling.engine.tables import StoredTable, finite, put_table, read_table
 from sterling.features.availability import EVENT_TIME, Rule, clocks_of, proved, rule_of
 from sterling.features.exact import Ints
 from sterling.features.windows import NEVER, Moments, key_codes, latest
@@ -220,10 +220,9 @@ class ViewFeatures(Stage, frozen=True):
     def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
         """Every aggregate over every window, by the one exact plan."""
         view, facts = self.view, list[Evidence]()
-        place = f"FeatureView {view.name!r}"
         row = _Row(self.spine, inputs, context)
         events = _events(view.source, inputs, context)
-        codes, moments = _moments(row, events, view.entities, view.on, place, facts)
+        codes, moments = _moments(row, events, view.entities, view.on, view.name, facts)
         made: dict[str, pa.Array] = {}
         shares: dict[str, float | None] = {}
         for aggregate in view.features:
@@ -289,7 +288,7 @@ class Assemble(Stage, frozen=True):
         cells = _beside(inputs, context)
         columns = {name: spine.column(name) for name in SPINE_COLUMNS} | {name: cells[name] for name in self.features}
         if extra := [column for column in self.slices if column not in self.features]:
-            own = read_table(context.store.open(inputs[f"clean:{self.source}"]))
+            own = StoredTable(context.store.open(inputs[f"clean:{self.source}"]))
             for column in extra:
                 value = _column(own, column, "EverySlice.by").take(spine.column("row"))
                 columns[f"{SLICE}{column}"] = _fitting(value, column)
@@ -309,7 +308,7 @@ class _Row:
 
     def __init__(self, spine: EventSpine | ScheduledSpine, inputs: Mapping[str, Ref], context: Context) -> None:
         self._spine, self._source = spine, spine.source
-        self._own = read_table(context.store.open(inputs[f"clean:{spine.source.name}"]))
+        self._own = StoredTable(context.store.open(inputs[f"clean:{spine.source.name}"]))
         moments = read_table(context.store.open(inputs["spine"]), ["predict_at", "row"])
         self._rows = moments.column("row").to_numpy()
         self.times: Ints = moments.column("predict_at").to_numpy()
@@ -322,7 +321,7 @@ class _Row:
         Raises:
             NotKnownAtPredictionError: where a value is known only after the prediction.
         """
-        place = f"feature {feature!r}"
+        place = f"Feature {feature!r}"
         cells = _column(self._own, name, place).take(pa.array(self._rows))
         rule = rule_of(name, self._source, place)
         known = latest([self._own.column(rule.clock)])[self._rows]
@@ -379,12 +378,12 @@ class _Log:
         self.enter: Ints | None = None
 
 
-def _events(source: EventSource, inputs: Mapping[str, Ref], context: Context) -> pa.Table:
-    return read_table(context.store.open(inputs[f"clean:{source.name}"]))
+def _events(source: EventSource, inputs: Mapping[str, Ref], context: Context) -> StoredTable:
+    return StoredTable(context.store.open(inputs[f"clean:{source.name}"]))
 
 
 def _moments(
-    row: _Row, events: pa.Table, entities: Sequence[str], on: Mapping[str, str], place: str, facts: list[Evidence]
+    row: _Row, events: StoredTable, entities: Sequence[str], on: Mapping[str, str], place: str, facts: list[Evidence]
 ) -> tuple[Ints, Moments]:
     """Events and moments by the entity that they belong to."""
     own = [row.column(on.get(name, name), place, facts) for name in entities]
@@ -392,12 +391,12 @@ def _moments(
     return codes, Moments(at, row.times)
 
 
-def _known(events: pa.Table, columns: frozenset[str], source: EventSource, place: str) -> Ints:
+def _known(events: StoredTable, columns: frozenset[str], source: EventSource, place: str) -> Ints:
     """When a row and these of its columns are known."""
     return latest([events.column(clock) for clock in clocks_of(columns, source, place)])
 
 
-def _log(aggregate: Aggregate, view: FeatureView, events: pa.Table, codes: Ints, context: Context) -> _Log:
+def _log(aggregate: Aggregate, view: FeatureView, events: StoredTable, codes: Ints, context: Context) -> _Log:
     """The events that an aggregate reads."""
     place = f"FeatureView {view.name!r}: {type(aggregate).__name__}"
     columns = frozenset(view.entities)
@@ -423,7 +422,7 @@ def _log(aggregate: Aggregate, view: FeatureView, events: pa.Table, codes: Ints,
     )  # fmt: skip
 
 
-def _ends(aggregate: Pending, view: FeatureView, events: pa.Table, place: str) -> Ints:
+def _ends(aggregate: Pending, view: FeatureView, events: StoredTable, place: str) -> Ints:
     """When each event is known to have ended."""
     until = _column(events, aggregate.until, place)
     if not pa.types.is_timestamp(until.type) or until.type.tz is None:
@@ -434,7 +433,7 @@ def _ends(aggregate: Pending, view: FeatureView, events: pa.Table, place: str) -
     return latest([until.cast(pa.timestamp("us", "UTC")).cast(pa.int64()), events.column(rule.clock)])
 
 
-def _meets(where: str, events: pa.Table, context: Context) -> NDArray[np.bool_]:
+def _meets(where: str, events: StoredTable, context: Context) -> NDArray[np.bool_]:
     used = events.select(sorted(columns_of(where))).append_column("_row", pa.array(np.arange(events.num_rows)))
     found = context.engine.query(
         f"SELECT coalesce(({where}), FALSE) AS met FROM events ORDER BY _row", {"events": used}
@@ -518,14 +517,14 @@ def _beside(inputs: Mapping[str, Ref], context: Context) -> dict[str, pa.Chunked
     return {name: table.column(name) for table in tables for name in table.schema.names}
 
 
-def _column(table: pa.Table, name: str, place: str) -> pa.ChunkedArray:
+def _column(table: StoredTable, name: str, place: str) -> pa.ChunkedArray:
     if name not in _names(table):
         raise InvalidDefinitionError(f"{place}: there is no column {name!r}. {nearest(name, _names(table))}")
     return table.column(name)
 
 
-def _names(table: pa.Table) -> list[str]:
-    return [name for name in table.schema.names if not name.startswith("_")]
+def _names(table: StoredTable) -> list[str]:
+    return [name for name in table.names if not name.startswith("_")]
 
 
 def _spoken(span: int) -> str:

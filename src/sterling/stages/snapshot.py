@@ -15,7 +15,7 @@ A snapshot has the source's own columns and the clocks that `sterling.features.a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -26,7 +26,7 @@ from sterling.core.clock import from_micros, iso
 from sterling.core.errors import DataError, InvalidDefinitionError, nearest
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
-from sterling.engine.tables import column_names, finite, put_table, read_table
+from sterling.engine.tables import StoredTable, finite, put_table, read_table
 from sterling.features.availability import (
     AVAILABLE_AT,
     EVENT_ID,
@@ -178,7 +178,7 @@ def span(times: pa.ChunkedArray) -> list[str] | None:
     return None if ends["min"] is None else [iso(from_micros(ends["min"])), iso(from_micros(ends["max"]))]
 
 
-def _read_all(locators: Iterable[str], inputs: Mapping[str, Ref], context: Context) -> pa.Table:
+def _read_all(locators: Collection[str], inputs: Mapping[str, Ref], context: Context) -> pa.Table:
     """Files of one table, one after the other."""
     parts: list[pa.Table] = []
     for locator in sorted(locators):
@@ -190,9 +190,7 @@ def _read_all(locators: Iterable[str], inputs: Mapping[str, Ref], context: Conte
     try:
         return pa.concat_tables(parts, promote_options="permissive").combine_chunks()
     except pa.ArrowException as error:
-        raise DataError(
-            f"The files of {sorted(locators)[0].rpartition('/')[0]!r} do not fit together: {error}"
-        ) from error
+        raise DataError(f"The files of {min(locators).rpartition('/')[0]!r} do not fit together: {error}") from error
 
 
 def _raw_table(inputs: Mapping[str, Ref], context: Context) -> pa.Table:
@@ -331,9 +329,9 @@ def _ahead(table: pa.Table, clock: str) -> bool:
 def _newest(inputs: Mapping[str, Ref], context: Context) -> tuple[int, str]:
     found: list[tuple[int, str]] = []
     for name, ref in sorted(inputs.items()):
-        path = context.store.open(ref)
-        clocks = [clock for clock in column_names(path) if clock == AVAILABLE_AT or clock.startswith("_known_")]
-        table = read_table(path, [EVENT_TIME, *clocks])
+        stored = StoredTable(context.store.open(ref))
+        clocks = [clock for clock in stored.names if clock == AVAILABLE_AT or clock.startswith("_known_")]
+        table = stored.select([EVENT_TIME, *clocks])
         found += [
             (newest, f"{name.removeprefix('snapshot:')}: {_said(clock)}")
             for clock in clocks

@@ -302,7 +302,7 @@ def _range_maximum(values: Ints, first: Ints, last: Ints) -> Ints:
     return answers
 
 
-def _labels(values: np.ndarray, known_at: Ints, matured: np.ndarray, missing: np.ndarray) -> dict[str, pa.Array]:  # type: ignore[type-arg]
+def _labels(values: np.ndarray, known_at: Ints, matured: np.ndarray, missing: np.ndarray) -> dict[str, pa.Array]:
     status = np.where(matured, 0, np.where(missing, 2, 1))
     return {
         "label": pa.array(values.astype(np.int8), mask=~matured),

@@ -70,7 +70,7 @@ class Validate(Stage, frozen=True):
         failed = _failures(self.source, rules, known, inputs, context, as_of)
         self._refuse(rules, failed, known, as_of)
         clean, quarantined = _settle(rules, failed, known)
-        outputs = {"clean": put_table(context.store, clean)}
+        outputs = {"clean": inputs["snapshot"] if clean.equals(whole) else put_table(context.store, clean)}
         if quarantined.num_rows:
             outputs["quarantine"] = put_table(context.store, quarantined)
         body = {
@@ -170,7 +170,7 @@ def _condition(rule: RowCheck, index: int) -> str:
         case Unique():
             columns = ", ".join(map(quoted, rule.columns))
             given = " AND ".join(f"{quoted(column)} IS NOT NULL" for column in rule.columns)
-            order = ", ".join((EVENT_TIME, AVAILABLE_AT, EVENT_ID))
+            order = f"{EVENT_TIME}, {AVAILABLE_AT}, {EVENT_ID}"
             return f"{given} AND row_number() OVER (PARTITION BY {columns} ORDER BY {order}) > 1"
         case References():
             other = f"SELECT {quoted(rule.key)} FROM other_{index} WHERE {quoted(rule.key)} IS NOT NULL"
