@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sterling.core.errors import DataError
+from sterling.models.blas import one_blas_thread
 from sterling.models.columns import Column, Matrix
 from sterling.models.predictors import CategoryTerm, Linear, NumberTerm
 from sterling.models.rows import TrainingRows
@@ -27,13 +28,12 @@ def fit_logistic(trainer: Logistic, rows: TrainingRows) -> Linear:
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     if not rows.columns:
         raise DataError("Logistic needs at least one feature.")
     blocks = [_block(column, rows.matrix[:, place]) for place, column in enumerate(rows.columns)]
     model = LogisticRegression(C=trainer.c, max_iter=_MOST_ITERATIONS)
-    with threadpool_limits(1), warnings.catch_warnings():
+    with one_blas_thread(), warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         try:
             model.fit(sp.hstack([block.design for block in blocks], format="csr"), rows.label)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sterling.core.errors import DataError
+from sterling.models.blas import blas_kernels
 from sterling.models.lightgbm_library import available_threads, let_waiting_threads_sleep
 from sterling.models.logistic import fit_logistic
 from sterling.models.model import Model
@@ -37,16 +38,7 @@ def fit(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -> 
 
 def kernel(trainer: Trainer) -> str | None:
     """The BLAS that a training goes through, on whose rounding its last bits depend; None where it uses none."""
-    if not isinstance(trainer, Logistic):
-        return None
-    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
-
-    found = {
-        " ".join(str(pool[key]) for key in ("internal_api", "version", "architecture") if pool.get(key))
-        for pool in threadpool_info()
-        if pool["user_api"] == "blas"
-    }
-    return ", ".join(sorted(found)) or None
+    return blas_kernels() if isinstance(trainer, Logistic) else None
 
 
 def _predictor(trainer: Trainer, rows: TrainingRows, threads: int) -> Predictor:
