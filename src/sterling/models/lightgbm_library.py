@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sterling.core.errors import DataError, MissingExtraError
 
 _FLOAT64, _ROW_MAJOR, _PROBABILITY, _FROM_FIRST, _ALL_TREES = 1, 1, 0, 0, -1
-_MANY_ROWS = 1_000
+_MANY_ROWS = 10_000
 
 
 class Booster:

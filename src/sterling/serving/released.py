@@ -1,0 +1,104 @@
+"""The model that is served, and the one that follows it: the ledger says which, requests never ask it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from sterling.core.errors import SterlingError, TamperedLedgerError
+from sterling.core.evidence import Entry, Query
+from sterling.core.ledger import Ledger
+from sterling.core.refs import Ref, ref_of, short
+from sterling.core.store import Store
+from sterling.models import Model
+
+_log = logging.getLogger("sterling.serving")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A released model, ready to answer.
+
+    Attributes:
+        model: The model.
+        ref: Its name.
+        version: Its version.
+        position: Position of the release in the ledger.
+    """
+
+    model: Model
+    ref: Ref
+    version: int
+    position: int
+
+    @classmethod
+    def load(cls, store: Store, release: Entry) -> ServedModel:
+        """Load what a release names, and answer once so that the first request does not wait.
+
+        Raises:
+            MissingBlobError: if the store does not hold the model.
+            TamperedLedgerError: if the store's bytes are not those that the release names.
+        """
+        ref = Ref(release.body["model"])
+        data = store.open(ref).read_bytes()
+        if ref_of(data) != ref:
+            raise TamperedLedgerError(f"The bytes of model {short(ref)} are not those that its name says.")
+        model = Model.from_bytes(data)
+        model.predict_rows([dict.fromkeys(model.names)])
+        return cls(model, ref, release.body["version"], release.position)
+
+
+@dataclass
+class Follower:
+    """Serves the newest release, and swaps to the next one in one step.
+
+    A release that cannot be loaded changes nothing but `trouble`, and is tried again at the next look.
+
+    Args:
+        ledger: Where releases are recorded.
+        store: Where models are.
+        every_seconds: How often the ledger is asked, outside of any request.
+    """
+
+    ledger: Ledger
+    store: Store
+    every_seconds: float = 0.2
+    trouble: str | None = field(default=None, init=False)
+    _served: ServedModel = field(init=False)
+
+    def __post_init__(self) -> None:
+        release = self._newer(0)
+        if release is None:
+            raise SterlingError("Nothing is released, so there is nothing to serve. `sterling release --now` releases.")
+        self._served = ServedModel.load(self.store, release)
+
+    @property
+    def served(self) -> ServedModel:
+        """The model that answers now; a request takes it once and keeps it."""
+        return self._served
+
+    async def follow(self) -> None:
+        """Ask the ledger until cancelled, in one thread of its own."""
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, thread_name_prefix="follow-releases") as thread:
+            while True:
+                await asyncio.sleep(self.every_seconds)
+                await loop.run_in_executor(thread, self.look)
+
+    def look(self) -> None:
+        """Load the newest release, if it is newer than what is served, and swap to it."""
+        try:
+            if release := self._newer(self._served.position):
+                self._served = ServedModel.load(self.store, release)
+                _log.info("serving version %s, released at %s", self._served.version, release.position)
+            self.trouble = None
+        except Exception as error:  # noqa: BLE001  whatever happens, the server goes on with what it has
+            trouble = f"Version {self._served.version} stays, since a newer release cannot be followed: {error}"
+            if trouble != self.trouble:
+                _log.warning("%s", trouble)
+            self.trouble = trouble
+
+    def _newer(self, position: int) -> Entry | None:
+        return next(self.ledger.read(Query(("version.released",)), after=position, newest_first=True), None)
