@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +23,7 @@ from sterling.decisions.gate import judge, title
 from sterling.decisions.register import decided, register
 from sterling.decisions.release import live, release
 from sterling.project.definition import to_json
+from sterling.project.features import feature_names
 from sterling.project.gates import Gate
 from sterling.project.load import define
 from sterling.project.project import Project
@@ -32,6 +33,7 @@ from sterling.views.plan import Plan, PlannedStep
 
 if TYPE_CHECKING:
     from sterling.stages.contract import Context, Step
+    from sterling.stages.raw import Intake
 
 CANDIDATE = "train candidate"
 Answer = Literal["passed", "failed", "ungated"]
@@ -103,8 +105,7 @@ def run_project(
     opened = _open(project, folder, workspace or Workspace(folder))
     before = _head(opened.ledger)
     _record_definition(opened)
-    steps, context = _steps(opened, as_of)
-    done = execute(steps, opened.ledger, context, observe)
+    done = execute(_steps(opened, as_of), opened.ledger, _context(opened), observe)
     candidate = next(step for step in done if step.title == CANDIDATE).outputs["model"]
     decision, judged = _judge(opened, candidate, done[-1])
     verdict: Answer = "ungated"
@@ -123,11 +124,40 @@ def run_project(
     )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A project that fits its data.
+
+    Attributes:
+        project: Name of the project.
+        sources: Names of its sources.
+        features: Names of its features, in order.
+    """
+
+    project: str
+    sources: tuple[str, ...]
+    features: tuple[str, ...]
+
+
+def check_project(project: Project, folder: Path, *, observe: Observer = ignore) -> Checked:
+    """Take the snapshots, and check the project against their columns, before anything is computed from them.
+
+    Raises:
+        SterlingError: whatever is wrong with the project or its files, said with what would work.
+    """
+    from sterling.stages.graph import check_graph
+
+    opened = _open(project, folder, Workspace(folder))
+    with _intake(opened) as intake:
+        steps = check_graph(project, folder, intake)
+    execute(steps, opened.ledger, _context(opened), observe)
+    return Checked(project.name, tuple(project.sources()), feature_names(project.features))
+
+
 def plan_project(project: Project, folder: Path, *, as_of: str | None = None) -> Plan:
     """What `run_project` would do, and why; nothing is run or recorded."""
     opened = _open(project, folder, Workspace(folder))
-    steps, context = _steps(opened, as_of)
-    planned = resolve(steps, opened.ledger, context)
+    planned = resolve(_steps(opened, as_of), opened.ledger, _context(opened))
     last = next(opened.ledger.read(Query(("run.completed",)), newest_first=True), None)
     return Plan(project.name, opened.definition, _as_of(opened.ledger, planned), _changed(opened, last), planned)
 
@@ -137,17 +167,28 @@ def _open(project: Project, folder: Path, workspace: Workspace) -> _Opened:
     return _Opened(project, folder, defined, digest(defined), workspace.ledger(project.name), workspace.store())
 
 
-def _steps(opened: _Opened, as_of: str | None) -> tuple[tuple[Step, ...], Context]:
-    from sterling.engine.duckdb import DuckDBEngine
-    from sterling.stages.contract import Context
+def _steps(opened: _Opened, as_of: str | None) -> tuple[Step, ...]:
     from sterling.stages.graph import graph
+
+    with _intake(opened) as intake:
+        return graph(opened.project, opened.folder, intake, iso(utcnow()) if as_of == "now" else as_of)
+
+
+@contextmanager
+def _intake(opened: _Opened) -> Iterator[Intake]:
+    """Raw files on their way into the store; what was read is remembered for the next run."""
     from sterling.stages.raw import Intake
 
     intake = Intake(opened.store, Workspace(opened.folder).home / "fingerprints.json")
-    at = iso(utcnow()) if as_of == "now" else as_of
-    steps = graph(opened.project, opened.folder, intake, at)
+    yield intake
     intake.save()
-    return steps, Context(opened.store, DuckDBEngine(), opened.project.seed)
+
+
+def _context(opened: _Opened) -> Context:
+    from sterling.engine.duckdb import DuckDBEngine
+    from sterling.stages.contract import Context
+
+    return Context(opened.store, DuckDBEngine(), opened.project.seed)
 
 
 def _record_definition(opened: _Opened) -> None:

@@ -114,10 +114,10 @@ def _server(folder: Path) -> Iterator[str]:
 
 
 def _write_documents(folder: Path) -> None:
-    from sterling.cli.documents import write_card, write_page
+    from sterling.cli.documents import card_of, page_of, write
 
-    write_card(folder, folder / "model_card.md")
-    write_page(folder, folder / "report.html")
+    write(folder / "model_card.md", card_of(folder))
+    write(folder / "report.html", page_of(folder))
 
 
 def _tempt(project: Project, folder: Path, entries: tuple[Entry, ...]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,7 @@ from sterling.cli.options import AsJson, ProjectFolder
 if TYPE_CHECKING:
     from sterling.core.evidence import Entry
     from sterling.core.ledger import Ledger
+    from sterling.core.verify import VerifyReport
 
 
 def add_to(app: typer.Typer) -> None:
@@ -47,7 +50,9 @@ def status(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
 
 def log(
     project: ProjectFolder = Path(),
-    kind: Annotated[list[str] | None, typer.Option(help="Only entries of this kind; may be repeated.")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(metavar="KIND", help="Only entries of this kind; may be repeated.")
+    ] = None,
     last: Annotated[int | None, typer.Option(metavar="N", help="Only the last N entries.", min=1)] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -98,14 +103,12 @@ def card(
     project: ProjectFolder = Path(),
 ) -> None:
     """Print the model card, each number with the position that it was read from."""
-    from sterling.views.card import model_card
+    from sterling.cli.documents import card_of, page_of, write
 
     if html is None:
-        print(model_card(entries_of(project), version=version))
+        print(card_of(project, version))
         return
-    from sterling.cli.page import write_page
-
-    write_page(project, html, version=version)
+    write(html, page_of(project, version))
     print(f"Wrote {html}")
 
 
@@ -117,10 +120,11 @@ def verify(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
 
     report = verify_ledger(ledger_of(project), Workspace(project).store())
     if as_json:
-        print_json(report)
+        print_json({"intact": report.intact, **asdict(report)})
     else:
-        print(report)
-    raise typer.Exit(0 if report.holds else 1)
+        for line in verified(report):
+            print(line)
+    raise typer.Exit(0 if report.intact else 1)
 
 
 def gc(
@@ -148,6 +152,20 @@ def gc(
     print(f"{'Deleted' if delete else 'Would delete'} {len(loose)} blobs, {size / 1e6:.1f} MB; {len(keep)} are needed.")
     if loose and not delete:
         print("Nothing was deleted. `sterling gc --delete` does it; a run that needs them again makes them again.")
+
+
+def verified(report: VerifyReport) -> Iterator[str]:
+    """What a verification found, in sentences."""
+    if report.broken:
+        yield f"Broken at entry {report.broken.position}: {report.broken.reason}. Before it {report.entries:,} entries hold."
+    else:
+        yield f"All {report.entries:,} entries hold."
+    for cited in report.altered:
+        yield f"Altered: {cited.ref}, which entry {cited.position} cites, has other bytes than its name says."
+    yield f"{report.blobs:,} blobs are what their names say" + (
+        f"; {len(report.missing):,} are no longer in the store, and a run makes them again." if report.missing else "."
+    )
+    yield "A chain that was cut at its end, or forged anew to its end, is not found this way: keep a copy elsewhere."
 
 
 def _as_json(entry: Entry) -> dict[str, object]:

@@ -97,19 +97,22 @@ def run(
 
 
 def compare(
-    first: Annotated[
-        str | None, typer.Argument(help="A version, such as 1; the last but one run where it is left out.")
-    ] = None,
-    second: Annotated[str | None, typer.Argument(help="A version; the last run where it is left out.")] = None,
+    first: Annotated[str, typer.Argument(help="version:N, #POSITION of a run, latest or previous.")] = "previous",
+    second: Annotated[str, typer.Argument(help="The same.")] = "latest",
     project: ProjectFolder = Path(),
     as_json: AsJson = False,
 ) -> None:
     """Compare two versions or runs: definition, data, metrics and gates."""
     from sterling.cli.console import print_json, show
+    from sterling.cli.documents import definition_of
     from sterling.cli.evidence import entries_of
     from sterling.views import compare as view
 
-    found = view.compare(entries_of(project), first, second)
+    entries = entries_of(project)
+    before, after = view.find(entries, first), view.find(entries, second)
+    found = view.compare(
+        entries, before, after, definitions=(definition_of(project, before), definition_of(project, after))
+    )
     if as_json:
         print_json(found)
     else:
@@ -183,11 +186,12 @@ def show_result(name: str, folder: Path, result: Result) -> None:
     """A result for people."""
     from sterling.cli.console import show
     from sterling.cli.evidence import entries_of
-    from sterling.views import run_report
+    from sterling.views.report import run_report
+    from sterling.views.report_tables import render_report
 
     if not result.news:
         print(
             f"{name}: nothing to do. All {len(result.steps)} steps and the decision are on record [{result.position}]."
         )
         return
-    show(run_report.render(run_report.report(entries_of(folder))))
+    show(render_report(run_report(entries_of(folder))))

@@ -11,7 +11,7 @@ from sterling.core.errors import InvalidDefinitionError, nearest
 from sterling.project.checks import References
 from sterling.project.definition import Definition
 from sterling.project.features import FeatureService, FeatureView, Last, feature_names
-from sterling.project.gates import EverySlice, Gate
+from sterling.project.gates import EverySlice, Gate, Golden
 from sterling.project.recipe import Recipe
 from sterling.project.sources import Columns, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
@@ -80,6 +80,8 @@ class Project(Definition, frozen=True):
             )
         if not 0 < self.error_budget < 0.5:
             raise InvalidDefinitionError(f"Project.error_budget is {self.error_budget}. It lies between 0 and 0.5.")
+        if sum(isinstance(gate, Golden) for gate in self.gates) > 1:
+            raise InvalidDefinitionError("Project.gates has two Golden gates. Put all examples into one file.")
         self._check_label()
         self._check_sources()
         self._check_rows()

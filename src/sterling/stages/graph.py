@@ -1,0 +1,136 @@
+"""The steps of a project: which stages there are, and what each of them reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sterling.core.refs import Ref
+from sterling.project.checks import References
+from sterling.project.features import Derived, Expression, Feature, FeatureView, Last
+from sterling.project.gates import EverySlice, Golden
+from sterling.project.load import read_text, supplied_code
+from sterling.project.project import Project, Source
+from sterling.project.recipe import model_name
+from sterling.project.sources import Columns, Query, table_name
+from sterling.stages.bind import Bind
+from sterling.stages.contract import Output, Step
+from sterling.stages.evaluate import Evaluate
+from sterling.stages.features import assemble, feature_stage, reads, view_name
+from sterling.stages.raw import Intake
+from sterling.stages.snapshot import AsOf, Prepare, Snapshot, raw_input
+from sterling.stages.spine import Spine
+from sterling.stages.train import Train
+from sterling.stages.validate import Validate
+
+Inputs = dict[str, Ref | Output]
+_SPINE: Inputs = {"spine": Output("spine", "spine")}
+_FRAME = Output("frame", "frame")
+
+
+def graph(project: Project, folder: Path, intake: Intake, as_of: str | None) -> tuple[Step, ...]:
+    """The steps of a project, each after those that it reads from.
+
+    Args:
+        project: The project.
+        folder: Its folder.
+        intake: Takes its raw files into the store.
+        as_of: ISO 8601 time as of which data count; None for the newest that they show.
+    """
+    return (
+        *check_graph(project, folder, intake),
+        *_data(project, as_of),
+        *_features(project),
+        *_models(project, folder, intake),
+    )
+
+
+def check_graph(project: Project, folder: Path, intake: Intake) -> tuple[Step, ...]:
+    """The steps that check a project against its data: snapshots, and binding it to them."""
+    tables = tuple(_tables(project, folder, intake))
+    snapshots = tuple(_snapshot(source, folder, intake) for source in project.sources().values())
+    return (*tables, *snapshots, Step(Bind(project), _snapshots(project)))
+
+
+def _tables(project: Project, folder: Path, intake: Intake) -> Iterator[Step]:
+    """One step for each preparation query, even where several sources read it."""
+    queries = {s.table.file: s.table for s in project.sources().values() if isinstance(s.table, Query)}
+    for query in queries.values():
+        taken = {locator: intake.take(locator, folder) for locator in query.inputs}
+        tables = tuple((table_name(locator), tuple(file.locator for file in files)) for locator, files in taken.items())
+        inputs = {raw_input(file.locator): file.ref for files in taken.values() for file in files}
+        yield Step(Prepare(query.file, read_text(folder, query.file), tables), inputs)
+
+
+def _snapshot(source: Source, folder: Path, intake: Intake) -> Step:
+    if isinstance(source.table, Query):
+        return Step(Snapshot(source), {"table": Output(f"prepare {source.table.file}", "table")})
+    files = intake.take(source.table, folder)
+    return Step(Snapshot(source), {raw_input(file.locator): file.ref for file in files})
+
+
+def _snapshots(project: Project) -> Inputs:
+    return {f"snapshot:{name}": Output(f"snapshot {name}", "snapshot") for name in project.sources()}
+
+
+def _data(project: Project, as_of: str | None) -> Iterator[Step]:
+    yield Step(AsOf(as_of), _snapshots(project))
+    for source in project.sources().values():
+        others = {check.source for check in source.checks if isinstance(check, References)}
+        inputs = {"snapshot": Output(f"snapshot {source.name}", "snapshot"), "as_of": Output("as of", "as_of")}
+        inputs |= {f"snapshot:{name}": Output(f"snapshot {name}", "snapshot") for name in sorted(others)}
+        yield Step(Validate(source), inputs)
+    inputs = {_clean(source): _cleaned(source) for source in (project.spine.source, project.label.source)}
+    yield Step(Spine(project.spine, project.label, project.cluster), inputs | {"as_of": Output("as of", "as_of")})
+
+
+def _clean(source: Source) -> str:
+    return f"clean:{source.name}"
+
+
+def _cleaned(source: Source) -> Output:
+    return Output(f"validate {source.name}", "clean")
+
+
+def _features(project: Project) -> Iterator[Step]:
+    spine, service = project.spine, project.features
+    own: Inputs = {_clean(spine.source): _cleaned(spine.source)}
+    inputs: Inputs
+    for feature in sorted(service.features, key=lambda item: isinstance(item, Derived)):
+        stage = feature_stage(feature, spine)
+        match feature:
+            case Derived():
+                inputs = dict(map(_built, reads(feature, service)))
+            case FeatureView():
+                inputs = own | {_clean(feature.source): _cleaned(feature.source)} | _SPINE
+            case Last():
+                inputs = own | {_clean(feature.columns.source): _cleaned(feature.columns.source)} | _SPINE
+            case Columns() | Expression():
+                inputs = own | _SPINE
+        yield Step(stage, inputs)
+    yield Step(assemble(service, spine, project.slices()), own | _SPINE | dict(map(_built, service.features)))
+
+
+def _built(feature: Feature) -> tuple[str, Output]:
+    return f"features:{view_name(feature)}", Output(f"features {view_name(feature)}", "features")
+
+
+def _models(project: Project, folder: Path, intake: Intake) -> Iterator[Step]:
+    start, end = project.holdout.span()
+    recipe = project.recipe
+    candidate = Train(recipe.model, "candidate", start, recipe.cv, supplied_code(recipe.model, folder))
+    yield Step(candidate, {"frame": _FRAME})
+    models: Inputs = {"candidate": Output(candidate.title, "model")}
+    for trainer in recipe.baselines:
+        baseline = Train(trainer, "baseline", start, code=supplied_code(trainer, folder))
+        yield Step(baseline, {"frame": _FRAME})
+        models[f"baseline:{model_name(trainer)}"] = Output(baseline.title, "model")
+    for gate in project.gates:
+        if isinstance(gate, Golden):
+            models["golden"] = intake.take(gate.file, folder)[0].ref
+    sliced = [gate.metric for gate in project.gates if isinstance(gate, EverySlice)]
+    evaluate = Evaluate(
+        model_name(project.recipe.model), start, end, project.error_budget, project.cluster is not None,
+        project.slices(), tuple(dict.fromkeys(sliced)),
+    )  # fmt: skip
+    yield Step(evaluate, {"frame": _FRAME, **models}, champion_of="candidate")
