@@ -20,6 +20,7 @@ from sterling.project.recipe import LightGBM, Logistic, Prior, Recipe, TimeSerie
 from sterling.project.sources import Delay, EventSource, Query
 from sterling.project.spine import EventSpine, Holdout, Label
 
+Entries = tuple[Entry, ...]
 METRICS = {
     "lightgbm": {"roc_auc": 0.7412, "average_precision": 0.4183, "log_loss": 0.4021, "brier": 0.1274, "ece": 0.0276},
     "logistic": {"roc_auc": 0.7078, "average_precision": 0.3904, "log_loss": 0.4187, "brier": 0.1331, "ece": 0.0348},
@@ -128,7 +129,13 @@ class Flights:
         self.run(3, trees=500, floor=0.7, champion=1, gain=0.004, passes=False)
         key = self.keys["train candidate"]
         outputs = {"model": ref("lightgbm 500 trees")}
-        body = {"stage": "train", "title": "train candidate", "key": key, "expected": outputs, "found": {"model": ref("other")}}
+        body = {
+            "stage": "train",
+            "title": "train candidate",
+            "key": key,
+            "expected": outputs,
+            "found": {"model": ref("other")},
+        }
         self.append("stage.diverged", (f"key:{key}", "stage:train"), body)
         return self
 
@@ -147,7 +154,14 @@ class Flights:
         if not known:
             for kind, subjects, body in facts:
                 self.append(kind, (*subjects, f"key:{key}"), body)
-            body = {"stage": name, "title": title, "key": key, "identity": identity, "outputs": outputs, "seconds": seconds}
+            body = {
+                "stage": name,
+                "title": title,
+                "key": key,
+                "identity": identity,
+                "outputs": outputs,
+                "seconds": seconds,
+            }
             self.append("stage.completed", (f"key:{key}", f"stage:{name}"), body)
         return outputs
 
@@ -168,7 +182,11 @@ class Flights:
             self.append("model.registered", (f"model:{candidate}", f"version:{number}", f"decision:{decision}"),
                         {"version": number, "model": candidate, "definition": hashed, "seen": judged})  # fmt: skip
         else:
-            reasons = [e.body["title"] + ": " + e.body["reason"] for e in self.entries if e.position in judged and not e.body["passed"]]
+            reasons = [
+                e.body["title"] + ": " + e.body["reason"]
+                for e in self.entries
+                if e.position in judged and not e.body["passed"]
+            ]
             self.append("model.refused", (f"model:{candidate}", f"decision:{decision}"),
                         {"model": candidate, "reasons": reasons, "seen": judged})  # fmt: skip
         keys = [{"title": title, "key": key} for title, key in self.keys.items()]
@@ -229,14 +247,21 @@ class Flights:
         }  # fmt: skip
         inputs = {"spine": spine}
         for view, (source, features) in views.items():
-            rows = [{"name": name, "kind": kind, "nulls": nulls, "definition": digest(name)} for name, kind, nulls, _ in features]
+            rows = [
+                {"name": name, "kind": kind, "nulls": nulls, "definition": digest(name)}
+                for name, kind, nulls, _ in features
+            ]
             self.shares |= {name: share for name, _, _, share in features}
-            facts: list[tuple[str, list[str], dict[str, Any]]] = [("features.built", [f"view:{view}"], {"view": view, "ref": ref(view), "features": rows})]
+            facts: list[tuple[str, list[str], dict[str, Any]]] = [
+                ("features.built", [f"view:{view}"], {"view": view, "ref": ref(view), "features": rows})
+            ]
             if view == "row":
                 facts.append(("availability.measured", ["feature:carrier"], {
                     "feature": "carrier", "column": "carrier", "source": "schedule", "known": "scheduled_departure - INTERVAL 90 DAY",
                     "predict_at": "scheduled_departure - INTERVAL 2 HOUR", "share_known": 1.0, "median_lead_us": 7_768_800_000_000, "proof": "constant"}))  # fmt: skip
-            inputs[view] = self.stage(f"features {view}", {"spine": spine, source: data[source]}, {"frame": ref(view)}, facts)["frame"]
+            inputs[view] = self.stage(
+                f"features {view}", {"spine": spine, source: data[source]}, {"frame": ref(view)}, facts
+            )["frame"]
         names = list(self.shares)
         return self.stage("frame", inputs, {"frame": ref("frame")}, [
             ("frame.assembled", [], {"ref": ref("frame"), "rows": 245_690, "features": names})])["frame"]  # fmt: skip
@@ -257,7 +282,12 @@ class Flights:
                 for fold in ((1, 2) if role == "candidate" else ())
             ]  # fmt: skip
             title = "train candidate" if role == "candidate" else f"train {name}"
-            parameters = {"type": "Train", "model": {"type": "LightGBM", "trees": trees, "leaves": 31} if role == "candidate" else {"type": name.title()}}
+            parameters = {
+                "type": "Train",
+                "model": {"type": "LightGBM", "trees": trees, "leaves": 31}
+                if role == "candidate"
+                else {"type": name.title()},
+            }
             self.stage(title, {"frame": frame}, {"model": model, "probe": ref(f"probe {model}")}, facts, parameters,
                        {"lightgbm": "4.6.0"} if role == "candidate" else {"scikit-learn": "1.7.2"}, 6.2 if role == "candidate" else 0.8)  # fmt: skip
             models[name] = model
@@ -268,7 +298,13 @@ class Flights:
         candidate = models["lightgbm"]
         common = {"rows": 27_004, "clusters": 30, "confidence": 0.95, "error_rate": 0.05, "method": "cluster jackknife"}
         for name, model in models.items():
-            facts.append(("predictions.made", [f"model:{model}"], {"model": model, "name": name, "ref": ref(f"scores {model}"), "rows": 27_004}))
+            facts.append(
+                (
+                    "predictions.made",
+                    [f"model:{model}"],
+                    {"model": model, "name": name, "ref": ref(f"scores {model}"), "rows": 27_004},
+                )
+            )
             for metric, measured in METRICS[name].items():
                 value = round(measured + (gain if model == candidate and metric not in LESS else 0), 4)
                 half = 0.0 if (name, metric) == ("prior", "roc_auc") else SPREAD[metric]
@@ -308,7 +344,11 @@ class Flights:
                 "model": candidate, "champion": ref("lightgbm 300 trees") if champion else None, "version": champion, "comparable": champion is not None,
                 "reason": "the version released last" if champion else "first release, nothing to compare with"}),
         ]  # fmt: skip
-        inputs = {"frame": frame, "golden": ref("golden.jsonl")} | models | ({"champion": ref("lightgbm 300 trees")} if champion else {})
+        inputs = (
+            {"frame": frame, "golden": ref("golden.jsonl")}
+            | models
+            | ({"champion": ref("lightgbm 300 trees")} if champion else {})
+        )
         self.stage("evaluate", inputs, {"scores": ref(f"scores {candidate}")}, facts, seconds=3.1)
 
     def gates(self, candidate: str, decision: str, floor: float, champion: int | None, *, passes: bool) -> list[int]:

@@ -48,7 +48,9 @@ def card_run(entries: Iterable[Entry], version_or_model: int | str | None = None
     run = latest_run(chain, candidate=_model(chain, version_or_model))
     if run is None:
         known = ", ".join(f"{v.version} ({short(v.model)})" for v in versions(chain)) or "none yet"
-        raise NoRunError(f"No completed run has {version_or_model or 'a model'}. Versions and models: {known}.")
+        raise NoRunError(
+            f"No completed run made the model of {version_or_model or 'any version'}. Versions and models: {known}."
+        )
     return run
 
 

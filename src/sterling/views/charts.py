@@ -161,7 +161,7 @@ def _floor(report: Report, metric: str, column: str) -> float | None:
 def _names() -> Any:
     import altair as alt
 
-    return alt.Axis(labelLimit=170, ticks=False, domain=False, grid=False, labelPadding=8)
+    return alt.Axis(labelLimit=215, ticks=False, domain=False, grid=False, labelPadding=8)
 
 
 def _values(rows: Sequence[Mapping[str, object]]) -> Any:
@@ -187,7 +187,7 @@ def _svg(chart: Any, height: int) -> str:
         chart.properties(width=WIDTH, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"))
         .configure(background="transparent", font="sans-serif", padding={"left": 12, "right": 6, "top": 4, "bottom": 4})
         .configure_view(stroke=None)
-        .configure_axis(**text, **lines)
+        .configure_axis(**text, labelFlush=False, **lines)
     )
     spec = json.loads(drawn.to_json(validate=False))
     version = "_".join(alt.SCHEMA_VERSION.split(".")[:2])
