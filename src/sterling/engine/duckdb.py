@@ -1,11 +1,8 @@
 """DuckDB as engine: in memory, in a UTC session, with nothing within reach but the tables that it is given."""
 
-# ruff: noqa: S608  names and texts are quoted before they enter SQL
-
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
@@ -13,7 +10,7 @@ import pyarrow as pa
 
 from sterling.core.errors import DataError
 from sterling.engine.files import read_file
-from sterling.project.sql import quoted, quoted_text
+from sterling.engine.tables import read_table
 
 
 class DuckDBEngine:
@@ -28,7 +25,14 @@ class DuckDBEngine:
     """
 
     def __init__(self, threads: int = 2) -> None:
-        self._threads = threads
+        self._database = duckdb.connect(config={"threads": threads})
+        for setting in (
+            "GLOBAL TimeZone = 'UTC'",
+            "GLOBAL python_enable_replacements = false",
+            "GLOBAL enable_external_access = false",
+            "GLOBAL lock_configuration = true",
+        ):
+            self._database.execute(f"SET {setting}")
 
     def query(self, sql: str, tables: Mapping[str, Path | pa.Table]) -> pa.Table:
         """The result of one SELECT over Parquet files and Arrow tables, by name; nothing else is within its reach.
@@ -36,36 +40,14 @@ class DuckDBEngine:
         Raises:
             DataError: if DuckDB refuses the query or its data, in DuckDB's words.
         """
-        files = {name: table for name, table in tables.items() if isinstance(table, Path)}
-        with self._session(files.values()) as session:
+        with self._database.cursor() as session:
             for name, table in tables.items():
-                if isinstance(table, Path):
-                    session.execute(
-                        f"CREATE VIEW {quoted(name)} AS SELECT * FROM read_parquet({quoted_text(str(table))})"
-                    )
-                else:
-                    session.register(name, table)
-            return _fetch(session, sql)
+                session.register(name, read_table(table) if isinstance(table, Path) else table)
+            try:
+                return session.sql(sql).to_arrow_table().combine_chunks()
+            except duckdb.Error as error:
+                raise DataError(f"DuckDB refuses: {error}") from error
 
     def read(self, path: Path, name: str) -> pa.Table:
         """A raw file as a table, as `sterling.engine.files` reads it."""
         return read_file(path, name)
-
-    @contextmanager
-    def _session(self, files: Iterable[Path]) -> Iterator[duckdb.DuckDBPyConnection]:
-        allowed = ", ".join(quoted_text(str(path)) for path in files)
-        with duckdb.connect(config={"threads": self._threads}) as session:
-            session.execute("SET TimeZone = 'UTC'")
-            session.execute("SET python_enable_replacements = false")
-            session.execute(f"SET allowed_paths = [{allowed}]")
-            session.execute("SET enable_external_access = false")
-            session.execute("SET lock_configuration = true")
-            yield session
-
-
-def _fetch(session: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
-    try:
-        table = session.sql(sql).to_arrow_table()
-    except duckdb.Error as error:
-        raise DataError(f"DuckDB refuses: {error}") from error
-    return table.combine_chunks()

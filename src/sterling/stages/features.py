@@ -188,7 +188,8 @@ class LastFeatures(Stage, frozen=True):
             enter = moments.after(codes[given], np.maximum(known, happened)[given])
             newest = moments.newest(enter, given)
             if oldest is not None:
-                newest = np.where((newest >= 0) & (happened[newest] >= oldest), newest, -1)
+                found = np.flatnonzero(newest >= 0)
+                newest[found[happened[newest[found]] < oldest[found]]] = -1
             made[name] = events.column(column).take(pa.array(newest, mask=newest < 0))
         return _built(self.feature, pa.table(made), context, facts)
 

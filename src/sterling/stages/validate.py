@@ -179,17 +179,16 @@ def _condition(rule: RowCheck, index: int) -> str:
 
 def _settle(rules: Sequence[RowCheck], failed: Sequence[_MASKED], known: pa.Table) -> tuple[pa.Table, pa.Table]:
     """The rows that stay, with cells out of range null; and those that go, with the checks that they failed."""
+    dismissing = [(rule, mask) for rule, mask in zip(rules, failed, strict=True) if not isinstance(rule, InRange)]
     dismissed = np.zeros(known.num_rows, bool)
-    reasons = pa.array([""] * known.num_rows)
     clean = known
     for rule, mask in zip(rules, failed, strict=True):
         if isinstance(rule, InRange):
             clean = _masked(clean, rule.column, pa.chunked_array([~mask]))
-        else:
-            dismissed |= mask
-            reasons = pc.if_else(mask, pc.binary_join_element_wise(reasons, _title(rule), "; "), reasons)
-    reasons = pc.utf8_ltrim(reasons, "; ")
-    quarantined = known.append_column(FAILED, reasons).filter(pa.array(dismissed))
+    for _, mask in dismissing:
+        dismissed |= mask
+    reasons = ["; ".join(_title(rule) for rule, mask in dismissing if mask[row]) for row in np.flatnonzero(dismissed)]
+    quarantined = known.filter(pa.array(dismissed)).append_column(FAILED, pa.array(reasons, pa.string()))
     return clean.filter(pa.array(~dismissed)), quarantined
 
 

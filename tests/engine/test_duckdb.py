@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sterling.core.errors import DataError
+from sterling.engine.duckdb import DuckDBEngine
+
+
+@pytest.fixture(scope="module")
+def engine() -> DuckDBEngine:
+    return DuckDBEngine(1)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "COPY (SELECT 1) TO '/tmp/x'",
+        "SET enable_external_access = true",
+        "FROM outside",
+    ],
+)
+def test_a_query_reaches_nothing_but_its_tables(engine: DuckDBEngine, sql: str) -> None:
+    outside = pa.table({"a": [1]})
+    with pytest.raises(DataError, match="DuckDB refuses"):
+        engine.query(sql, {})
+    assert outside.num_rows == 1
+
+
+def test_tables_of_one_query_are_gone_in_the_next(engine: DuckDBEngine) -> None:
+    engine.query("SELECT * FROM t", {"t": pa.table({"a": [1]})})
+    with pytest.raises(DataError, match="does not exist"):
+        engine.query("SELECT * FROM t", {})
+
+
+def test_sessions_are_in_utc(engine: DuckDBEngine) -> None:
+    found = engine.query(
+        "SELECT hour(TIMESTAMPTZ '2013-07-01 10:00:00Z') AS utc, TIMESTAMPTZ '2013-07-01 10:00:00Z' AS t", {}
+    )
+    assert found.column("utc").to_pylist() == [10]
+    assert found.schema.field("t").type == pa.timestamp("us", "UTC")
+
+
+def test_parquet_is_queried_by_path(engine: DuckDBEngine, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1, 2]}), tmp_path / "blob")
+    assert engine.query("SELECT max(a) AS a FROM t", {"t": tmp_path / "blob"}).to_pylist() == [{"a": 2}]

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sterling.features.exact import Digits, digits, rounded
+
+numbers = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300).filter(
+    lambda x: x == 0 or abs(x) > 1e-290
+)
+
+
+def total(values: np.ndarray) -> float:
+    places, exponent = digits(values)
+    return float(rounded(Digits(tuple(np.array([place.sum()]) for place in places), exponent))[0])
+
+
+@given(st.lists(numbers, min_size=1, max_size=8))
+def test_digits_say_the_number_exactly(values: list[float]) -> None:
+    assert rounded(digits(np.array(values))).tolist() == [value + 0.0 for value in values]
+
+
+@given(st.lists(numbers, min_size=1, max_size=30))
+@settings(max_examples=60)
+def test_a_sum_is_the_float_nearest_to_the_true_one(values: list[float]) -> None:
+    assert total(np.array(values)) == math.fsum(values)
+
+
+@given(st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=30))
+def test_whole_numbers_beyond_doubles_are_summed_exactly(values: list[int]) -> None:
+    assert total(np.array(values, np.int64)) == float(sum(values))
+
+
+def test_a_large_term_that_leaves_again_takes_nothing_with_it() -> None:
+    assert total(np.array([1e17, 1.0, 2.0, -1e17])) == 3.0
