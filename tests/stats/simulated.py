@@ -69,16 +69,18 @@ def calibrated(odds: Floats, unknown: str) -> Floats:
 
 
 @cache
-def truth(name: str, metric: str, draws: int = 8) -> tuple[float, float]:
-    """The metric over 10,000 days a draw: of the candidate, and the candidate's minus the reference's."""
+def truths(name: str, draws: int = 8) -> dict[str, tuple[float, float]]:
+    """Each metric over 10,000 days a draw: of the candidate, and the candidate's minus the reference's."""
     rng = np.random.default_rng(20130901)
-    values = []
-    for _ in range(draws):
+    values = np.empty((draws, len(METRICS), 2))
+    for number in range(draws):
         rows = draw(rng, SCENARIOS[name], 10_000, 60)
-        ours, theirs = (METRICS[metric].function(rows.y, p) for p in (rows.candidate, rows.reference))
-        values.append((ours, ours - theirs))
-    single, difference = np.mean(values, axis=0)
-    return float(single), float(difference)
+        for row, metric in enumerate(METRICS.values()):
+            ours, theirs = metric.function(rows.y, rows.candidate), metric.function(rows.y, rows.reference)
+            values[number, row] = ours, ours - theirs
+    return {
+        metric: (float(one), float(other)) for metric, (one, other) in zip(METRICS, values.mean(axis=0), strict=True)
+    }
 
 
 class ErrorRates(NamedTuple):
@@ -100,7 +102,7 @@ def error_rates(
     for _ in range(repetitions):
         rows = draw(rng, SCENARIOS[name], days, rows_a_day)
         for metric in metrics:
-            single, difference = truth(name, metric, truth_draws)
+            single, difference = truths(name, truth_draws)[metric]
             alone = metric_interval(metric, rows.y, rows.candidate, rows.day)
             seen.setdefault(metric, []).append(_misses(alone, single))
             if metric != "base_rate":
@@ -118,26 +120,36 @@ class Released(NamedTuple):
     """With every gate kept with the margin."""
 
 
-def released(gates: list[int], margin: float, repetitions: int, *, seed: int) -> Released:
-    """Judge `log loss in this slice at most a limit` on upper bounds in up to `max(gates)` slices of the same rows.
+def upper_bounds_of_slices(slices: int, repetitions: int, *, seed: int) -> Floats:
+    """Upper bounds of the log loss in slices of the same rows, less the truth; shape (repetitions, slices).
 
     Slices are drawn by chance, so that the true log loss of each is that of all rows; days correlate them.
     """
-    rng, limit = np.random.default_rng(seed), truth("normal", "log_loss")[0]
-    upper = np.empty((repetitions, max(gates)))
+    rng, true = np.random.default_rng(seed), truths("normal")["log_loss"][0]
+    upper = np.empty((repetitions, slices))
     for repetition in range(repetitions):
         rows = draw(rng, SCENARIOS["normal"], 30, 100)
-        part = rng.integers(0, max(gates), len(rows.y))
-        found = slice_intervals(
-            "log_loss", rows.y, rows.candidate, rows.day, {str(n): part == n for n in range(max(gates))}
-        )
+        part = rng.integers(0, slices, len(rows.y))
+        masks = {str(number): part == number for number in range(slices)}
+        found = slice_intervals("log_loss", rows.y, rows.candidate, rows.day, masks)
         upper[repetition] = [
-            slice_.upper if isinstance(slice_, ClusteredInterval) else np.inf for slice_ in found.values()
+            bound.upper if isinstance(bound, ClusteredInterval) else np.inf for bound in found.values()
         ]
-    failed, kept = upper[:, 0] < limit, np.minimum.accumulate(upper < limit + margin, axis=1)
-    others = np.minimum.accumulate(np.delete(upper, 0, axis=1) < limit + margin, axis=1)
-    bad = {count: failed if count == 1 else failed & others[:, count - 2] for count in gates}
-    return Released({n: float(b.mean()) for n, b in bad.items()}, {n: float(kept[:, n - 1].mean()) for n in gates})
+    return upper - true
+
+
+def released(upper: Floats, margin: float, gates: list[int]) -> Released:
+    """Judge `log loss in this slice at most a limit`, the margin above the truth, for each of the first slices.
+
+    The bad model's first limit is its true log loss itself, so that it fails that gate by a hair.
+    """
+    limits = np.full(upper.shape[1], margin)
+    good = np.logical_and.accumulate(upper < limits, axis=1).mean(axis=0)
+    limits[0] = 0.0
+    bad = np.logical_and.accumulate(upper < limits, axis=1).mean(axis=0)
+    return Released(
+        {count: float(bad[count - 1]) for count in gates}, {count: float(good[count - 1]) for count in gates}
+    )
 
 
 def _misses(interval: ClusteredInterval, true: float) -> tuple[bool, bool, bool, float]:
@@ -168,9 +180,10 @@ def print_error_rates(name: str) -> None:
 
 def print_releases() -> None:
     """Each row: a number of gates, and the shares of bad and good models that were released."""
-    found = {margin: released([1, 2, 5, 10, 20], margin, 1000, seed=5) for margin in (0.05, 0.1, 0.15)}
+    upper, counts = upper_bounds_of_slices(20, 1000, seed=5), [1, 2, 5, 10, 20]
+    found = {margin: released(upper, margin, counts) for margin in (0.05, 0.1, 0.15)}
     print("\n| gates | " + " | ".join(f"bad, good (margin {margin})" for margin in found) + " |\n|---|---|---|---|")
-    for count in (1, 2, 5, 10, 20):
+    for count in counts:
         print(f"| {count} | " + " | ".join(f"{r.bad[count]:.3f}, {r.good[count]:.3f}" for r in found.values()) + " |")
 
 
