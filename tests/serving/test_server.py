@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -198,10 +199,10 @@ def test_a_fresh_process_serves_trees_without_lightgbm_and_ends_when_asked(
     assert answer["scores"] == model.predict(rows.encode(model.columns))[:20].tolist()
 
 
-def wait_for(url: str, status: str) -> dict[str, object]:
+def wait_for(url: str, status: str) -> dict[str, Any]:
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
-        health: dict[str, object] = httpx.get(f"{url}/health").json()
+        health: dict[str, Any] = httpx.get(f"{url}/health").json()
         if health["status"] == status:
             return health
         time.sleep(0.05)

@@ -26,6 +26,7 @@ from sterling.serving.requests import Limits, RefusedRequestError, read_rows
 
 _encode = msgspec.json.Encoder().encode
 _GRACE_SECONDS = 5
+_BACKLOG = 1_024
 
 
 def application(follower: Follower, limits: Limits | None = None) -> Starlette:
@@ -157,10 +158,17 @@ def _stop_was_asked_for(_signal: int, _frame: object) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named as TCP, so that asyncio sends small packets at once: an answer would wait 40 ms for an acknowledgement.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
+        listening.close()
         raise StorageError(f"Cannot listen on {host}:{port}: {error}. Choose another --port, or 0 for any.") from error
+    return listening
 
 
 async def _body(request: Request, limits: Limits) -> bytes:
