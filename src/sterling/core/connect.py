@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from sterling.core.errors import MissingExtraError, UnknownBackendError
 from sterling.core.ledger import Ledger
@@ -20,7 +22,7 @@ def connect_ledger(url: str, project: str, *, actor: str = "unknown", attestor: 
     """
     scheme, _, rest = url.partition(":")
     if scheme == "sqlite":
-        return SQLiteLedger(Path(rest), project, actor=actor, attestor=attestor)
+        return SQLiteLedger(_path(rest, url, "sqlite:.sterling/ledger.db"), project, actor=actor, attestor=attestor)
     found = _adapter("sterling.ledgers", scheme, url, built_in="sqlite", example="sqlite:.sterling/ledger.db")
     ledger: Ledger = found(url, project, actor=actor, attestor=attestor)
     return ledger
@@ -35,19 +37,26 @@ def connect_store(url: str) -> Store:
     """
     scheme, _, rest = url.partition(":")
     if scheme == "file":
-        return LocalStore(Path(rest))
+        return LocalStore(_path(rest, url, "file:.sterling/store"))
     store: Store = _adapter("sterling.stores", scheme, url, built_in="file", example="file:.sterling/store")(url)
     return store
 
 
-def _adapter(group: str, scheme: str, url: str, *, built_in: str, example: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    found: dict[str, EntryPoint] = {point.name: point for point in entry_points(group=group)}
+def _path(text: str, url: str, example: str) -> Path:
+    if not text:
+        raise UnknownBackendError(f"{url!r} names no path. Example: {example}")
+    return Path(text)
+
+
+def _adapter(group: str, scheme: str, url: str, *, built_in: str, example: str) -> Callable[..., Any]:
+    found = {point.name: point for point in entry_points(group=group)}
     if scheme not in found:
         known = ", ".join(sorted({built_in, *found}))
         raise UnknownBackendError(f"No adapter for {scheme!r} in {url!r}. Known: {known}. Example: {example}")
     try:
-        return found[scheme].load()
+        adapter: Callable[..., Any] = found[scheme].load()
     except ImportError as error:
         raise MissingExtraError(
             f"{scheme!r} needs an extra. Install it with: pip install 'sterling-ml[{scheme}]'"
         ) from error
+    return adapter

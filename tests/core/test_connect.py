@@ -1,0 +1,39 @@
+"""Ledgers and stores by URL."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from sterling.core.connect import connect_ledger, connect_store
+from sterling.core.errors import MissingExtraError, UnknownBackendError
+from sterling.core.sqlite import SQLiteLedger
+from sterling.core.store import LocalStore
+
+
+def test_a_url_names_a_ledger_or_a_store(tmp_path: Path) -> None:
+    assert isinstance(connect_ledger(f"sqlite:{tmp_path}/ledger.db", "flights"), SQLiteLedger)
+    assert isinstance(connect_store(f"file:{tmp_path}/store"), LocalStore)
+
+
+def test_an_unknown_scheme_is_answered_with_those_that_are_known() -> None:
+    with pytest.raises(UnknownBackendError, match=r"No adapter for 'sqlit' in 'sqlit:x.db'. Known: .*sqlite"):
+        connect_ledger("sqlit:x.db", "flights")
+    with pytest.raises(UnknownBackendError, match=r"No adapter for 'store' in 'store'. Known: .*file"):
+        connect_store("store")
+
+
+def test_a_url_without_a_path_is_refused() -> None:
+    with pytest.raises(UnknownBackendError, match=r"'sqlite:' names no path. Example: sqlite:.sterling/ledger.db"):
+        connect_ledger("sqlite:", "flights")
+    with pytest.raises(UnknownBackendError, match=r"'file:' names no path"):
+        connect_store("file:")
+
+
+def test_an_adapter_whose_libraries_are_missing_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [EntryPoint("postgresql", "sterling.adapters.no_such_module:Ledger", "sterling.ledgers")]
+    monkeypatch.setattr("sterling.core.connect.entry_points", lambda group: points)
+    with pytest.raises(MissingExtraError, match=r"Install it with: pip install 'sterling-ml\[postgresql\]'"):
+        connect_ledger("postgresql://localhost/evidence", "flights")
