@@ -208,8 +208,8 @@ class Flights:
                "weather": (f"{package}/weather.csv.zip", 521_772)}  # fmt: skip
         shapes = {
             "schedule": (["flights", "airports"], 336_776, 0, "2013-12-31T22:59:00Z", True, [], 0, 0),
-            "arrivals": (["flights", "airports"], 336_776, 9_430, "2014-01-01T09:41:00Z", False, [("InRange", "distance", 0, "none")], 0, 84_102),
-            "weather": (["weather"], 26_115, 0, "2013-12-31T00:00:00Z", False, [("InRange", "wind_speed", 1, "nulled")], 0, 6_521),
+            "arrivals": (["flights", "airports"], 336_776, 9_430, "2014-01-01T09:41:00Z", False, [("InRange('distance', 1, 10000)", "distance", 0, "none")], 0, 84_102),
+            "weather": (["weather"], 26_115, 0, "2013-12-31T00:00:00Z", False, [("InRange('wind_speed', 0, 200)", "wind_speed", 1, "nulled")], 0, 6_521),
         }  # fmt: skip
         valid = {}
         for source, (tables, rows, lost, last, ahead, *_) in shapes.items():

@@ -41,7 +41,7 @@ def test_every_sentence_ends_and_stands_on_one_line(refused: Entries) -> None:
 
 
 def test_a_kind_of_a_newer_version_is_said_to_be_unknown() -> None:
-    assert "does not know" in sentence(Entry(1, "", "", "", GENESIS, GENESIS, Evidence("model.pondered")))
+    assert "has no sentence for" in sentence(Entry(1, "", "", "", GENESIS, GENESIS, Evidence("model.pondered")))
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "ece"])

@@ -120,14 +120,15 @@ class Lineage:
         return Node(f"{title}: {_identity(stage.body['identity'])}", stage.position, tuple(below))
 
     def _raw(self, stage: Entry) -> Iterator[Node]:
-        """The raw files that a snapshot was taken of."""
-        for fact in self._snapshots(stage):
-            files = (f"{f['locator']}, {size(f['bytes'])}, {short(f['ref'])}" for f in fact.body["inputs"])
+        """The raw files that a table was read from."""
+        for fact in self._readings(stage):
+            found = [file for file in fact.body["inputs"] if file["ref"] not in self._makers]
+            files = (f"raw file {f['locator']}, {size(f['bytes'])}, {short(f['ref'])}" for f in found)
             yield Node(sentence(fact), fact.position, tuple(Node(text, None) for text in files))
 
     def _inputs(self, stage: Entry) -> Iterator[Node]:
         """The stages that made what this one read, each once."""
-        known = {ref for fact in self._snapshots(stage) for ref in refs_in(fact.body["inputs"])}
+        known = {ref for fact in self._readings(stage) for ref in refs_in(fact.body["inputs"])}
         seen = {stage.position}
         for name, value in stage.body["identity"]["inputs"].items():
             for ref in refs_in(value):
@@ -138,8 +139,9 @@ class Lineage:
                     seen.add(maker.position)
                     yield self._stage(maker)
 
-    def _snapshots(self, stage: Entry) -> list[Entry]:
-        return [fact for fact in self._facts.get(stage.body["key"], []) if fact.kind == "data.snapshotted"]
+    def _readings(self, stage: Entry) -> list[Entry]:
+        """Facts of a stage that name the files it read."""
+        return [fact for fact in self._facts.get(stage.body["key"], []) if fact.body.get("inputs")]
 
 
 def refs_in(value: Any) -> tuple[str, ...]:

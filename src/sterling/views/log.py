@@ -49,7 +49,7 @@ def sentence(entry: Entry) -> str:
     A kind that this version does not know, from a newer one's ledger, is named as such.
     """
     say = SENTENCES.get(entry.kind)
-    return say(entry.body) if say else "A kind of evidence that this version of Sterling does not know."
+    return say(entry.body) if say else f"{entry.kind}: a kind that this version of Sterling has no sentence for."
 
 
 def _defined(body: Body) -> str:
@@ -68,8 +68,8 @@ def _as_of(body: Body) -> str:
 
 
 def _validated(body: Body) -> str:
-    failed = [f"{c['check']} {c['column'] or ''}".strip() for c in body["checks"] if c["failed"]]
-    found = f"; {listed(failed)} found something" if failed else ""
+    failed = [f"{c['check']} ({number(c['failed'])} {c['action']})" for c in body["checks"] if c["failed"]]
+    found = f"; failed: {listed(failed)}" if failed else ""
     hidden = f", {plural(body['hidden_cells'], 'cell')} not yet known" if body["hidden_cells"] else ""
     return f"{body['source']}: {plural(body['rows'], 'row')}, {number(body['quarantined'])} quarantined{hidden}{found}."
 

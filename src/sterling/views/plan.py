@@ -79,7 +79,7 @@ def summary(plan: Plan) -> str:
         return f"Nothing would run: the ledger answers all {plural(len(plan.steps), 'step')}."
     parts = [f"{plural(counts['run'], 'step')} would run"]
     if counts["unknown"]:
-        parts.append(f"{counts['unknown']} depend on what they make")
+        parts.append(f"{counts['unknown']} more may, once these have")
     if counts["cached"]:
         parts.append(f"the ledger answers {counts['cached']}")
     return f"{', '.join(parts)}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -323,8 +324,12 @@ def _source(run: Run, snapshot: Entry) -> SourceRow:
 
 
 def _failure(check: Mapping[str, Any]) -> str:
-    about = f" of {check['column']}" if check["column"] else ""
+    about = "" if check["column"] in {None, *_words(check["check"])} else f" of {check['column']}"
     return f"{check['check']}{about}: {check['failed']:,} of {check['rows']:,} {check['action']}"
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text)
 
 
 def _features(run: Run) -> tuple[FeatureRow, ...]:
