@@ -8,6 +8,8 @@ import typer
 
 from sterling.cli import evidence, project
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="sterling",
     help="Runs the whole life of a production model, and proves every claim that it makes about it.",
@@ -29,9 +31,10 @@ def main() -> None:
     except SterlingError as error:
         print(f"sterling: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("sterling: stopped. What was completed is on record; the next run continues from there.", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            print(
+                "sterling: stopped. What was completed is on record; the next run continues from there.",
+                file=sys.stderr,
+            )
+        raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -30,6 +31,10 @@ from sterling.project.recipe import Prior, Recipe
 from sterling.project.sources import EventSource
 
 _LEAK = "dep_delay"
+
+
+_LEAK = "dep_delay"
+_ADDRESS = re.compile(r"http://[\d.:]+")
 
 
 def run_demo(folder: Path) -> int:
@@ -105,10 +110,10 @@ def _server(folder: Path) -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             assert process.stdout is not None
-            line = next((line for line in process.stdout if "http://" in line), None)
-            if line is None:
+            address = next((found[0] for line in process.stdout if (found := _ADDRESS.search(line))), None)
+            if address is None:
                 raise SterlingError(f"The server did not start: it ended with {process.wait()}.")
-            yield "http://" + line.partition("http://")[2].split()[0].rstrip("/.")
+            yield address
         finally:
             process.terminate()
 
