@@ -8,7 +8,7 @@ variable with the largest standard error over all signs. The signs of gaps far f
 of the others the largest standard error counts.
 
 References:
-    Duality of the absolute value: Boyd & Vandenberghe (2004), Convex Optimization, example 3.26. Excess over the median:
+    Duality of the absolute value: Boyd & Vandenberghe (2004), Convex Optimization, section 3.2.3. Excess over the median:
     Borell (1975), Inventiones Math. 30, 207–216; median below mean: Kwapień (1994), in Probability in Banach Spaces 9.
 """
 

@@ -75,7 +75,7 @@ def spread_of_leave_one_out(values: ArrayLike) -> Spread:
 
     References:
         Delete-one-cluster jackknife: Tukey (1958), Ann. Math. Stat. 29, 614; Efron & Stein (1981), Annals of
-        Statistics 9(3), eq. 1.2 and theorem 2: on average not too small.
+        Statistics 9(3), 586–596: on average not too small.
 
     Example:
         >>> sample = np.array([1.0, 2.0, 4.0, 9.0])
