@@ -13,7 +13,7 @@ from sterling.views.report import Bin, FeatureRow, Measure, Report
 from sterling.views.text import day, interval, moment, number, percent
 
 WIDTH = 340
-INK, MUTED, GRID, ACCENT, OTHER, LIMIT = "#1c2127", "#5f6873", "#d8dce1", "#1d5fb4", "#87909b", "#b3541e"
+MUTED, GRID, ACCENT, OTHER, LIMIT = "#5f6873", "#d8dce1", "#1d5fb4", "#87909b", "#b3541e"
 _ROW = 26
 _TOP_FEATURES = 15
 _WORST = 16
@@ -79,11 +79,13 @@ def importance_chart(features: Iterable[FeatureRow]) -> Chart:
     measured = ((f.importance, f.name) for f in features if f.importance is not None)
     top = sorted(measured, reverse=True)[:_TOP_FEATURES]
     rows = [{"name": name, "share": share} for share, name in top]
-    y = alt.Y("name:N", sort=None, title=None, axis=_names())
+    y = alt.Y("name:N", sort=None, axis=None)
     x = alt.X("share:Q", title="share of the model's gain", axis=alt.Axis(format="%", tickCount=5))
-    bars = alt.Chart(_values(rows)).mark_bar(color=ACCENT, height=11).encode(x=x, y=y)
+    base = alt.Chart(_values(rows))
+    bars = base.mark_bar(color=ACCENT, height=7, yOffset=7).encode(x=x, y=y)
+    names = base.mark_text(color=MUTED, align="left", dy=-4, fontSize=12).encode(x=alt.value(0), y=y, text="name:N")
     said = "; ".join(f"{name} {percent(share)}" for share, name in top)
-    return Chart(_svg(bars, 44 + 21 * len(rows)), f"Importance of features: {said}.")
+    return Chart(_svg(alt.layer(bars, names), 50 + 32 * len(rows)), f"Importance of features: {said}.")
 
 
 @dataclass(frozen=True, slots=True)
