@@ -24,11 +24,11 @@ from sterling.core.errors import NotKnownAtPredictionError, SterlingError
 from sterling.core.evidence import Entry
 from sterling.core.workspace import Workspace
 from sterling.lifecycle import Result, run_project
-from sterling.project.features import FeatureService
+from sterling.project.features import Feature, FeatureService, FeatureView
 from sterling.project.load import load_project
 from sterling.project.project import Project
 from sterling.project.recipe import Prior, Recipe
-from sterling.project.sources import EventSource
+from sterling.project.sources import Columns, EventSource
 
 _LEAK = "dep_delay"
 
@@ -144,7 +144,7 @@ def _tempt(project: Project, folder: Path, entries: tuple[Entry, ...]) -> bool:
         screen.print("[bold red]It was not refused.[/]")
         return False
     with progress(quiet=False) as observe:
-        result = run_project(_believing(wrong, schedule.name), folder, workspace=scratch, observe=observe)
+        result = run_project(_believing(wrong, schedule), folder, workspace=scratch, observe=observe)
     pretended = _roc_auc(scratch.ledger(project.name).read(), result.candidate)
     honest = _roc_auc(entries, next(e for e in reversed(entries) if e.kind == "run.completed").body["candidate"])
     screen.print(
@@ -165,21 +165,21 @@ def _scratch(project: Project, folder: Path) -> Workspace:
     return Workspace(folder, ledger_url=f"sqlite:{copy}")
 
 
-def _believing(project: Project, source: str) -> Project:
+def _believing(project: Project, schedule: EventSource) -> Project:
     """The project as somebody with one clock would write it: the leaking column counts as known with its row."""
+    known = {column: rule for column, rule in schedule.known.items() if column != _LEAK}
+    believed = msgspec.structs.replace(schedule, columns=[*(schedule.columns or ()), _LEAK], known=known)
 
-    def believe(tree: Any) -> Any:
-        if isinstance(tree, list):
-            return [believe(item) for item in tree]
-        if not isinstance(tree, dict):
-            return tree
-        tree = {key: believe(item) for key, item in tree.items()}
-        if tree.get("type") == "EventSource" and tree["name"] == source:
-            tree["known"] = {column: rule for column, rule in tree["known"].items() if column != _LEAK}
-            tree["columns"] = [*tree["columns"], _LEAK]
-        return tree
+    def believe(feature: Feature) -> Feature:
+        if isinstance(feature, Columns | FeatureView) and feature.source == schedule:
+            return msgspec.structs.replace(feature, source=believed)
+        return feature
 
-    return msgspec.convert(believe(msgspec.to_builtins(project)), Project)
+    return msgspec.structs.replace(
+        project,
+        spine=msgspec.structs.replace(project.spine, source=believed),
+        features=FeatureService([believe(feature) for feature in project.features.features]),
+    )
 
 
 def _roc_auc(entries: Any, model: str) -> float:

@@ -45,7 +45,10 @@ class CodeHash(TypedDict):
 
 @cache
 def source_of_module_closure(module: str) -> str:
-    """Hash of the source of one of Sterling's modules and of every one that it imports, directly or not.
+    """Hash of the source of a module and of every module of Sterling's own that it imports, directly or not.
+
+    Somebody else's module, such as a stage of another package, counts by its own file and by what it imports of
+    Sterling; the version of its package is for its ``libraries`` to name.
 
     Followed is every import statement, those inside functions too, but not the ``__init__`` of a package that only
     leads to a module, nor a name that code makes up when it runs. Kept for the life of the process: the code of a
@@ -58,7 +61,7 @@ def source_of_module_closure(module: str) -> str:
         SHA-256 in hex over names and file contents, in the order of the names.
 
     Raises:
-        InvalidDefinitionError: if Sterling has no such module.
+        InvalidDefinitionError: if there is no such module, or it has no source.
     """
     sources: dict[str, str] = {}
     open_ends = [module]
@@ -170,10 +173,8 @@ def _outside(imports: Iterable[Import]) -> tuple[dict[str, str], dict[str, str]]
 
 @cache
 def _own_source(name: str) -> tuple[str, frozenset[str]]:
-    """Hash of one of Sterling's modules, and the names of those of its own that it imports."""
-    file = _own_files().get(name)
-    if file is None:
-        raise InvalidDefinitionError(f"Sterling has no module {name!r}. {nearest(name, _own_files())}")
+    """Hash of a module, and the names of Sterling's own that it imports."""
+    file = _own_files().get(name) or _other_file(name)
     data = file.read_bytes()
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     imported = {_own_name(one) for one in imports_in(_import_statements(data), package)}
@@ -192,6 +193,13 @@ def _own_name(imported: Import) -> str | None:
     """The module of Sterling's own that is imported, None where it is somebody else's."""
     known = _own_files()
     return next((name for name in (f"{imported.module}.{imported.name}", imported.module) if name in known), None)
+
+
+def _other_file(name: str) -> Path:
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if file is None or not file.endswith(".py"):
+        raise InvalidDefinitionError(f"There is no source of the module {name!r}. {nearest(name, _own_files())}")
+    return Path(file)
 
 
 @cache
