@@ -18,6 +18,8 @@ from sterling.core.errors import InvalidDefinitionError
 from sterling.models.columns import Column, Matrix
 
 Probabilities = NDArray[np.float64]
+_CERTAIN = 1e100
+"""Scores and log odds beyond this are as certain as any, and would overflow."""
 
 
 class Predictor(Protocol):
@@ -160,7 +162,10 @@ def linear_from(document: Mapping[str, Any]) -> Linear:
 
 def _contribution(term: NumberTerm | CategoryTerm, values: Matrix) -> Matrix:
     if isinstance(term, NumberTerm):
-        return np.where(np.isnan(values), term.missing, (values - term.center) / term.scale * term.weight)
+        with np.errstate(over="ignore"):
+            score = np.clip((values - term.center) / term.scale, -_CERTAIN, _CERTAIN)
+            odds = np.clip(score * term.weight, -_CERTAIN, _CERTAIN)
+        return np.where(np.isnan(values), term.missing, odds)
     table = np.array([*term.weights, term.missing])
     return table[np.where(np.isnan(values), len(term.weights), values).astype(np.int64)]
 
