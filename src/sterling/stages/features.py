@@ -83,9 +83,9 @@ def reads(feature: Derived, service: FeatureService) -> tuple[Feature, ...]:
     """The definitions that a derived feature reads, in the service's order.
 
     Raises:
-        InvalidDefinitionError: for a name that is no feature.
+        InvalidDefinitionError: for a name that is no feature, or is a derived one.
     """
-    others = [item for item in service.features if item != feature]
+    others = [item for item in service.features if not isinstance(item, Derived)]
     known = [name for item in others for name in names_of(item)]
     wanted = check_columns(feature.sql, known, f"Derived {feature.name!r}")
     return tuple(item for item in others if wanted & set(names_of(item)))
