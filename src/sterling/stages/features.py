@@ -19,7 +19,7 @@ float64, int8 for true and false, or text for categories; all may be null.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -33,7 +33,7 @@ from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
 from sterling.engine.tables import StoredTable, finite, put_table, read_table
 from sterling.features.availability import EVENT_TIME, Rule, clocks_of, proved, rule_of
-from sterling.features.exact import Ints
+from sterling.features.exact import Floats, Ints
 from sterling.features.windows import NEVER, Moments, key_codes, latest
 from sterling.project.definition import essence
 from sterling.project.features import (
@@ -227,7 +227,7 @@ class ViewFeatures(Stage, frozen=True):
         made: dict[str, pa.Array] = {}
         shares: dict[str, float | None] = {}
         for aggregate in view.features:
-            log = _log(aggregate, view, events, codes, context)
+            log = _log(aggregate, view, events, codes, moments, context)
             for window in aggregate.windows:
                 name = aggregate_name(view.name, aggregate, window)
                 made[name], shares[name] = _aggregate(log, moments, micros(window))
@@ -371,12 +371,24 @@ class _Row:
         )
 
 
-class _Log:
-    """The events of one aggregate, with the moment at which each becomes known and, for `Pending`, its end."""
+class _Log(NamedTuple):
+    """The events of one aggregate.
 
-    def __init__(self, codes: Ints, happened: Ints, known: Ints, values: Any, ended: Ints | None) -> None:
-        self.codes, self.happened, self.known, self.values, self.ended = codes, happened, known, values, ended
-        self.enter: Ints | None = None
+    Attributes:
+        codes: The key of each.
+        happened: When it happened.
+        due: First moment after it happened.
+        enter: First moment at which it had happened and is known.
+        values: What is averaged, or None.
+        ended: When it is known to have ended, or None.
+    """
+
+    codes: Ints
+    happened: Ints
+    due: Ints
+    enter: Ints
+    values: Floats | Ints | None
+    ended: Ints | None
 
 
 def _events(source: EventSource, inputs: Mapping[str, Ref], context: Context) -> StoredTable:
@@ -397,7 +409,9 @@ def _known(events: StoredTable, columns: frozenset[str], source: EventSource, pl
     return latest([events.column(clock) for clock in clocks_of(columns, source, place)])
 
 
-def _log(aggregate: Aggregate, view: FeatureView, events: StoredTable, codes: Ints, context: Context) -> _Log:
+def _log(
+    aggregate: Aggregate, view: FeatureView, events: StoredTable, codes: Ints, moments: Moments, context: Context
+) -> _Log:
     """The events that an aggregate reads."""
     place = f"FeatureView {view.name!r}: {type(aggregate).__name__}"
     columns = frozenset(view.entities)
@@ -414,13 +428,17 @@ def _log(aggregate: Aggregate, view: FeatureView, events: StoredTable, codes: In
         chosen &= pc.is_valid(cells).to_numpy()
         if isinstance(aggregate, Mean):
             values = _numbers(cells, place)
-    known = _known(events, columns, view.source, place)
     kept = np.flatnonzero(chosen & (codes >= 0))
-    happened = events.column(EVENT_TIME).to_numpy()
+    known = _known(events, columns, view.source, place)[kept]
+    codes, happened = codes[kept], events.column(EVENT_TIME).to_numpy()[kept]
     return _Log(
-        codes[kept], happened[kept], known[kept],
-        None if values is None else values[kept], None if ended is None else ended[kept],
-    )  # fmt: skip
+        codes,
+        happened,
+        due=moments.after(codes, happened),
+        enter=moments.after(codes, np.maximum(known, happened)),
+        values=None if values is None else values[kept],
+        ended=None if ended is None else ended[kept],
+    )
 
 
 def _ends(aggregate: Pending, view: FeatureView, events: StoredTable, place: str) -> Ints:
@@ -454,12 +472,9 @@ def _aggregate(log: _Log, moments: Moments, window: int) -> tuple[pa.Array, floa
     """One aggregate over one window, and the share of the window's events that are known at their moments."""
     over = log.happened + window
     leave_at = over if log.ended is None else np.minimum(over, log.ended)
-    if log.enter is None:
-        log.enter = moments.after(log.codes, np.maximum(log.known, log.happened))
     leave = moments.after(log.codes, leave_at)
-    count = moments.count(log.enter, leave)
-    every = moments.count(moments.after(log.codes, log.happened), leave)
-    share = float(count.sum() / every.sum()) if every.sum() else None
+    count, every = moments.count(log.enter, leave), moments.count(log.due, leave)
+    share = float(count.sum() / every.sum()) if every.any() else None
     if log.values is None:
         return pa.array(count), share
     total = moments.total(log.enter, leave, log.values)

@@ -117,7 +117,8 @@ def local_moments(every: str, tz: str, first: int, last: int) -> Ints:
         last: Microseconds since 1970.
 
     Example:
-        >>> [from_micros(t).isoformat() for t in local_moments("SUN 02:30", "Europe/Berlin", 1743206400000000, 1743379200000000)]
+        >>> found = local_moments("SUN 02:30", "Europe/Berlin", 1743206400000000, 1743379200000000)
+        >>> [from_micros(t).isoformat() for t in found.tolist()]
         ['2025-03-30T01:30:00+00:00']
     """
     weekdays, at = calendar(every)
