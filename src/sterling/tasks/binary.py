@@ -15,7 +15,7 @@ from sterling.stats.intervals import (
 )
 from sterling.stats.metrics import METRICS
 from sterling.stats.rows import OneClassError
-from sterling.tasks.task import Clusters, Floats, Measured
+from sterling.tasks.task import Clusters, Floats, Measured, Task
 
 CONFIDENCE = 0.95
 """Confidence of two-sided intervals, which people look at; gates look at one-sided bounds."""
@@ -90,7 +90,7 @@ class Binary:
         return reliability_curve(label, predicted, clusters, bins=CALIBRATION_BINS, confidence=CONFIDENCE)
 
 
-BINARY = Binary()
+BINARY: Task = Binary()
 
 
 def _has_both(label: Floats) -> bool:
