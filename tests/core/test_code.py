@@ -314,7 +314,9 @@ def test_a_second_look_at_a_closure_is_free() -> None:
 
 def test_closures_of_unlike_modules_differ_and_an_unknown_module_is_named() -> None:
     assert source_of_module_closure("sterling.core.refs") != source_of_module_closure("sterling.core.errors")
-    with pytest.raises(SterlingError, match=r"no source of the module 'sterling.core.ref'. Did you mean 'sterling.core.refs'"):
+    with pytest.raises(
+        SterlingError, match=r"no source of the module 'sterling.core.ref'. Did you mean 'sterling.core.refs'"
+    ):
         source_of_module_closure("sterling.core.ref")
 
 

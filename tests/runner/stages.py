@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from typing import ClassVar
 
 from sterling.core.errors import DataError
 from sterling.core.evidence import Evidence
@@ -18,7 +17,11 @@ RUNS: Counter[str] = Counter()
 class Add(Stage, frozen=True):
     """Adds a number to what it reads."""
 
-    libraries: ClassVar[tuple[str, ...]] = ("numpy",)
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions that the result depends on."""
+        return ("numpy",)
+
     label: str
     number: int
 

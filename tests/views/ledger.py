@@ -212,10 +212,21 @@ class Flights:
             "weather": (["weather"], 26_115, 0, "2013-12-31T00:00:00Z", False, [("InRange('wind_speed', 0, 200)", "wind_speed", 1, "nulled")], 0, 6_521),
         }  # fmt: skip
         valid = {}
-        for source, (tables, rows, lost, last, ahead, *_) in shapes.items():
+        for query, tables, rows in (
+            ("prepare_flights.sql", ["flights", "airports"], 336_776),
+            ("prepare_weather.sql", ["weather"], 26_115),
+        ):
             inputs = [{"locator": raw[t][0], "ref": ref(raw[t][0]), "bytes": raw[t][1]} for t in tables]
+            self.stage(
+                f"prepare {query}", {f"raw:{raw[t][0]}": ref(raw[t][0]) for t in tables}, {"table": ref(query)},
+                [("data.prepared", [f"query:{query}"],
+                  {"query": query, "ref": ref(query), "rows": rows, "columns": {"origin": "VARCHAR"}, "inputs": inputs})],
+            )  # fmt: skip
+        for source, (tables, rows, lost, last, ahead, *_) in shapes.items():
+            query = f"prepare_{tables[0]}.sql"
+            inputs = [{"locator": "table", "ref": ref(query), "bytes": 11_500_000}]
             snapshot = self.stage(
-                f"snapshot {source}", {t: ref(raw[t][0]) for t in tables}, {"frame": ref(f"snapshot {source}")},
+                f"snapshot {source}", {"table": ref(query)}, {"frame": ref(f"snapshot {source}")},
                 [("data.snapshotted", [f"source:{source}"],
                   {"source": source, "ref": ref(f"snapshot {source}"), "rows": rows, "columns": {"origin": "VARCHAR"},
                    "no_event": lost, "event_time": ["2013-01-01T06:00:00Z", last], "newest_available": last,
@@ -341,7 +352,7 @@ class Flights:
                                                              "features": [{"name": n, "share": s} for n, s in self.shares.items()]}),
             ("golden.checked", [f"model:{candidate}"], {"model": candidate, "examples": 3, "failed": [], "ref": ref("golden.jsonl")}),
             ("champion.resolved", [f"model:{candidate}"], {
-                "model": candidate, "champion": ref("lightgbm 300 trees") if champion else None, "version": champion, "comparable": champion is not None,
+                "model": candidate, "champion": ref("lightgbm 300 trees") if champion else None, "comparable": champion is not None,
                 "reason": "the version released last" if champion else "first release, nothing to compare with"}),
         ]  # fmt: skip
         inputs = (

@@ -33,9 +33,9 @@ def test_a_gate_that_changed_is_two_gates(refused: Entries) -> None:
 
 
 def test_an_unknown_run_names_those_that_there_are(second: Entries) -> None:
-    with pytest.raises(UnknownRunError, match=r"'version:7'.*#87, #150"):
+    with pytest.raises(UnknownRunError, match=r"'version:7'.*#91, #154"):
         find(second, "version:7")
 
 
 def test_changes_are_json(second: Entries) -> None:
-    assert to_json(compare(second, find(second, "previous"), find(second, "#150")))["after"] == 150
+    assert to_json(compare(second, find(second, "previous"), find(second, "#154")))["after"] == 150

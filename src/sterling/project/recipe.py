@@ -80,6 +80,7 @@ class Custom(Definition, frozen=True):
             raise InvalidDefinitionError(f"Custom({self.name!r}): {self.trainer!r} has no method fit(rows).")
 
 
+CANDIDATE = "candidate"
 Trainer = Prior | Logistic | LightGBM | Custom
 
 
@@ -120,6 +121,10 @@ class Recipe(Definition, frozen=True):
     def check(self) -> None:
         """Refuse two models of one name."""
         names = [model_name(model) for model in (self.model, *self.baselines)]
+        if CANDIDATE in names:
+            raise InvalidDefinitionError(
+                f"A Custom model is called {CANDIDATE!r}, as the recipe's model is. Rename it."
+            )
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise InvalidDefinitionError(f"Two models of the recipe are called {twice[0]!r}.")
 

@@ -25,7 +25,10 @@ class Bind(Stage, frozen=True):
         project: The project.
     """
 
-    libraries = ("sqlglot",)
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions that the result depends on."""
+        return ("sqlglot",)
 
     project: Project
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from sterling.core.canonical import canonical
 from sterling.core.evidence import Evidence
@@ -44,13 +44,7 @@ class Outcome:
 
 
 class Stage(Definition, frozen=True):
-    """A pure step. Its fields are its parameters; they are all that it knows besides its inputs and its context.
-
-    Attributes:
-        libraries: Distributions whose versions belong to the identity of what the stage makes.
-    """
-
-    libraries: ClassVar[tuple[str, ...]] = ()
+    """A pure step. Its fields are its parameters; they are all that it knows besides its inputs and its context."""
 
     @property
     def name(self) -> str:
@@ -61,6 +55,11 @@ class Stage(Definition, frozen=True):
     def title(self) -> str:
         """The step as people read it, such as ``snapshot weather``."""
         return self.name
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions whose versions belong to the identity of what the stage makes."""
+        return ()
 
     def parameters(self) -> Any:
         """The parameters as JSON, without what only documents them."""

@@ -43,7 +43,10 @@ class Evaluate(Stage, frozen=True):
         slice_metrics: What is measured in slices, besides what the task measures anyway.
     """
 
-    libraries = ("lightgbm", "numpy", "scipy", "pyarrow")
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions that the result depends on."""
+        return ("lightgbm", "numpy", "scipy", "pyarrow")
 
     candidate: str
     start_us: int
@@ -180,12 +183,12 @@ def _resolve(contenders: dict[str, _Contender], frame: Frame) -> dict[str, Any]:
     champion = contenders.get("champion")
     if champion is None:
         reason = "first release, nothing to compare with"
-        return {"champion": None, "version": None, "comparable": False, "reason": reason}
+        return {"champion": None, "comparable": False, "reason": reason}
     unreadable = frame.cannot_encode(champion.model.columns)
     if unreadable:
         del contenders["champion"]
     reason = unreadable or "the newest version that was released and is another model"
-    return {"champion": champion.ref, "version": None, "comparable": not unreadable, "reason": reason}
+    return {"champion": champion.ref, "comparable": not unreadable, "reason": reason}
 
 
 def _bounds(found: Measured) -> dict[str, Any]:

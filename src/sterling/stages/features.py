@@ -112,7 +112,10 @@ class RowFeatures(Stage, frozen=True):
         spine: The moments.
     """
 
-    libraries = _LIBRARIES
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions that the result depends on."""
+        return _LIBRARIES
 
     feature: Columns | Expression
     spine: EventSpine | ScheduledSpine
@@ -155,7 +158,10 @@ class LastFeatures(Stage, frozen=True):
         spine: The moments.
     """
 
-    libraries = _LIBRARIES
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions that the result depends on."""
+        return _LIBRARIES
 
     feature: Last
     spine: EventSpine | ScheduledSpine
@@ -202,7 +208,10 @@ class ViewFeatures(Stage, frozen=True):
         spine: The moments.
     """
 
-    libraries = _LIBRARIES
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions that the result depends on."""
+        return _LIBRARIES
 
     view: FeatureView
     spine: EventSpine | ScheduledSpine
@@ -241,7 +250,10 @@ class DerivedFeatures(Stage, frozen=True):
         feature: The definition.
     """
 
-    libraries = _LIBRARIES
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions that the result depends on."""
+        return _LIBRARIES
 
     feature: Derived
 
@@ -272,7 +284,10 @@ class Assemble(Stage, frozen=True):
         slices: Columns that gates slice by.
     """
 
-    libraries = _LIBRARIES
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions that the result depends on."""
+        return _LIBRARIES
 
     features: tuple[str, ...]
     source: str

@@ -72,7 +72,10 @@ class Prepare(Stage, frozen=True):
         tables: For each table of the query its name and the locators of its files.
     """
 
-    libraries = _LIBRARIES
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions that the result depends on."""
+        return _LIBRARIES
 
     query_file: str
     sql: str
@@ -114,7 +117,10 @@ class Snapshot(Stage, frozen=True):
         source: The source; its file, checks and documentation are left out.
     """
 
-    libraries = _LIBRARIES
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions that the result depends on."""
+        return _LIBRARIES
 
     source: EventSource | EntitySource
 
@@ -148,7 +154,10 @@ class AsOf(Stage, frozen=True):
         at: ISO 8601 time; None for the newest time at which the data show that something became known.
     """
 
-    libraries = _LIBRARIES
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions that the result depends on."""
+        return _LIBRARIES
 
     at: str | None = None
 

@@ -58,7 +58,10 @@ class Spine(Stage, frozen=True):
         cluster: Column of the spine's source whose values name rows that are not independent.
     """
 
-    libraries = ("duckdb", "pyarrow", "numpy")
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions that the result depends on."""
+        return ("duckdb", "pyarrow", "numpy")
 
     spine: EventSpine | ScheduledSpine
     label: Label | Occurs

@@ -58,7 +58,7 @@ class Train(Stage, frozen=True):
         return f"train {'candidate' if self.role == 'candidate' else model_name(self.trainer)}"
 
     @property
-    def libraries(self) -> tuple[str, ...]:  # type: ignore[override]  # only what this trainer goes through
+    def libraries(self) -> tuple[str, ...]:
         """Distributions whose versions belong to the model's identity."""
         return (*_LIBRARIES[type(self.trainer)], "numpy", "pyarrow")
 

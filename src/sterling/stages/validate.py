@@ -46,7 +46,10 @@ class Validate(Stage, frozen=True):
         checks: What must hold; those of the source.
     """
 
-    libraries = ("duckdb", "pyarrow")
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions that the result depends on."""
+        return ("duckdb", "pyarrow")
 
     source: EventSource | EntitySource
     checks: tuple[Check, ...] = ()

@@ -56,6 +56,10 @@ def _defined(body: Body) -> str:
     return f"The project's definition is {body['definition'][:12]}."
 
 
+def _prepared(body: Body) -> str:
+    return f"{body['query']} made {plural(body['rows'], 'row')} from {plural(len(body['inputs']), 'file')}."
+
+
 def _snapshotted(body: Body) -> str:
     files = plural(len(body["inputs"]), "file")
     lost = f", {plural(body['no_event'], 'row')} without an event time" if body["no_event"] else ""
@@ -114,7 +118,9 @@ def _predictions(body: Body) -> str:
 
 
 def _measured(body: Body) -> str:
-    part = "".join(f" where {column} is {value}" for column, value in body["slice"].items())
+    part = "".join(
+        f" where {column} is {'missing' if value is None else value}" for column, value in body["slice"].items()
+    )
     if body["value"] is None:
         return f"{label(body['metric'])} of {body['name']}{part} is undefined: {body['reason'].rstrip('.')}."
     found = interval(body["value"], body.get("low"), body.get("high"))
@@ -137,7 +143,7 @@ def _champion(body: Body) -> str:
     if body["champion"] is None:
         return f"No champion to compare with: {body['reason'].rstrip('.')}."
     how = "comparable" if body["comparable"] else "not comparable"
-    return f"The champion is version {body['version']}, {how}: {body['reason'].rstrip('.')}."
+    return f"The champion is model {short(body['champion'])}, {how}: {body['reason'].rstrip('.')}."
 
 
 def _golden(body: Body) -> str:
@@ -191,6 +197,7 @@ def _run(body: Body) -> str:
 
 SENTENCES: dict[str, Callable[[Body], str]] = {
     "project.defined": _defined,
+    "data.prepared": _prepared,
     "data.snapshotted": _snapshotted,
     "as_of.resolved": _as_of,
     "data.validated": _validated,

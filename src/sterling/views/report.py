@@ -285,7 +285,7 @@ def _measures(run: Run) -> tuple[Measure, ...]:
     found: dict[Any, Measure] = {}
     for entry in run.of("metric.measured"):
         body = entry.body
-        part = next(((str(k), str(v)) for k, v in body["slice"].items()), None)
+        part = next(((str(k), "missing" if v is None else str(v)) for k, v in body["slice"].items()), None)
         found[body["metric"], body["model"], part] = Measure(
             body["metric"], body["model"], body["name"], body["role"], part, body["value"], body.get("low"),
             body.get("high"), body.get("confidence"), body.get("rows"), body.get("reason"), entry.position,
