@@ -31,6 +31,9 @@ def main() -> None:
     except SterlingError as error:
         print(f"sterling: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        print(f"sterling: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}.", file=sys.stderr)
+        sys.exit(2)
     except SystemExit as end:
         if end.code == _INTERRUPTED:
             print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -70,13 +71,18 @@ def log(
         return
     for entry in entries:
         print(line(entry))
+    if not entries:
+        print(
+            f"No entry of kind {' or '.join(kind)}." if kind else "No entry yet. `sterling run` records some.",
+            file=sys.stderr,
+        )
 
 
 def why(
     question: Annotated[
         str,
         typer.Argument(
-            help="release, version:N, verdict, gate:TYPE, metric:NAME, feature:NAME, source:NAME, #POSITION or a ref."
+            help="release, version:N, verdict, gate:TYPE, metric:NAME, feature:NAME, source:NAME, '#POSITION' or a ref."
         ),
     ] = "release",
     project: ProjectFolder = Path(),
@@ -129,7 +135,7 @@ def verify(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
 
 def gc(
     delete: Annotated[
-        bool, typer.Option("--delete", help="Delete; without it nothing is, and what would be is listed.")
+        bool, typer.Option("--delete", help="Delete them; without it they are only counted, or listed with --json.")
     ] = False,
     project: ProjectFolder = Path(),
     as_json: AsJson = False,
@@ -138,6 +144,8 @@ def gc(
     from sterling.cli.console import print_json
     from sterling.core.workspace import Workspace
     from sterling.views.needed import needed
+    from sterling.views.text import plural
+    from sterling.views.text import size as readable
 
     store = Workspace(project).store()
     keep = needed(entries_of(project))
@@ -149,9 +157,10 @@ def gc(
     if as_json:
         print_json({"deleted": delete, "blobs": len(loose), "bytes": size, "kept": len(keep), "refs": loose})
         return
-    print(f"{'Deleted' if delete else 'Would delete'} {len(loose)} blobs, {size / 1e6:.1f} MB; {len(keep)} are needed.")
+    found = f"{plural(len(loose), 'blob')}, {readable(size)}; {len(keep):,} are needed."
+    print(f"{'Deleted' if delete else 'Would delete'} {found}")
     if loose and not delete:
-        print("Nothing was deleted. `sterling gc --delete` does it; a run that needs them again makes them again.")
+        print("Nothing was deleted: that takes --delete. A run makes again what it needs.")
 
 
 def verified(report: VerifyReport) -> Iterator[str]:
@@ -162,10 +171,11 @@ def verified(report: VerifyReport) -> Iterator[str]:
         yield f"All {report.entries:,} entries hold."
     for cited in report.altered:
         yield f"Altered: {cited.ref}, which entry {cited.position} cites, has other bytes than its name says."
-    yield f"{report.blobs:,} blobs are what their names say" + (
-        f"; {len(report.missing):,} are no longer in the store, and a run makes them again." if report.missing else "."
-    )
-    yield "A chain that was cut at its end, or forged anew to its end, is not found this way: keep a copy elsewhere."
+    yield f"{report.blobs:,} blobs are what their names say."
+    if report.missing:
+        yield f"{len(report.missing):,} more are no longer in the store; a run makes them again."
+    yield "Not found this way: a chain that was cut at its end, or forged anew to its end."
+    yield "A copy that is kept elsewhere shows that."
 
 
 def _as_json(entry: Entry) -> dict[str, object]:

@@ -12,6 +12,10 @@ from sterling.cli.options import AsJson, AsOf, ProjectFolder
 if TYPE_CHECKING:
     from sterling.lifecycle import Result
 
+_ON_RECORD = {
+    "failed": "The verdict stands: the candidate failed. `sterling why verdict` says at which gate.",
+    "ungated": "The project has no gates, so nothing is registered.",
+}
 _NOW = "Send all traffic to the version at once; it is recorded that no rollout was made."
 
 
@@ -56,9 +60,9 @@ def check(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
         print_json(checked)
     else:
         print(
-            f"{loaded.name}: {len(checked.sources)} sources, {len(checked.features)} features: every column is there, fits, "
+            f"{loaded.name}: {len(checked.sources)} sources, {len(checked.features)} features. Every column is there and"
         )
-        print("and none is provably known too late. `sterling plan` says what a run would do.")
+        print("fits, and none is provably known too late. `sterling plan` says what would run.")
 
 
 def plan(project: ProjectFolder = Path(), as_of: AsOf = None, as_json: AsJson = False) -> None:
@@ -93,11 +97,11 @@ def run(
         print_json(summary(result))
     else:
         show_result(loaded.name, project, result)
-    raise typer.Exit(0 if result.verdict == "passed" else 1)
+    raise typer.Exit(1 if result.verdict == "failed" or (release_now and not result.released) else 0)
 
 
 def compare(
-    first: Annotated[str, typer.Argument(help="version:N, #POSITION of a run, latest or previous.")] = "previous",
+    first: Annotated[str, typer.Argument(help="version:N, '#POSITION' of a run, latest or previous.")] = "previous",
     second: Annotated[str, typer.Argument(help="The same.")] = "latest",
     project: ProjectFolder = Path(),
     as_json: AsJson = False,
@@ -193,5 +197,7 @@ def show_result(name: str, folder: Path, result: Result) -> None:
         print(
             f"{name}: nothing to do. All {len(result.steps)} steps and the decision are on record [{result.position}]."
         )
+        if result.verdict != "passed":
+            print(_ON_RECORD[result.verdict])
         return
     show(render_report(run_report(entries_of(folder))))
