@@ -147,8 +147,8 @@ def gc(
     from sterling.views.text import plural
     from sterling.views.text import size as readable
 
-    store = Workspace(project).store()
     keep = needed(entries_of(project))
+    store = Workspace(project).store()
     loose = sorted(ref for ref in store.list() if ref not in keep)
     size = sum(store.open(ref).stat().st_size for ref in loose)
     if delete:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import duckdb
 import pyarrow as pa
 
 from sterling.core.errors import DataError
 from sterling.engine.files import read_file
 from sterling.engine.tables import read_table
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 class DuckDBEngine:
@@ -25,14 +29,21 @@ class DuckDBEngine:
     """
 
     def __init__(self, threads: int = 2) -> None:
-        self._database = duckdb.connect(config={"threads": threads})
+        self._threads = threads
+
+    @cached_property
+    def _database(self) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        database = duckdb.connect(config={"threads": self._threads})
         for setting in (
             "GLOBAL TimeZone = 'UTC'",
             "GLOBAL python_enable_replacements = false",
             "GLOBAL enable_external_access = false",
             "GLOBAL lock_configuration = true",
         ):
-            self._database.execute(f"SET {setting}")
+            database.execute(f"SET {setting}")
+        return database
 
     def query(self, sql: str, tables: Mapping[str, Path | pa.Table]) -> pa.Table:
         """The result of one SELECT over Parquet files and Arrow tables, by name; nothing else is within its reach.
@@ -40,6 +51,8 @@ class DuckDBEngine:
         Raises:
             DataError: if DuckDB refuses the query or its data, in DuckDB's words.
         """
+        import duckdb
+
         with self._database.cursor() as session:
             for name, table in tables.items():
                 session.register(name, read_table(table) if isinstance(table, Path) else table)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sterling.core.errors import DataError
@@ -26,6 +25,7 @@ def fit_logistic(trainer: Logistic, rows: TrainingRows) -> Linear:
     Raises:
         DataError: if it does not converge.
     """
+    import scipy.sparse as sp
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -69,6 +69,8 @@ class _Categories:
 
 
 def _block(column: Column, values: Matrix) -> _Numbers | _Categories:
+    import scipy.sparse as sp
+
     missing = np.isnan(values)
     if column.kind == "category":
         count = len(column.categories)

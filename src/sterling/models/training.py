@@ -59,7 +59,7 @@ def _fit_lightgbm(trainer: LightGBM, rows: TrainingRows, threads: int) -> Trees:
     import lightgbm as lgb
 
     parameters: dict[str, Any] = {
-        "objective": "binary", "deterministic": True, "force_row_wise": True, "seed": rows.seed,
+        "objective": "binary", "deterministic": True, "force_col_wise": True, "seed": rows.seed,
         "num_threads": threads, "verbosity": -1, "num_leaves": trainer.leaves, "learning_rate": trainer.learning_rate,
         "min_data_in_leaf": trainer.min_rows_per_leaf, "feature_fraction": trainer.feature_fraction,
         "bagging_fraction": trainer.bagging_fraction, "bagging_freq": 1, "lambda_l2": trainer.l2,

@@ -6,7 +6,7 @@ clocks, no dice. What is allowed is what stands in the samples below; anything e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -181,7 +181,7 @@ def _check_allowed(node: exp.Expr, expression: str) -> None:
     name = _function_name(node)
     if isinstance(node, exp.Column) and node.table:
         raise InvalidDefinitionError(f"{expression!r}: write {node.name!r} instead of {node.sql('duckdb')!r}.")
-    if (name in _FUNCTIONS.split()) if name else (type(node).__name__ in _allowed()):
+    if (name in _FUNCTIONS.split()) if name else _allowed(type(node).__name__):
         return
     what = (
         "an aggregate" if isinstance(node, exp.AggFunc) else "a subquery" if isinstance(node, exp.Query) else "refused"
@@ -203,20 +203,24 @@ def _function_name(node: exp.Expr) -> str | None:
 
 
 @cache
-def _allowed() -> frozenset[str]:
-    """Kinds of syntax that the samples consist of."""
-    return frozenset(type(node).__name__ for tree in _samples() for node in tree.walk()) - {"Anonymous"}
+def _allowed(kind: str) -> bool:
+    """Whether a kind of syntax is one that the samples consist of; functions are sampled only until it is found."""
+    return kind in _forms() or any(kind in _calls(function) for function in _FUNCTIONS.split())
 
 
-def _samples() -> Iterator[exp.Expr]:
-    for form in _FORMS.replace("\n", "|").split("|"):
-        if form.strip():
-            yield _parse(form)
-    yield _parse("a || b")
-    for function in _FUNCTIONS.split():
-        for arguments in ("a", "'day', a", "a, b", "'day', a, b"):
-            if (tree := _try_parse(f"{function}({arguments})")) is not None:
-                yield tree
+@cache
+def _forms() -> frozenset[str]:
+    return _kinds(_parse(form) for form in [*_FORMS.replace("\n", "|").split("|"), "a || b"] if form.strip())
+
+
+@cache
+def _calls(function: str) -> frozenset[str]:
+    samples = (_try_parse(f"{function}({arguments})") for arguments in ("a", "'day', a", "a, b", "'day', a, b"))
+    return _kinds(tree for tree in samples if tree is not None)
+
+
+def _kinds(trees: Iterable[exp.Expr]) -> frozenset[str]:
+    return frozenset(type(node).__name__ for tree in trees for node in tree.walk()) - {"Anonymous"}
 
 
 def _try_parse(expression: str) -> exp.Expr | None:

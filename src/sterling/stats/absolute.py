@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from sterling.stats.jackknife import Spread, spread_of
+from sterling.stats.quantiles import student_quantile
 from sterling.stats.rows import Floats
 
 __all__ = ["Gaps", "SumOfAbsolutes", "difference_of_absolutes", "gaps_of", "sum_of_absolutes"]
@@ -51,7 +51,7 @@ class Gaps(NamedTuple):
     @property
     def doubtful(self) -> NDArray[np.bool_]:
         """Whether a gap's sign could be the other one, shape (bins,)."""
-        quantile = float(student.isf(SIGN_ERROR_RATE, len(self.contributions) - 1))
+        quantile = student_quantile(SIGN_ERROR_RATE, len(self.contributions) - 1)
         doubtful: NDArray[np.bool_] = np.abs(self.values) <= quantile * self.errors
         return doubtful
 

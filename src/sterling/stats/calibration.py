@@ -6,12 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm
-from scipy.stats import t as student
 
 from sterling.stats.intervals import FEWEST_CLUSTERS
 from sterling.stats.jackknife import merge_clusters, spread_of_leave_one_out
 from sterling.stats.metrics import ECE_BINS, check_bins
+from sterling.stats.quantiles import normal_quantile, student_quantile
 from sterling.stats.rows import Floats, Ints, bin_sums, calibration_bins, check_rows, cluster_codes
 
 __all__ = ["ReliabilityBin", "reliability_curve"]
@@ -89,12 +88,12 @@ def reliability_curve(
 def _bin(y: Floats, p: Floats, codes: Ints | None, tail: float) -> ReliabilityBin:
     rows, rate = len(y), float(y.mean())
     if codes is None:
-        low, high, clusters = *_wilson(rate, rows, float(norm.isf(tail))), None
+        low, high, clusters = *_wilson(rate, rows, normal_quantile(tail)), None
     else:
         present, inside = np.unique(codes, return_inverse=True)
         clusters = len(present)
         effective, freedom = _effective_rows(y, *merge_clusters(inside, clusters), clusters)
-        low, high = _wilson(rate, effective, float(student.isf(tail, freedom)))
+        low, high = _wilson(rate, effective, student_quantile(tail, freedom))
     return ReliabilityBin(float(p.min()), float(p.max()), float(p.mean()), rate, low, high, rows, clusters)
 
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit
 
 from sterling.stats.absolute import Gaps, SumOfAbsolutes, difference_of_absolutes, gaps_of, sum_of_absolutes
 from sterling.stats.jackknife import MOST_GROUPS, Spread, merge_clusters, spread_of_leave_one_out
@@ -287,8 +286,8 @@ def _scale(metric: Metric, values: Floats) -> tuple[str, Callable[..., Floats], 
     width = metric.highest - metric.lowest
     return (
         "logit scale",
-        lambda v: logit((v - metric.lowest) / width),
-        lambda v: metric.lowest + width * float(expit(v)),
+        lambda v: np.log((v - metric.lowest) / (metric.highest - v)),
+        lambda v: metric.lowest + width * float(1 / (1 + np.exp(-v))),
     )
 
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import t as student
 
+from sterling.stats.quantiles import student_quantile
 from sterling.stats.rows import Floats, Ints
 
 __all__ = ["MOST_GROUPS", "Spread", "merge_clusters", "spread_of", "spread_of_leave_one_out"]
@@ -40,7 +40,7 @@ class Spread(NamedTuple):
         return self.error * self._reach(error_rate, -self.skewness)
 
     def _reach(self, error_rate: float, skewness: float) -> float:
-        quantile = float(student.isf(error_rate, self.freedom))
+        quantile = student_quantile(error_rate, self.freedom)
         return quantile + max(0.0, -skewness) * (2 * quantile**2 + 1) / 6
 
 

@@ -1,0 +1,82 @@
+"""The guides name everything that there is, and every command says what it does."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import typer
+
+import sterling
+from sterling.cli import app
+from sterling.project.checks import Check
+from sterling.project.definition import Definition
+from sterling.project.gates import Gate, Metric
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+DEFINITIONS = (ROOT / "docs" / "project-file.md").read_text(encoding="utf-8")
+CLICK = typer.main.get_group(app)
+
+
+def environment_variables() -> set[str]:
+    """Every environment variable of ours that the package reads."""
+    texts = (
+        node.value
+        for path in (ROOT / "src").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+    return {text for text in texts if re.fullmatch(r"STERLING_[A-Z]+|UPDATE_GOLDEN", text)}
+
+
+@pytest.mark.parametrize("name", sorted(CLICK.commands))
+def test_every_command_says_what_it_does_and_stands_in_the_docs(name: str) -> None:
+    command = CLICK.commands[name]
+    assert (command.help or "").strip().endswith(".")
+    heading = f"## sterling {name}\n"
+    assert heading in COMMANDS
+    section = COMMANDS.partition(heading)[2].partition("\n## ")[0]
+    options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    missing = {option for option in options - {"--project", "--json", "--help"} if f"`{option}" not in section}
+    assert not missing
+
+
+def test_the_docs_name_no_command_that_there_is_not() -> None:
+    assert set(re.findall(r"^## sterling (\S+)$", COMMANDS, re.MULTILINE)) == set(CLICK.commands)
+
+
+@pytest.mark.parametrize("name", sorted(sterling.__all__))
+def test_every_public_name_stands_in_the_docs(name: str) -> None:
+    assert f"sl.{name}" in DEFINITIONS
+
+
+@pytest.mark.parametrize("definition", [*get_args(Gate), *get_args(Check)], ids=lambda kind: kind.__name__)
+def test_every_gate_and_check_stands_in_the_docs_with_its_fields(definition: type[Definition]) -> None:
+    module = "gates" if definition in get_args(Gate) else "checks"
+    lines = [line for line in DEFINITIONS.splitlines() if f"`{module}.{definition.__name__}(" in line]
+    assert len(lines) == 1
+    assert not {field for field in definition.__struct_fields__ if field not in lines[0]} - {"max_share", "stop"}
+
+
+@pytest.mark.parametrize("metric", get_args(Metric))
+def test_every_metric_stands_in_the_docs(metric: str) -> None:
+    assert f"`{metric}`" in DEFINITIONS
+
+
+@pytest.mark.parametrize("name", sorted(environment_variables()))
+def test_every_environment_variable_stands_in_the_docs(name: str) -> None:
+    assert f"`{name}`" in COMMANDS
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(sterling.__all__) - {"checks", "gates", *(kind.__name__ for kind in (*get_args(Gate),))})
+)
+def test_every_field_of_a_definition_stands_in_the_docs(name: str) -> None:
+    fields = getattr(sterling, name).__struct_fields__
+    section = DEFINITIONS.partition(f"### `sl.{name}`\n")[2].partition("\n### ")[0].partition("\n## ")[0]
+    assert section, f"docs/project-file.md has no section ### `sl.{name}`"
+    assert not {field for field in fields if f"`{field}" not in section}
