@@ -27,7 +27,7 @@ from sterling.project.features import feature_names
 from sterling.project.gates import Gate
 from sterling.project.load import define
 from sterling.project.project import Project
-from sterling.runner import Done, Observer, execute, ignore, resolve
+from sterling.runner import Done, Observer, Progress, execute, ignore, resolve
 from sterling.views.differences import changes
 from sterling.views.plan import Plan, PlannedStep
 
@@ -111,10 +111,14 @@ def run_project(
     verdict: Answer = "ungated"
     version = None
     if judged:
-        verdict = "passed" if all(entry.body["passed"] for entry in judged) else "failed"
+        passed = sum(entry.body["passed"] for entry in judged)
+        verdict = "passed" if passed == len(judged) else "failed"
+        _say(observe, opened, before, f"gate: {passed} of {len(judged)} passed")
         version = _settle(opened, candidate, decision, judged)
+        _say(observe, opened, before, f"register version {version}" if version else "no version: refused")
     if version and release_now:
         release(opened.ledger, version)
+        _say(observe, opened, before, f"release version {version}, to all traffic at once")
     newest = live(opened.ledger)
     position = _complete(opened, done, candidate, decision, verdict)
     return Result(
@@ -189,6 +193,12 @@ def _context(opened: _Opened) -> Context:
     from sterling.stages.contract import Context
 
     return Context(opened.store, DuckDBEngine(), opened.project.seed)
+
+
+def _say(observe: Observer, opened: _Opened, before: int, what: str) -> None:
+    """Tell of a decision, unless all of the run was on record already."""
+    if _head(opened.ledger) > before:
+        observe(Progress(what, "ran"))
 
 
 def _record_definition(opened: _Opened) -> None:

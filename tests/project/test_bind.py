@@ -48,6 +48,17 @@ def test_a_mistake_names_the_place_the_column_and_the_nearest_ones(wrong: sl.Pro
         bind(wrong, SCHEMAS)
 
 
+def test_personal_data_make_no_slices_since_their_values_would_enter_the_ledger() -> None:
+    personal = msgspec.structs.replace(schedule, pii=["carrier"])
+    wrong = msgspec.structs.replace(
+        project,
+        spine=sl.EventSpine(personal, predict_at="scheduled_departure - INTERVAL 2 HOUR"),
+        features=sl.FeatureService([personal["carrier"]]),
+    )
+    with pytest.raises(InvalidDefinitionError, match="'carrier', which schedule lists as personal data"):
+        bind(wrong, SCHEMAS)
+
+
 def test_a_column_whose_availability_is_not_said_is_no_feature() -> None:
     with pytest.raises(
         NotKnownAtPredictionError, match=r"stands in neither columns= nor known=.*known=\{'tailnum': …\}"

@@ -71,7 +71,7 @@ def test_a_row_without_an_id_is_named_by_its_content(bench: Bench) -> None:
 
 def test_an_id_of_two_events_is_refused_with_an_example(bench: Bench) -> None:
     with pytest.raises(
-        DataError, match=r"log: the event_id 'id' names 1 events more than once, such as 'a' \(2 rows\)"
+        DataError, match=r"log: the event_id 'id' names 1 events more than once, one of them in 2 rows"
     ):
         bench.snapshot(source(event_id="id"), table(id=["a", "a", "b"], t=[1, 2, 3]))
 

@@ -45,8 +45,13 @@ def _plain(value: Any) -> Any:
 
 
 @contextmanager
-def progress(*, quiet: bool) -> Iterator[Observer]:
-    """Show the steps of a run while it runs, on the standard error."""
+def progress(*, quiet: bool = False, brief: bool = False) -> Iterator[Observer]:
+    """Show the steps of a run while it runs, on the standard error.
+
+    Args:
+        quiet: Show nothing.
+        brief: Keep one line in the end instead of one for each step.
+    """
     if quiet:
         from sterling.runner import ignore
 
@@ -58,6 +63,7 @@ def progress(*, quiet: bool) -> Iterator[Observer]:
 
     screen = console(stderr=True)
     cached: list[str] = []
+    ran: list[float] = []
     with Live(Text(), console=screen, transient=True, refresh_per_second=10) as live:
 
         def observe(step: Progress) -> None:
@@ -66,7 +72,9 @@ def progress(*, quiet: bool) -> Iterator[Observer]:
                     live.update(Spinner("dots", text=Text(f"{step.title} …")))
                 case "ran":
                     live.update(Text())
-                    screen.print(f"  [green]✓[/] {_fitted(step.title):<60}{step.seconds:>7.1f} s")
+                    ran.append(step.seconds)
+                    if not brief:
+                        screen.print(f"  [green]✓[/] {_fitted(step.title)}{step.seconds:>7.1f} s")
                 case "cached":
                     cached.append(step.title)
                 case "failed":
@@ -74,6 +82,8 @@ def progress(*, quiet: bool) -> Iterator[Observer]:
                     screen.print(f"  [red]✗[/] {_fitted(step.title)}")
 
         yield observe
+    if brief:
+        screen.print(f"  [green]✓[/] {_fitted(f'{len(ran)} steps')}{sum(ran):>7.1f} s")
     if cached:
         screen.print(f"  [dim]✓ {len(cached)} steps answered from the ledger[/]")
 
@@ -82,4 +92,4 @@ def _fitted(title: str) -> str:
     """A title in 60 columns, its brackets safe from being read as a style."""
     from rich.markup import escape
 
-    return escape(title if len(title) <= 60 else f"{title[:57]}…")
+    return escape(f"{title if len(title) <= 60 else f'{title[:57]}…':<62}")

@@ -49,7 +49,7 @@ def run_demo(folder: Path) -> int:
     project = load_project(folder)
     screen.rule(f"{project.name}: {project.problem.decision}", align="left")
     screen.print(f"A year of flights from New York, predicted 2 hours before departure. Project: {folder}/project.py\n")
-    with progress(quiet=False) as observe:
+    with progress() as observe:
         result = run_project(project, folder, release_now=True, observe=observe)
     entries = tuple(Workspace(folder).ledger(project.name).read())
     _serve_one(folder, entries, result)
@@ -143,7 +143,7 @@ def _tempt(project: Project, folder: Path, entries: tuple[Entry, ...]) -> bool:
     else:
         screen.print("[bold red]It was not refused.[/]")
         return False
-    with progress(quiet=False) as observe:
+    with progress(brief=True) as observe:
         result = run_project(_believing(wrong, schedule), folder, workspace=scratch, observe=observe)
     pretended = _roc_auc(scratch.ledger(project.name).read(), result.candidate)
     honest = _roc_auc(entries, next(e for e in reversed(entries) if e.kind == "run.completed").body["candidate"])

@@ -120,6 +120,17 @@ def _bind_spine(project: Project, schema: Schema) -> None:
                 f"EverySlice.by names {column!r}, which is no feature and no column of {spine.source.name}. "
                 f"{nearest(column, [*names, *schema])}"
             )
+        if _reads(project, column) & set(spine.source.pii):
+            raise InvalidDefinitionError(
+                f"EverySlice.by names {column!r}, which {spine.source.name} lists as personal data: the ledger would hold "
+                "its values. Slice by a coarser column."
+            )
+
+
+def _reads(project: Project, slicing: str) -> set[str]:
+    """Columns of the spine's row that a slice's values come from."""
+    own = [item for item in project.features.features if isinstance(item, Expression) and item.name == slicing]
+    return {slicing}.union(*(columns_of(item.sql) for item in own))
 
 
 def _bind_label(project: Project, schema: Schema) -> None:

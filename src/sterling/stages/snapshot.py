@@ -304,11 +304,11 @@ def _refuse_duplicates(source: Source, table: pa.Table) -> None:
     counts = pc.value_counts(ids)
     twice = counts.filter(pc.greater(counts.field("counts"), 1))
     if len(twice):
-        example = twice[0].as_py()
+        rows = pc.max(twice.field("counts")).as_py()
         raise DataError(
-            f"{source.name}: the event_id {source.event_id!r} names {len(twice):,} events more than once, such as "
-            f"{example['values']!r} ({example['counts']} rows). An id names one event: add what tells them apart, or "
-            "remove the copies in the query that prepares the table."
+            f"{source.name}: the event_id {source.event_id!r} names {len(twice):,} events more than once, one of them in "
+            f"{rows:,} rows. An id names one event: add what tells them apart, or remove the copies in the query that "
+            "prepares the table."
         )
 
 
