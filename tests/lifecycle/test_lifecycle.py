@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -214,3 +217,57 @@ def test_a_mistake_in_a_project_file_says_where_and_what_would_work(
 def test_a_folder_without_a_project_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(InvalidDefinitionError, match="Make a project with `sterling new NAME`"):
         load_project(tmp_path)
+
+
+TRAINER = """
+from dataclasses import dataclass
+
+from sterling.models import Constant, TrainingRows
+
+MARGIN = 0.0  # how far above the share
+
+
+@dataclass
+class Share:
+    'The share of positives, plus a margin.'
+    rounding: int = 3
+
+    def fit(self, rows: TrainingRows) -> Constant:
+        return Constant(round(float(rows.label.mean()) + MARGIN, self.rounding))
+"""
+
+
+@pytest.fixture
+def custom(folder: Path) -> Path:
+    """The project with a trainer of its own among the baselines."""
+    (folder / "trainer.py").write_text(TRAINER)
+    edit(folder, "import sterling as sl", "import sterling as sl\nfrom trainer import Share")
+    edit(folder, "baselines=[sl.Prior()]", 'baselines=[sl.Prior(), sl.Custom(Share(), "share")]')
+    assert "train share" in reran(run(folder))
+    return folder
+
+
+def fresh_run(folder: Path) -> list[str]:
+    """Titles of what a new process would run, as its plan says."""
+    command = [sys.executable, "-m", "sterling", "plan", "--json", "--project", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [step["title"] for step in json.loads(done.stdout)["steps"] if step["action"] == "run"]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("trainer.py", "MARGIN = 0.0", "MARGIN = 0.01"),
+        ("trainer.py", "rows.label.mean()", "rows.label.mean() * 1.0"),
+        ("project.py", 'Share(), "share"', 'Share(rounding=2), "share"'),
+    ],
+)
+def test_an_edited_trainer_reruns_its_training(custom: Path, file: str, old: str, new: str) -> None:
+    edit(custom, old, new, file=file)
+    assert "train share" in fresh_run(custom)
+    assert "train candidate" not in fresh_run(custom)
+
+
+def test_a_comment_in_a_trainer_reruns_nothing(custom: Path) -> None:
+    edit(custom, "# how far above the share", "# how far over the share", file="trainer.py")
+    assert fresh_run(custom) == []

@@ -22,6 +22,8 @@ from sterling.project.sources import Query
 from sterling.project.sql import normalized
 
 FILE = "project.py"
+_OF_PROJECTS: set[str] = set()
+"""Modules of the project that was loaded last: another project's of the same name must not be taken for them."""
 
 
 def load_project(folder: Path) -> Project:
@@ -116,12 +118,19 @@ def _execute(path: Path) -> Any:
 def _importing_from(folder: Path) -> Iterator[None]:
     """Imports see the project's own modules, and leave no byte code beside them."""
     writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    sys.path.insert(0, str(folder.resolve()))
+    home = str(folder.resolve())
+    for name in _OF_PROJECTS:
+        sys.modules.pop(name, None)
+    _OF_PROJECTS.clear()
+    before = set(sys.modules)
+    sys.path.insert(0, home)
     try:
         yield
     finally:
-        sys.path.remove(str(folder.resolve()))
+        sys.path.remove(home)
         sys.dont_write_bytecode = writes
+        new = {name: getattr(sys.modules[name], "__file__", None) or "" for name in set(sys.modules) - before}
+        _OF_PROJECTS.update(name for name, file in new.items() if Path(home) in Path(file).parents)
 
 
 def _place(error: Exception, path: Path) -> str:
