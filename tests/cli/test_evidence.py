@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Answer, sterling
+from tests.cli.conftest import COMMAND, Answer, environment, sterling
 from tests.cli.test_run import fits
 from tests.lifecycle.small import edit
 
@@ -74,8 +75,13 @@ def test_why_walks_the_evidence_behind_a_statement(released: Path, question: str
     assert answer.code == 0
     assert fits(answer.out)
     assert expected in " ".join(answer.out.split())
-    tree = sterling(released, "why", question, "--json").json
+
+
+def test_why_as_json_is_a_tree_of_statements(released: Path) -> None:
+    tree = sterling(released, "why", "--json").json
     assert set(tree) == {"text", "position", "children"}
+    assert tree["text"].startswith("Version 1 takes all traffic")
+    assert all(set(below) == set(tree) for below in tree["children"])
 
 
 @pytest.mark.xfail(
@@ -108,13 +114,12 @@ def test_compare_shows_definition_metrics_and_gates_of_two_runs(refused: tuple[P
     assert fits(answer.out)
     assert "recipe.model.trees: 15 → 16" in answer.out
     assert "✗ failed" in answer.out
-    assert sterling(folder, "compare", "previous", "latest").out == answer.out
     assert sterling(folder, "compare", "version:1", "latest").out == answer.out
     found = sterling(folder, "compare", "--json").json
     assert "recipe.model.trees: 15 → 16" in json.dumps(found, ensure_ascii=False)
 
 
-@pytest.mark.parametrize("unknown", ["version:7", "#1", "yesterday", "previous"])
+@pytest.mark.parametrize("unknown", ["version:7", "#1", "previous"])
 def test_compare_names_the_runs_that_there_are(released: Path, unknown: str) -> None:
     answer = sterling(released, "compare", unknown, "latest")
     assert answer.code == 2
@@ -141,8 +146,22 @@ def test_a_card_that_cannot_be_is_one_line(released: Path, tmp_path: Path) -> No
     assert len(answer.errors.splitlines()) == 1
     answer = sterling(released, "card", "--html", str(tmp_path / "missing" / "page.html"))
     assert answer.code == 2
-    assert answer.errors.startswith("sterling: ")
-    assert "No such file or directory" in answer.errors
+    assert answer.errors.startswith(f"sterling: There is no folder {tmp_path / 'missing'}")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_an_output_that_cannot_be_written_is_one_line(released: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [*COMMAND, "log"],
+            check=False,
+            cwd=released,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert (ran.returncode, ran.stderr) == (2, "sterling: No space left on device.\n")
 
 
 def test_an_untouched_project_verifies(released: Path) -> None:
@@ -194,7 +213,6 @@ def test_gc_deletes_only_when_told_and_keeps_what_is_released(refused: tuple[Pat
     answer = sterling(folder, "gc")
     assert fits(answer.out)
     assert answer.out.startswith(f"Would delete {listed['blobs']} blob")
-    assert sterling(folder, "gc", "--json").json == listed
     assert sterling(folder, "gc", "--delete").out.startswith(f"Deleted {listed['blobs']} blob")
     assert sterling(folder, "gc", "--json").json["refs"] == []
     report = sterling(folder, "verify", "--json").json

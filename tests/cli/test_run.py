@@ -135,7 +135,7 @@ def test_a_mistake_says_where_in_the_project_file(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["status"], ["plan"], ["run"], ["check"], ["log"], ["why"], ["card"], ["verify"], ["gc"], ["release", "--now"]],
+    [["status"], ["run"], ["log"], ["verify"], ["gc"], ["release", "--now"]],
 )
 def test_a_folder_without_a_project_says_how_to_make_one(tmp_path: Path, arguments: list[str]) -> None:
     answer = sterling(tmp_path, *arguments)

@@ -110,10 +110,13 @@ def card(
 ) -> None:
     """Print the model card, each number with the position that it was read from."""
     from sterling.cli.documents import card_of, page_of, write
+    from sterling.core.errors import StorageError
 
     if html is None:
         print(card_of(project, version))
         return
+    if not html.parent.is_dir():
+        raise StorageError(f"There is no folder {html.parent} to write {html.name} into. Make it, or name another.")
     write(html, page_of(project, version))
     print(f"Wrote {html}")
 
