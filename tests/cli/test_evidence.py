@@ -84,9 +84,6 @@ def test_why_as_json_is_a_tree_of_statements(released: Path) -> None:
     assert all(set(below) == set(tree) for below in tree["children"])
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a check that changes no row gives the ref of its input, and is taken for its maker"
-)
 def test_why_a_release_ends_at_the_definition_and_at_raw_files(released: Path) -> None:
     answer = sterling(released, "why")
     assert "The project's definition is " in answer.out

@@ -9,7 +9,7 @@ from typing import Any
 
 from sterling.core.canonical import digest
 from sterling.core.evidence import Entry
-from sterling.core.refs import short
+from sterling.core.refs import refs_in, short
 from sterling.views.facts import stage_key
 from sterling.views.log import sentence
 from sterling.views.text import cite, plural, size
@@ -51,7 +51,10 @@ class Lineage:
             for subject in entry.evidence.subjects:
                 if subject.startswith("decision:") and entry.kind == "gate.judged":
                     self._decisions.setdefault(subject, []).append(entry)
-        self._makers = {ref: e for e in self._completed.values() for ref in refs_in(e.body["outputs"])}
+        self._makers: dict[str, list[Entry]] = {}
+        for stage in self._completed.values():
+            for ref in refs_in(stage.body["outputs"]):
+                self._makers.setdefault(ref, []).append(stage)
         self._expanded: set[int] = set()
 
     def explain(self, entry: Entry) -> Node:
@@ -80,7 +83,7 @@ class Lineage:
         for entry in self._at.values():
             for ref in refs_in(entry.body):
                 found.setdefault(ref, entry)
-        return found | self._makers
+        return found | {ref: makers[0] for ref, makers in self._makers.items()}
 
     def _each(self, positions: Iterable[int]) -> Iterator[Node]:
         for position in positions:
@@ -132,26 +135,21 @@ class Lineage:
         seen = {stage.position}
         for name, value in stage.body["identity"]["inputs"].items():
             for ref in refs_in(value):
-                maker = self._makers.get(ref)
+                maker = self._maker(ref, stage)
                 if maker is None and ref not in known:
                     yield Node(f"input {name}: {short(ref)}, given from outside", None)
                 elif maker is not None and maker.position not in seen:
                     seen.add(maker.position)
                     yield self._stage(maker)
 
+    def _maker(self, ref: str, reader: Entry) -> Entry | None:
+        """The stage that made what another one read: the last before it, since a check that finds nothing passes it on."""
+        makers = self._makers.get(ref, [])
+        return next((e for e in reversed(makers) if e.position < reader.position), makers[0] if makers else None)
+
     def _readings(self, stage: Entry) -> list[Entry]:
         """Facts of a stage that name the files it read."""
         return [fact for fact in self._facts.get(stage.body["key"], []) if fact.body.get("inputs")]
-
-
-def refs_in(value: Any) -> tuple[str, ...]:
-    """Every ref in a JSON tree, each once, in order.
-
-    Example:
-        >>> refs_in({"a": ["sha256:" + "0" * 64], "b": "text"}) == ("sha256:" + "0" * 64,)
-        True
-    """
-    return tuple(dict.fromkeys(_walk(value)))
 
 
 def plain(text: str) -> str:
@@ -162,18 +160,6 @@ def plain(text: str) -> str:
         'atmost ece'
     """
     return " ".join(text.lower().split())
-
-
-def _walk(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        if value.startswith("sha256:") and len(value) == 71:
-            yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _walk(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _walk(item)
 
 
 def _identity(identity: Mapping[str, Any]) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sterling.core.evidence import Entry
-from sterling.core.refs import Ref
+from sterling.core.refs import Ref, refs_in
 from sterling.views.facts import latest_run
-from sterling.views.lineage import refs_in
 from sterling.views.registry import versions
 
 
