@@ -27,6 +27,7 @@ from sterling.project.features import feature_names
 from sterling.project.gates import Gate
 from sterling.project.load import define
 from sterling.project.project import Project
+from sterling.project.times import moment_micros
 from sterling.runner import Done, Observer, Progress, execute, ignore, resolve
 from sterling.views.differences import changes
 from sterling.views.plan import Plan, PlannedStep
@@ -104,8 +105,9 @@ def run_project(
     """
     opened = _open(project, folder, workspace or Workspace(folder))
     before = _head(opened.ledger)
+    steps = _steps(opened, as_of)
     _record_definition(opened)
-    done = execute(_steps(opened, as_of), opened.ledger, _context(opened), observe)
+    done = execute(steps, opened.ledger, _context(opened), observe)
     candidate = next(step for step in done if step.title == CANDIDATE).outputs["model"]
     decision, judged = _judge(opened, candidate, done[-1])
     verdict: Answer = "ungated"
@@ -174,8 +176,11 @@ def _open(project: Project, folder: Path, workspace: Workspace) -> _Opened:
 def _steps(opened: _Opened, as_of: str | None) -> tuple[Step, ...]:
     from sterling.stages.graph import graph
 
+    at = iso(utcnow()) if as_of == "now" else as_of
+    if at is not None:
+        moment_micros(at, field="as_of")
     with _intake(opened) as intake:
-        return graph(opened.project, opened.folder, intake, iso(utcnow()) if as_of == "now" else as_of)
+        return graph(opened.project, opened.folder, intake, at)
 
 
 @contextmanager
@@ -242,7 +247,14 @@ def _judged(gate: Gate, facts: Sequence[Entry], candidate: str, decision: str) -
 
 
 def _settle(opened: _Opened, candidate: str, decision: str, judged: Sequence[Entry]) -> int | None:
-    """The version that the decision ended in, or None where it refused the model."""
+    """The version that the decision ended in, or None where it refused the model.
+
+    A model of one definition is one version, however often it is judged.
+    """
+    known = opened.ledger.read(Query(("model.registered",), (f"model:{candidate}",)), newest_first=True)
+    same = next((entry for entry in known if entry.body["definition"] == opened.definition), None)
+    if same and all(entry.body["passed"] for entry in judged):
+        return int(same.body["version"])
     while not (entry := decided(opened.ledger, decision)):
         with suppress(ConflictError):
             register(opened.ledger, model=candidate, definition=opened.definition, decision=decision, judged=judged)

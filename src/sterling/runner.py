@@ -114,7 +114,7 @@ def resolve(steps: Sequence[Step], ledger: Ledger, context: Context) -> tuple[Pl
             waits = sorted(
                 {source.step for source in step.inputs.values() if not isinstance(source, str)} - set(outputs)
             )
-            planned.append(PlannedStep(step.stage.title, "unknown", (f"depends on {', '.join(waits)}",), None))
+            planned.append(PlannedStep(step.stage.title, "unknown", (", ".join(waits),), None))
             continue
         wanted = identity(step, inputs, context.seed)
         entry = _completed(ledger, digest(wanted))

@@ -152,7 +152,7 @@ def test_a_folder_without_a_project_says_how_to_make_one(tmp_path: Path, argumen
         (["serve", "--port", "70000"], "'--port'"),
         (["log", "--last", "0"], "'--last'"),
         (["new"], "Missing argument 'name'"),
-        (["plan", "--as-of", "banana"], "--as-of is 'banana'"),
+        (["plan", "--as-of", "banana"], "as_of is 'banana'"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_names_what_is_wrong(released: Path, arguments: list[str], message: str) -> None:

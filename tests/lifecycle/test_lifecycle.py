@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sterling import lifecycle
 from sterling.core.errors import DataError, InvalidDefinitionError, NotKnownAtPredictionError
 from sterling.core.evidence import Entry, Query
 from sterling.core.verify import verify
@@ -114,6 +115,16 @@ def test_a_refused_model_is_no_version_and_what_is_live_stays(folder: Path) -> N
     assert len(entries(folder, "version.released")) == 1
 
 
+def test_a_model_that_is_judged_anew_stays_the_version_that_it_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "source_of_module_closure", lambda _: "another way to judge")
+    result = run(folder)
+    assert (result.news, result.version, result.released) == (True, 1, True)
+    assert len(entries(folder, "gate.judged")) == 6
+    assert len(entries(folder, "model.registered")) == 1
+
+
 def test_new_data_are_found_by_content(folder: Path) -> None:
     write_project(folder, rows=3100)
     plan = {step.title: step for step in plan_project(load_project(folder), folder).steps}
@@ -203,6 +214,7 @@ def test_a_project_without_gates_registers_nothing(folder: Path) -> None:
         ('"golden.jsonl"', '"gold.jsonl"', "the project names the file 'gold.jsonl'"),
         ('inputs=["parcels.parquet"]', 'inputs=["parcel.parquet"]', "Did you mean 'parcels.parquet'"),
         ("import sterling as sl", "import sterling as sl\n1 / 0", r"project\.py:3: ZeroDivisionError"),
+        ("import sterling as sl", "import sterling as sl\nraise SystemExit(0)", r"project\.py:3: SystemExit"),
         ("project = sl.Project(", "other = sl.Project(*[", "SyntaxError"),
     ],
 )

@@ -94,7 +94,7 @@ def test_the_plan_says_what_would_run_and_why_and_runs_nothing(ledger: SQLiteLed
     assert [(step.action, step.reasons) for step in plan] == [
         ("cached", ()),
         ("run", ("number: 2 → 7",)),
-        ("unknown", ("depends on add b",)),
+        ("unknown", ("add b",)),
     ]
     assert plan[0].position == 2
     assert list(ledger.read())[-1].position == head

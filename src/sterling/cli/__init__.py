@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import traceback
 
 import typer
 
 from sterling.cli import evidence, project
 
 _INTERRUPTED = 130
+_FAULT = 70
 
 app = typer.Typer(
     name="sterling",
@@ -23,7 +25,7 @@ evidence.add_to(app)
 
 
 def main() -> None:
-    """Run a command: exit with 0 where all is well, 1 where the verdict is no, 2 for wrong usage or input."""
+    """Run a command: exit with 0 where all is well, 1 where the verdict is no, 2 for wrong usage or input, 70 for a fault."""
     from sterling.core.errors import SterlingError
 
     try:
@@ -41,3 +43,10 @@ def main() -> None:
                 file=sys.stderr,
             )
         raise
+    except Exception:  # noqa: BLE001  whatever it is, its exit code must not be read as a verdict
+        traceback.print_exc()
+        print(
+            "sterling: this is a fault of Sterling's or of the project's own code; please report the former.",
+            file=sys.stderr,
+        )
+        sys.exit(_FAULT)

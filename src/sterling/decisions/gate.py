@@ -195,7 +195,10 @@ def _golden(facts: tuple[Entry, ...]) -> Verdict:
         return Verdict(
             False, f"{len(failed)} of {count} examples are answered otherwise: {', '.join(failed)}.", _positions(found)
         )
-    return Verdict(True, f"All {count} examples are answered as they say.", _positions(found))
+    every = (
+        "The one example is answered as it says." if count == 1 else f"All {count} examples are answered as they say."
+    )
+    return Verdict(True, every, _positions(found))
 
 
 def _slice(body: Mapping[str, Any]) -> str:

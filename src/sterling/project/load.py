@@ -109,7 +109,7 @@ def _execute(path: Path) -> Any:
             spec.loader.exec_module(module)
         except SterlingError as error:
             raise type(error)(f"{_place(error, path)}{error}") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InvalidDefinitionError(f"{_place(error, path)}{type(error).__name__}: {error}") from error
     return module
 
@@ -133,9 +133,11 @@ def _importing_from(folder: Path) -> Iterator[None]:
         _OF_PROJECTS.update(name for name, file in new.items() if Path(home) in Path(file).parents)
 
 
-def _place(error: Exception, path: Path) -> str:
+def _place(error: BaseException, path: Path) -> str:
     """Where in the project file the error arose: ``project.py:12: ``."""
     if isinstance(error, SyntaxError):
         return f"{path.name}:{error.lineno}: "
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.resolve()
+    ]
     return f"{path.name}:{lines[-1]}: " if lines else ""

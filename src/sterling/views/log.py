@@ -61,7 +61,8 @@ def _prepared(body: Body) -> str:
 
 
 def _snapshotted(body: Body) -> str:
-    files = plural(len(body["inputs"]), "file")
+    prepared = [file["locator"] for file in body["inputs"]] == ["table"]
+    files = "a prepared table" if prepared else plural(len(body["inputs"]), "file")
     lost = f", {plural(body['no_event'], 'row')} without an event time" if body["no_event"] else ""
     until = f", known up to {moment(body['newest_available'])}" if body["newest_available"] else ""
     return f"{body['source']}: {plural(body['rows'], 'row')} from {files}{until}{lost}."
@@ -148,7 +149,7 @@ def _champion(body: Body) -> str:
 
 def _golden(body: Body) -> str:
     if not body["failed"]:
-        return f"All {plural(body['examples'], 'golden example')} are answered as they say."
+        return f"{plural(body['examples'], 'golden example')}, answered as they say."
     names = listed(item["name"] for item in body["failed"])
     return f"{len(body['failed'])} of {plural(body['examples'], 'golden example')} are answered otherwise: {names}."
 

@@ -1,4 +1,4 @@
-"""What must be kept: the bytes that the last run and the released versions rest on."""
+"""What must be kept: the bytes that the last run and the registered versions rest on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sterling.views.registry import versions
 
 
 def needed(entries: Iterable[Entry]) -> frozenset[Ref]:
-    """Refs that the evidence of the last run and of every released version names.
+    """Refs that the evidence of the last run and of every registered version names.
 
     Definitions and logs of failed stages are needed always: they are small, and nothing makes them again.
 
@@ -19,7 +19,7 @@ def needed(entries: Iterable[Entry]) -> frozenset[Ref]:
         entries: The ledger, oldest first.
     """
     chain = tuple(entries)
-    released = (latest_run(chain, candidate=v.model) for v in versions(chain) if v.released is not None)
-    kept = [fact for run in (latest_run(chain), *released) if run is not None for fact in run.facts]
+    registered = (latest_run(chain, candidate=version.model) for version in versions(chain))
+    kept = [fact for run in (latest_run(chain), *registered) if run is not None for fact in run.facts]
     kept += [entry for entry in chain if entry.kind in {"project.defined", "stage.failed"}]
     return frozenset(Ref(ref) for entry in kept for ref in refs_in(entry.body))

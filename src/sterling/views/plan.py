@@ -79,10 +79,10 @@ def summary(plan: Plan) -> str:
         return f"Nothing would run: the ledger answers all {plural(len(plan.steps), 'step')}."
     parts = [f"{plural(counts['run'], 'step')} would run"]
     if counts["unknown"]:
-        parts.append(f"{counts['unknown']} more may, once these have")
+        parts.append(f"{counts['unknown']} more may, once these have run")
     if counts["cached"]:
-        parts.append(f"the ledger answers {counts['cached']}")
-    return f"{', '.join(parts)}."
+        parts.append(f"{counts['cached']} are answered from the ledger")
+    return f"{'; '.join(parts)}."
 
 
 _SIGNS = {"cached": "✓", "run": "●", "unknown": "?"}
@@ -91,4 +91,4 @@ _SIGNS = {"cached": "✓", "run": "●", "unknown": "?"}
 def _explained(step: PlannedStep) -> str:
     if step.action == "cached":
         return f"cached {cite(step.position)}" if step.position is not None else "cached"
-    return f"{'run' if step.action == 'run' else 'unknown until it ran'}: {'; '.join(step.reasons)}"
+    return f"{'run' if step.action == 'run' else 'after'}: {'; '.join(step.reasons)}"

@@ -113,8 +113,8 @@ def data_table(report: Report) -> Table:
         )
         for source in report.sources
     )  # fmt: skip
-    note = "Quarantined are rows; nulled and not yet known at the time as of which data count are cells."
-    columns = "source", ">rows", "last event", ">quarantined", ">nulled", ">not yet known", ""
+    note = "Quarantined are rows. Nulled are cells; so are hidden ones, not yet known when the data were counted."
+    columns = "source", ">rows", "last event", ">quarantined", ">nulled", ">hidden", ""
     return Table("Data", columns, tuple(rows), empty="no snapshot is on record", note=note)
 
 
@@ -176,8 +176,8 @@ def _confidence(report: Report) -> str | None:
 
 def _error_rate(report: Report) -> str | None:
     rates = sorted({c.error_rate for c in report.comparisons if c.error_rate is not None})
+    champion = any(c.against_role == "champion" for c in report.comparisons)
+    rivals = f"{'the champion and ' if champion else ''}the best baseline of each metric"
     return (
-        f"Against the best baseline of each metric. Each bound is one-sided and errs with a chance of {100 * rates[0]:g} %."
-        if rates
-        else None
+        f"Against {rivals}. Each bound is one-sided and errs with a chance of {100 * rates[0]:g} %." if rates else None
     )
