@@ -80,3 +80,11 @@ def test_every_field_of_a_definition_stands_in_the_docs(name: str) -> None:
     section = DEFINITIONS.partition(f"### `sl.{name}`\n")[2].partition("\n### ")[0].partition("\n## ")[0]
     assert section, f"docs/project-file.md has no section ### `sl.{name}`"
     assert not {field for field in fields if f"`{field}" not in section}
+
+
+def test_the_project_of_the_readme_can_be_built() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    built: dict[str, object] = {}
+    exec(compile(block, "README.md", "exec"), built)
+    assert isinstance(built["project"], sterling.Project)

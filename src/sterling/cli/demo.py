@@ -121,8 +121,10 @@ def _server(folder: Path) -> Iterator[str]:
 def _write_documents(folder: Path) -> None:
     from sterling.cli.documents import card_of, page_of, write
 
-    write(folder / "model_card.md", card_of(folder))
-    write(folder / "report.html", page_of(folder))
+    card, page = folder / "model_card.md", folder / "report.html"
+    write(card, card_of(folder))
+    write(page, page_of(folder))
+    console().print(f"Model card: {card}. A page for people: {page}.\n")
 
 
 def _tempt(project: Project, folder: Path, entries: tuple[Entry, ...]) -> bool:
@@ -201,7 +203,7 @@ def _close(folder: Path, seconds: float) -> None:
     screen = console()
     screen.print(render_report(run_report(entries_of(folder))))
     program = "sterling" if shutil.which("sterling") else Path(sys.executable).parent / "sterling"
-    screen.print(f"[bold]{seconds:.0f} s.[/] For people: {folder}/report.html and {folder}/model_card.md. Next:")
+    screen.print(f"[bold]{seconds:.0f} s[/] in all. To go on:")
     for command, what in (
         (f"why release --project {folder}", "the evidence behind the release, down to raw files"),
         (f"plan --project {folder}", f"after an edit of {folder}/project.py: what would run again, and why"),
