@@ -82,7 +82,7 @@ def answers(feature: OnDemand, rows: Sequence[tuple[Value, ...]]) -> list[float 
         [2.0, 4.0, 2.0]
     """
     known: dict[tuple[Value, ...], float | None] = {}
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows, start=1):
         if row not in known:
             try:
                 known[row] = answer(feature, row)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sterling.core.canonical import digest
 from sterling.core.code import CodeHash
-from sterling.core.errors import DataError, InvalidDefinitionError
+from sterling.core.errors import DataError, InvalidDefinitionError, TamperedLedgerError
 from sterling.core.evidence import Entry, Query
 from sterling.core.ledger import Ledger
-from sterling.core.refs import Ref
+from sterling.core.refs import Ref, ref_of, short
 from sterling.core.store import Store
 from sterling.features.on_demand import FunctionFailedError, Value, answer
 from sterling.models import Column, Model
@@ -70,15 +71,19 @@ class Computed:
         """Names of the features that it is computed from."""
         return self.feature.inputs
 
-    def value(self, row: Mapping[str, Any]) -> float | None:
-        """The feature of a row that has all inputs.
+    def of(self, row: Mapping[str, Any]) -> float | None:
+        """The feature of a row; None where an input is left out, so that the row's refusal names the input alone.
 
         The time is measured after the call: a function that runs on is not interrupted.
 
         Raises:
-            DataError: if an input is of another kind than the model reads.
+            DataError: if the row brings the feature, or an input of another kind than the model reads.
             FunctionFailedError: if the function fails, or took longer than `LIMIT_MS`.
         """
+        if self.name in row:
+            raise DataError(f"{self.name!r} is computed here from {', '.join(map(repr, self.inputs))}. Leave it out.")
+        if not row.keys() >= {*self.inputs}:
+            return None
         values = [self._as_in_training(column, row[column.name]) for column in self.columns]
         started = time.perf_counter()
         found = answer(self.feature, values)
@@ -100,8 +105,6 @@ class Computed:
 def fill(computed: Sequence[Computed], rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
     """Rows with the features that are computed here.
 
-    A feature whose input is left out is null, so that the refusal of the row names the input alone.
-
     Raises:
         DataError: if a row brings such a feature, or an input of the wrong kind; the message names the row where there
             are several.
@@ -113,11 +116,7 @@ def fill(computed: Sequence[Computed], rows: Sequence[Mapping[str, Any]]) -> Seq
 def _filled(computed: Sequence[Computed], rows: Sequence[Mapping[str, Any]], number: int) -> Mapping[str, Any]:
     row = rows[number]
     try:
-        for item in computed:
-            if item.name in row:
-                inputs = ", ".join(map(repr, item.inputs))
-                raise DataError(f"{item.name!r} is computed here from {inputs}. Leave it out.")
-        return {**row, **{item.name: item.value(row) if row.keys() >= {*item.inputs} else None for item in computed}}
+        return {**row, **{item.name: item.of(row) for item in computed}}
     except DataError as error:
         raise type(error)(f"Row {number}: {error}" if len(rows) > 1 else str(error)) from error
 
@@ -139,6 +138,8 @@ def computed_by(
 
     Raises:
         InvalidDefinitionError: if a function that the version was trained with is missing or has changed.
+        MissingBlobError: if the store does not hold the definition.
+        TamperedLedgerError: if the store's bytes are not those of the definition.
     """
     defined = _defined(ledger, store, release)
     wanted = (
@@ -157,6 +158,19 @@ def computed_by(
     return tuple(computed)
 
 
+def intact(store: Store, ref: Ref, what: str) -> bytes:
+    """The bytes of a ref.
+
+    Raises:
+        MissingBlobError: if the store does not hold them.
+        TamperedLedgerError: if the store's bytes are others.
+    """
+    data = store.open(ref).read_bytes()
+    if ref_of(data) != ref:
+        raise TamperedLedgerError(f"The bytes of {what} {short(ref)} are not those that its name says.")
+    return data
+
+
 def _same(item: Mapping[str, Any], codes: Sequence[Any], supplied: Sequence[Supplied], version: int) -> OnDemand:
     """The project's feature that is the version's, in definition and in code."""
     said = f"Version {version} was trained with the feature OnDemand {item['name']!r}"
@@ -165,7 +179,7 @@ def _same(item: Mapping[str, Any], codes: Sequence[Any], supplied: Sequence[Supp
         raise InvalidDefinitionError(
             f"{said}, which the project no longer has. Serve the project as it was, or release anew."
         )
-    if to_json(found.feature) != item:
+    if digest(to_json(found.feature)) != digest(item):
         raise InvalidDefinitionError(
             f"{said}, whose function or inputs the project now names otherwise. Serve the project as it was, or release anew."
         )
@@ -184,7 +198,7 @@ def _defined(ledger: Ledger, store: Store, release: Entry) -> Any:
     if registered is None:
         return None
     fact = next(ledger.read(Query(("project.defined",), (f"definition:{registered.body['definition']}",))))
-    return json.loads(store.open(Ref(fact.body["ref"])).read_bytes())
+    return json.loads(intact(store, Ref(fact.body["ref"]), "definition"))
 
 
 def _types(ledger: Ledger, model: str) -> dict[str, str]:

@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from sterling.core.errors import SterlingError, TamperedLedgerError
+from sterling.core.errors import SterlingError
 from sterling.core.evidence import Entry, Query
 from sterling.core.ledger import Ledger
-from sterling.core.refs import Ref, ref_of, short
+from sterling.core.refs import Ref
 from sterling.core.store import Store
 from sterling.models import Model
 from sterling.models.predictors import Probabilities
-from sterling.serving.on_demand import Computed, Supplied, computed_by, fill
+from sterling.serving.on_demand import Computed, Supplied, computed_by, fill, intact
 
 _log = logging.getLogger("sterling.serving")
 
@@ -51,14 +51,11 @@ class ServedModel:
 
         Raises:
             InvalidDefinitionError: if the project's functions are not those that the version was trained with.
-            MissingBlobError: if the store does not hold the model.
+            MissingBlobError: if the store does not hold the model or its definition.
             TamperedLedgerError: if the store's bytes are not those that the release names.
         """
         ref = Ref(release.body["model"])
-        data = store.open(ref).read_bytes()
-        if ref_of(data) != ref:
-            raise TamperedLedgerError(f"The bytes of model {short(ref)} are not those that its name says.")
-        model = Model.from_bytes(data)
+        model = Model.from_bytes(intact(store, ref, "model"))
         model.predict_rows([dict.fromkeys(model.names)])
         computed = computed_by(ledger, store, release, model, supplied)
         return cls(model, ref, release.body["version"], release.position, computed)
