@@ -35,7 +35,7 @@ def test_the_public_surface_is_pinned() -> None:
     assert sterling.__all__ == [
         "Columns", "Count", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine", "Expression",
         "FeatureService", "FeatureView", "Holdout", "Label", "Last", "LightGBM", "Logistic", "Mean", "Occurs",
-        "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "ScheduledSpine", "TimeSeriesSplit", "checks",
+        "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "ScheduledSpine", "TimeSeriesSplit", "checks",
         "gates",
     ]  # fmt: skip
 

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sterling.project import checks, gates
-    from sterling.project.features import Count, Derived, Expression, FeatureService, FeatureView, Last, Mean, Pending
+    from sterling.project.features import (
+        Count,
+        Derived,
+        Expression,
+        FeatureService,
+        FeatureView,
+        Last,
+        Mean,
+        OnDemand,
+        Pending,
+    )
     from sterling.project.project import Problem, Project
     from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Recipe, TimeSeriesSplit
     from sterling.project.sources import Columns, Delay, EntitySource, EventSource, Query
@@ -35,6 +45,7 @@ __all__ = [
     "Logistic",
     "Mean",
     "Occurs",
+    "OnDemand",
     "Pending",
     "Prior",
     "Problem",
@@ -48,7 +59,17 @@ __all__ = [
 ]
 
 _MODULES = {
-    "features": ("Count", "Derived", "Expression", "FeatureService", "FeatureView", "Last", "Mean", "Pending"),
+    "features": (
+        "Count",
+        "Derived",
+        "Expression",
+        "FeatureService",
+        "FeatureView",
+        "Last",
+        "Mean",
+        "OnDemand",
+        "Pending",
+    ),
     "project": ("Problem", "Project"),
     "recipe": ("Custom", "LightGBM", "Logistic", "Prior", "Recipe", "TimeSeriesSplit"),
     "sources": ("Columns", "Delay", "EntitySource", "EventSource", "Query"),

@@ -13,6 +13,14 @@ def test_a_project_that_fits_its_data_binds() -> None:
     bind(project, SCHEMAS)
 
 
+def twice(miles: float | None) -> float | None:
+    return None if miles is None else 2 * miles
+
+
+def test_a_derived_feature_may_read_an_on_demand_one() -> None:
+    bind(with_features(sl.Derived("d", "o * 2"), sl.OnDemand("o", twice, inputs=["distance"])), SCHEMAS)
+
+
 def view(*features: object, **fields: object) -> sl.FeatureView:
     return msgspec.structs.replace(origin_delay, name="other", features=features, **fields)
 
@@ -32,6 +40,18 @@ def view(*features: object, **fields: object) -> sl.FeatureView:
         (with_features(view(sl.Count(windows=["1h"]), on={"origin": "origine"})), "Did you mean 'origin'"),
         (with_features(sl.Last(weather["wind_sped"])), "Last of weather: .* Did you mean 'wind_speed'"),
         (with_features(sl.Derived("d", "distance / wind")), "Derived 'd' reads 'wind'"),
+        (
+            with_features(sl.OnDemand("o", twice, inputs=["distanse"])),
+            "OnDemand 'o' reads 'distanse'.* Did you mean 'distance'",
+        ),
+        (
+            with_features(sl.Derived("d", "distance * 2"), sl.OnDemand("o", twice, inputs=["d"])),
+            "OnDemand 'o' reads 'd', which is no feature of the service that is neither derived nor on demand",
+        ),
+        (
+            with_features(sl.OnDemand("a", twice, inputs=["distance"]), sl.OnDemand("o", twice, inputs=["a"])),
+            "OnDemand 'o' reads 'a'",
+        ),
         (msgspec.structs.replace(project, cluster="local_dya"), "Project.cluster: .* Did you mean 'local_day'"),
         (
             msgspec.structs.replace(project, gates=[sl.gates.EverySlice("roc_auc", by=["carier"], at_least=0.5)]),
@@ -56,6 +76,19 @@ def test_personal_data_make_no_slices_since_their_values_would_enter_the_ledger(
         features=sl.FeatureService([personal["carrier"]]),
     )
     with pytest.raises(InvalidDefinitionError, match="'carrier', which schedule lists as personal data"):
+        bind(wrong, SCHEMAS)
+
+
+def test_a_feature_that_a_function_makes_of_personal_data_makes_no_slices_either() -> None:
+    personal = msgspec.structs.replace(schedule, pii=["distance"])
+    made = sl.OnDemand("code", twice, inputs=["far"])
+    wrong = msgspec.structs.replace(
+        project,
+        spine=sl.EventSpine(personal, predict_at="scheduled_departure - INTERVAL 2 HOUR"),
+        features=sl.FeatureService([sl.Expression("far", "distance * 2"), made]),
+        gates=[sl.gates.EverySlice("roc_auc", by=["code"], at_least=0.5)],
+    )
+    with pytest.raises(InvalidDefinitionError, match="'code', which schedule lists as personal data"):
         bind(wrong, SCHEMAS)
 
 

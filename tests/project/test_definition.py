@@ -16,6 +16,15 @@ from sterling.project.times import calendar, micros, moment_micros
 from tests.project.flights import arrivals, project, schedule
 
 
+def echo(value: float) -> float:
+    return value
+
+
+def test_a_function_is_json_by_its_name() -> None:
+    made = to_json(sl.OnDemand("o", echo, inputs=["a"]))
+    assert made["function"] == {"function": f"{__name__}.echo"}
+
+
 def test_lists_become_tuples_so_that_a_definition_is_frozen_through_and_through() -> None:
     assert sl.Mean("x", windows=["1h"]).windows == ("1h",)
 
@@ -47,6 +56,11 @@ def test_a_definition_cannot_be_changed() -> None:
         (lambda: sl.gates.EverySlice("ece", by=["carrier"], at_least=0.1), "Use 'roc_auc' or 'average_precision'"),
         (lambda: sl.FeatureService([]), "FeatureService has no features"),
         (lambda: sl.FeatureService([schedule["carrier"], schedule["carrier"]]), "Two features are called 'carrier'"),
+        (lambda: sl.OnDemand("o", lambda x: x, inputs=["x"]), "OnDemand 'o': .*<lambda> is no function with a name"),
+        (lambda: sl.OnDemand("o", len, inputs=["x"]), "OnDemand 'o': len is no function with a name of its own"),
+        (lambda: sl.OnDemand("o", echo, inputs=[]), "OnDemand 'o': inputs= is empty. Name the features"),
+        (lambda: sl.OnDemand("o", echo, inputs=["a", "b"]), "echo cannot be called with 2 inputs: too many positional"),
+        (lambda: sl.OnDemand("O-1", echo, inputs=["a"]), "An OnDemand feature is named 'O-1'"),
         (lambda: sl.Recipe(baselines=[sl.LightGBM(trees=5)]), "Two models of the recipe are called 'lightgbm'"),
         (lambda: sl.Custom(object(), "mine"), r"has no method fit\(rows\)"),
         (lambda: msgspec.structs.replace(project, error_budget=0.7), "Project.error_budget is 0.7"),

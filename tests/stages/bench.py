@@ -16,7 +16,7 @@ from sterling.core.store import LocalStore
 from sterling.engine.duckdb import DuckDBEngine
 from sterling.engine.tables import put_table, read_table
 from sterling.features.availability import Source
-from sterling.project.features import Feature
+from sterling.project.features import Feature, OnDemand
 from sterling.project.spine import EventSpine, Label, Occurs, ScheduledSpine
 from sterling.stages.contract import Context, Outcome, Stage, put_json
 from sterling.stages.features import feature_stage
@@ -74,6 +74,7 @@ class Bench:
         return self.run(Spine(spine, label), {**clean, "as_of": self.as_of(as_of)})
 
     def feature(self, feature: Feature, spine: EventSpine | ScheduledSpine, inputs: Mapping[str, Ref]) -> pa.Table:
+        assert not isinstance(feature, OnDemand)
         return self.table(self.run(feature_stage(feature, spine), inputs).outputs["features"])
 
 

@@ -22,6 +22,7 @@ from sterling.project.features import (
     FeatureView,
     Last,
     Mean,
+    OnDemand,
     Pending,
 )
 from sterling.project.sources import Delay, EntitySource, EventSource
@@ -150,6 +151,7 @@ def test_a_frame_has_the_spine_the_features_and_the_slices(bench: Bench) -> None
     service = FeatureService([PLAN["miles"], Derived("double", "miles * 2"), Expression("hour", "hour(due)")])
     outputs = dict(inputs)
     for feature in sorted(service.features, key=lambda item: isinstance(item, Derived)):
+        assert not isinstance(feature, OnDemand)
         needed = (
             [f"features:{view_name(other)}" for other in reads(feature, service)]
             if isinstance(feature, Derived)

@@ -156,10 +156,12 @@ def serve(
     """Serve the live version over HTTP, and follow releases."""
     from sterling.core.workspace import Workspace
     from sterling.project.load import load_project
+    from sterling.serving.on_demand import supplied_by
     from sterling.serving.server import serve as serve_project
 
-    workspace = Workspace(project)
-    serve_project(workspace.ledger(load_project(project).name), workspace.store(), host=host, port=port)
+    workspace, loaded = Workspace(project), load_project(project)
+    supplied = supplied_by(loaded, project)
+    serve_project(workspace.ledger(loaded.name), workspace.store(), host=host, port=port, supplied=supplied)
 
 
 def schema() -> None:

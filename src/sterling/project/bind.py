@@ -18,8 +18,10 @@ from sterling.project.features import (
     FeatureView,
     Last,
     Mean,
+    OnDemand,
     Pending,
     feature_names,
+    names_of,
 )
 from sterling.project.project import Project, Source
 from sterling.project.sources import Columns, Delay, EventSource
@@ -65,6 +67,8 @@ def _bind_feature(project: Project, schemas: Mapping[str, Schema], feature: Feat
             _bind_last(project, schemas, feature)
         case FeatureView():
             _bind_view(project, schemas, feature)
+        case OnDemand():
+            _bind_on_demand(project, feature)
         case Derived():
             _bind_derived(project, feature)
 
@@ -129,8 +133,10 @@ def _bind_spine(project: Project, schema: Schema) -> None:
 
 def _reads(project: Project, slicing: str) -> set[str]:
     """Columns of the spine's row that a slice's values come from."""
-    own = [item for item in project.features.features if isinstance(item, Expression) and item.name == slicing]
-    return {slicing}.union(*(columns_of(item.sql) for item in own))
+    features = project.features.features
+    names = {slicing}.union(*(item.inputs for item in features if isinstance(item, OnDemand) and item.name == slicing))
+    own = [item for item in features if isinstance(item, Expression) and item.name in names]
+    return names.union(*(columns_of(item.sql) for item in own))
 
 
 def _bind_label(project: Project, schema: Schema) -> None:
@@ -228,6 +234,17 @@ def _bind_entities(
         _exists(entity, schemas[source.name], place, source)
         _has_rule(entity, source, place)
         _bind_row(project, schemas, on.get(entity, entity), place)
+
+
+def _bind_on_demand(project: Project, feature: OnDemand) -> None:
+    others = [item for item in project.features.features if not isinstance(item, OnDemand | Derived)]
+    known = [name for item in others for name in names_of(item)]
+    for name in feature.inputs:
+        if name not in known:
+            raise InvalidDefinitionError(
+                f"OnDemand {feature.name!r} reads {name!r}, which is no feature of the service that is neither derived nor on "
+                f"demand. {nearest(name, known)}"
+            )
 
 
 def _bind_derived(project: Project, feature: Derived) -> None:

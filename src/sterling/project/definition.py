@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from types import NoneType, UnionType
+from types import FunctionType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -45,7 +45,9 @@ def essence(value: object) -> Any:
 
 
 def _attributes(thing: object) -> dict[str, Any]:
-    """A project's own object, such as its trainer: its class and its public attributes."""
+    """A project's own object, such as its trainer: its class and its public attributes; a function by its name."""
+    if isinstance(thing, FunctionType):
+        return {"function": f"{thing.__module__}.{thing.__qualname__}"}
     attributes = {key: item for key, item in vars(thing).items() if not key.startswith("_")}
     return {"class": f"{type(thing).__module__}.{type(thing).__qualname__}", "attributes": attributes}
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
+from types import FunctionType
+from typing import Any
 
 from sterling.core.errors import InvalidDefinitionError
 from sterling.project.definition import Definition
@@ -138,6 +141,51 @@ class FeatureView(Definition, frozen=True):
                 raise InvalidDefinitionError(f"FeatureView {self.name!r}: {field}= is empty.")
 
 
+class OnDemand(Definition, frozen=True):
+    """A number that a Python function of the project computes from other features of the row, offline and online alike.
+
+    The function is part of the project: its code, and all that it reaches in the project's folder, is hashed. Training
+    calls it for the rows of the history, and ``sterling serve`` calls the same function for a request's rows, so a
+    request leaves the feature out. The function is pure: it answers the same for the same values, which is checked on a
+    sample of rows, and it reads neither clocks nor files nor networks.
+
+    Args:
+        name: Name of the feature.
+        function: A ``def`` at the top level of project.py or of a file beside it. It takes the inputs by position: a
+            category as ``str``; a number as ``int`` where the feature holds whole numbers or conditions, else as
+            ``float``; a null as ``None``. It returns a number, a bool or None. None and NaN are null.
+        inputs: Names of other features of the service, neither `Derived` nor `OnDemand`.
+
+    Example:
+        >>> def per_mile(minutes: float | None, miles: float | None) -> float | None:
+        ...     return minutes / miles if minutes is not None and miles else None
+        >>> OnDemand("pace", per_mile, inputs=["air_time", "distance"]).inputs
+        ('air_time', 'distance')
+    """
+
+    name: str
+    function: Any
+    inputs: Sequence[str]
+
+    def check(self) -> None:
+        """Refuse a bad name, what is no named function, and one that cannot take the inputs."""
+        check_name("An OnDemand feature", self.name)
+        place, function = f"OnDemand {self.name!r}", self.function
+        if not isinstance(function, FunctionType) or {"<lambda>", "<locals>"} & set(function.__qualname__.split(".")):
+            raise InvalidDefinitionError(
+                f"{place}: {getattr(function, '__qualname__', repr(function))} is no function with a name of its own. Write "
+                "it as a `def` at the top level of project.py or of a file beside it."
+            )
+        if not self.inputs:
+            raise InvalidDefinitionError(f"{place}: inputs= is empty. Name the features that the function reads.")
+        try:
+            inspect.signature(function).bind(*self.inputs)
+        except TypeError as error:
+            raise InvalidDefinitionError(
+                f"{place}: {function.__qualname__} cannot be called with {len(self.inputs)} inputs: {error}."
+            ) from error
+
+
 class Derived(Definition, frozen=True):
     """A value computed from other features.
 
@@ -154,14 +202,14 @@ class Derived(Definition, frozen=True):
         check_name("A Derived feature", self.name)
 
 
-Feature = Columns | Expression | Last | FeatureView | Derived
+Feature = Columns | Expression | Last | FeatureView | OnDemand | Derived
 
 
 class FeatureService(Definition, frozen=True):
     """The ordered vector that a model consumes.
 
     Args:
-        features: Columns, expressions, last values, views and derived features, in order.
+        features: Columns, expressions, last values, views, on-demand and derived features, in order.
     """
 
     features: Sequence[Feature]
@@ -192,7 +240,7 @@ def names_of(feature: Feature) -> tuple[str, ...]:
     match feature:
         case Columns():
             return tuple(feature.names)
-        case Expression() | Derived():
+        case Expression() | OnDemand() | Derived():
             return (feature.name,)
         case Last():
             return tuple(f"{feature.columns.source.name}_{name}" for name in feature.columns.names)

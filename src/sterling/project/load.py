@@ -15,6 +15,7 @@ from sterling.core.code import code_of
 from sterling.core.errors import InvalidDefinitionError, SterlingError
 from sterling.core.refs import ref_of_file
 from sterling.project.definition import to_json
+from sterling.project.features import OnDemand
 from sterling.project.gates import Golden
 from sterling.project.project import Project
 from sterling.project.recipe import Custom, Trainer
@@ -56,7 +57,7 @@ def define(project: Project, folder: Path) -> dict[str, Any]:
         "files": {
             gate.file: ref_of_file(existing(folder, gate.file)) for gate in project.gates if isinstance(gate, Golden)
         },
-        "code": [code for trainer in trainers(project) for code in supplied_code(trainer, folder)],
+        "code": [code for thing in (*trainers(project), *on_demand(project)) for code in supplied_code(thing, folder)],
     }
 
 
@@ -76,9 +77,20 @@ def trainers(project: Project) -> tuple[Trainer, ...]:
     return (project.recipe.model, *project.recipe.baselines)
 
 
-def supplied_code(trainer: Trainer, folder: Path) -> tuple[Any, ...]:
-    """Hash of the code that the project supplies for a trainer, none for Sterling's own."""
-    return (code_of(type(trainer.trainer), folder),) if isinstance(trainer, Custom) else ()
+def on_demand(project: Project) -> tuple[OnDemand, ...]:
+    """The features that functions of the project compute."""
+    return tuple(item for item in project.features.features if isinstance(item, OnDemand))
+
+
+def supplied_code(thing: Trainer | OnDemand, folder: Path) -> tuple[Any, ...]:
+    """Hash of the code that the project supplies for a trainer or a feature, none for Sterling's own."""
+    match thing:
+        case Custom():
+            return (code_of(type(thing.trainer), folder),)
+        case OnDemand():
+            return (code_of(thing.function, folder),)
+        case _:
+            return ()
 
 
 def existing(folder: Path, name: str) -> Path:

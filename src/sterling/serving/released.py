@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
-from sterling.core.errors import SterlingError, TamperedLedgerError
+from sterling.core.errors import SterlingError
 from sterling.core.evidence import Entry, Query
 from sterling.core.ledger import Ledger
-from sterling.core.refs import Ref, ref_of, short
+from sterling.core.refs import Ref
 from sterling.core.store import Store
 from sterling.models import Model
+from sterling.models.predictors import Probabilities
+from sterling.serving.on_demand import Computed, Supplied, computed_by, fill, intact
 
 _log = logging.getLogger("sterling.serving")
 
@@ -26,28 +30,44 @@ class ServedModel:
         ref: Its name.
         version: Its version.
         position: Position of the release in the ledger.
+        computed: The features that are computed here.
     """
 
     model: Model
     ref: Ref
     version: int
     position: int
+    computed: tuple[Computed, ...] = ()
 
     @classmethod
-    def load(cls, store: Store, release: Entry) -> ServedModel:
+    def load(cls, ledger: Ledger, store: Store, release: Entry, supplied: Sequence[Supplied] = ()) -> ServedModel:
         """Load what a release names, and answer once so that the first request does not wait.
 
+        Args:
+            ledger: Where it is recorded what the version is.
+            store: Where models are.
+            release: The release.
+            supplied: The project's functions.
+
         Raises:
-            MissingBlobError: if the store does not hold the model.
+            InvalidDefinitionError: if the project's functions are not those that the version was trained with.
+            MissingBlobError: if the store does not hold the model or its definition.
             TamperedLedgerError: if the store's bytes are not those that the release names.
         """
         ref = Ref(release.body["model"])
-        data = store.open(ref).read_bytes()
-        if ref_of(data) != ref:
-            raise TamperedLedgerError(f"The bytes of model {short(ref)} are not those that its name says.")
-        model = Model.from_bytes(data)
+        model = Model.from_bytes(intact(store, ref, "model"))
         model.predict_rows([dict.fromkeys(model.names)])
-        return cls(model, ref, release.body["version"], release.position)
+        computed = computed_by(ledger, store, release, model, supplied)
+        return cls(model, ref, release.body["version"], release.position, computed)
+
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> Probabilities:
+        """Probability of each row, after what is computed here is filled in.
+
+        Raises:
+            DataError: if a row cannot be read.
+            FunctionFailedError: if a function of the project fails on a row, or takes too long.
+        """
+        return self.model.predict_rows(fill(self.computed, rows))
 
 
 @dataclass
@@ -60,11 +80,13 @@ class Follower:
         ledger: Where releases are recorded.
         store: Where models are.
         every_seconds: How often the ledger is asked, outside of any request.
+        supplied: The project's functions.
     """
 
     ledger: Ledger
     store: Store
     every_seconds: float = 0.2
+    supplied: Sequence[Supplied] = ()
     trouble: str | None = field(default=None, init=False)
     _served: ServedModel = field(init=False)
 
@@ -72,7 +94,7 @@ class Follower:
         release = self._newer(0)
         if release is None:
             raise SterlingError("Nothing is released, so there is nothing to serve. `sterling release --now` releases.")
-        self._served = ServedModel.load(self.store, release)
+        self._served = ServedModel.load(self.ledger, self.store, release, self.supplied)
 
     @property
     def served(self) -> ServedModel:
@@ -91,7 +113,7 @@ class Follower:
         """Load the newest release, if it is newer than what is served, and swap to it."""
         try:
             if release := self._newer(self._served.position):
-                self._served = ServedModel.load(self.store, release)
+                self._served = ServedModel.load(self.ledger, self.store, release, self.supplied)
                 _log.info("serving version %s, released at %s", self._served.version, release.position)
             self.trouble = None
         except Exception as error:  # noqa: BLE001  whatever happens, the server goes on with what it has

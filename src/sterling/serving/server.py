@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
@@ -21,9 +22,12 @@ from starlette.routing import Route
 from sterling.core.errors import DataError, StorageError
 from sterling.core.ledger import Ledger
 from sterling.core.store import Store
+from sterling.features.on_demand import FunctionFailedError
+from sterling.serving.on_demand import Supplied
 from sterling.serving.released import Follower, ServedModel
 from sterling.serving.requests import Limits, RefusedRequestError, read_rows
 
+_log = logging.getLogger("sterling.serving")
 _encode = msgspec.json.Encoder().encode
 _GRACE_SECONDS = 5
 _BACKLOG = 1_024
@@ -41,12 +45,15 @@ def application(follower: Follower, limits: Limits | None = None) -> Starlette:
         body = await _body(request, allowed)
         served = follower.served
         rows = read_rows(body, allowed)
-        scores = served.model.predict_rows(rows)
+        scores = served.predict(rows)
         return _json(_release(served) | {"scores": scores.tolist()})
 
     async def version(_: Request) -> Response:
         served = follower.served
-        features = [{"name": column.name, "kind": column.kind} for column in served.model.columns]
+        here = {feature.name: {"computed_from": list(feature.inputs)} for feature in served.computed}
+        features = [
+            {"name": column.name, "kind": column.kind, **here.get(column.name, {})} for column in served.model.columns
+        ]
         return _json(_release(served) | {"features": features})
 
     async def health(_: Request) -> Response:
@@ -68,6 +75,7 @@ def application(follower: Follower, limits: Limits | None = None) -> Starlette:
             Route("/health", health),
         ],
         exception_handlers={
+            FunctionFailedError: _broken,
             DataError: _refused,
             HTTPException: _no_such_thing,
             ClientDisconnect: _gone,
@@ -86,16 +94,24 @@ class Server:
         host: Address to listen on.
         port: Port; 0 for any that is free.
         limits: How much one request may ask.
+        supplied: The project's functions.
 
     Raises:
-        SterlingError: if nothing is released, or the model cannot be loaded.
+        SterlingError: if nothing is released, the model cannot be loaded, or its functions are others.
         StorageError: if the port is taken.
     """
 
     def __init__(
-        self, ledger: Ledger, store: Store, *, host: str = "127.0.0.1", port: int = 0, limits: Limits | None = None
+        self,
+        ledger: Ledger,
+        store: Store,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        limits: Limits | None = None,
+        supplied: Sequence[Supplied] = (),
     ) -> None:
-        self.follower = Follower(ledger, store)
+        self.follower = Follower(ledger, store, supplied=supplied)
         self._socket = _listen(host, port)
         self.url = f"http://{host if ':' not in host else f'[{host}]'}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
@@ -128,7 +144,13 @@ class Server:
 
 
 def serve(
-    ledger: Ledger, store: Store, *, host: str = "127.0.0.1", port: int = 8000, say: Callable[[str], None] | None = None
+    ledger: Ledger,
+    store: Store,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    say: Callable[[str], None] | None = None,
+    supplied: Sequence[Supplied] = (),
 ) -> None:
     """Serve the live version until Ctrl-C or SIGTERM, and follow releases.
 
@@ -138,8 +160,9 @@ def serve(
         host: Address to listen on; loopback unless told otherwise.
         port: Port; 0 for any that is free.
         say: Told what is served and where, once it is listening; by default it is printed.
+        supplied: The project's functions, for features that are computed on demand.
     """
-    server = Server(ledger, store, host=host, port=port)
+    server = Server(ledger, store, host=host, port=port, supplied=supplied)
     (say or _print)(f"Serving version {server.follower.served.version} on {server.url}/predict. Ctrl-C ends it.")
     before = signal.signal(signal.SIGTERM, _stop_was_asked_for)
     try:
@@ -187,6 +210,11 @@ def _release(served: ServedModel) -> dict[str, Any]:
 def _refused(_: Request, error: Exception) -> Response:
     status = error.status if isinstance(error, RefusedRequestError) else 422
     return _json({"error": str(error)}, status)
+
+
+def _broken(_: Request, error: Exception) -> Response:
+    _log.error("%s", error)
+    return _json({"error": str(error)}, 500)
 
 
 def _no_such_thing(request: Request, error: Exception) -> Response:

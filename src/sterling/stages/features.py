@@ -6,6 +6,7 @@
 | `LastFeatures` | `Last` | ``spine``, ``clean:<spine's source>``, ``clean:<feature's source>`` | ``features`` |
 | `ViewFeatures` | `FeatureView` | ``spine``, ``clean:<spine's source>``, ``clean:<view's source>`` | ``features`` |
 | `DerivedFeatures` | `Derived` | ``features:<view>`` for each definition that it reads (`reads`) | ``features`` |
+| `sterling.stages.on_demand.OnDemandFeatures` | `OnDemand` | the same | ``features`` |
 | `Assemble` | the service | ``spine``, ``features:<view>`` for each definition, ``clean:<spine's source>`` where slices are no features | ``frame`` |
 
 ``<view>`` is what `view_name` calls a definition. Row i of a features table belongs to row i of the spine. Columns of the
@@ -45,6 +46,7 @@ from sterling.project.features import (
     FeatureView,
     Last,
     Mean,
+    OnDemand,
     Pending,
     aggregate_name,
     feature_names,
@@ -79,20 +81,23 @@ def view_name(feature: Feature) -> str:
             return feature.name
 
 
-def reads(feature: Derived, service: FeatureService) -> tuple[Feature, ...]:
-    """The definitions that a derived feature reads, in the service's order.
+def reads(feature: Derived | OnDemand, service: FeatureService) -> tuple[Feature, ...]:
+    """The definitions that a feature of other features reads, in the service's order.
 
     Raises:
-        InvalidDefinitionError: for a name that is no feature, or is a derived one.
+        InvalidDefinitionError: if a derived feature names what is no feature, or is a derived one.
     """
-    others = [item for item in service.features if not isinstance(item, Derived)]
+    later = Derived if isinstance(feature, Derived) else (OnDemand, Derived)
+    others = [item for item in service.features if not isinstance(item, later)]
     known = [name for item in others for name in names_of(item)]
-    wanted = check_columns(feature.sql, known, f"Derived {feature.name!r}")
-    return tuple(item for item in others if wanted & set(names_of(item)))
+    wanted = feature.inputs if isinstance(feature, OnDemand) else check_columns(feature.sql, known, _place(feature))
+    return tuple(item for item in others if set(wanted) & set(names_of(item)))
 
 
-def feature_stage(feature: Feature, spine: EventSpine | ScheduledSpine) -> Stage:
-    """The stage that computes a definition."""
+def feature_stage(
+    feature: Columns | Expression | Last | FeatureView | Derived, spine: EventSpine | ScheduledSpine
+) -> Stage:
+    """The stage that computes a definition that is no code of the project's own."""
     match feature:
         case Columns() | Expression():
             return RowFeatures(feature, spine)
@@ -138,7 +143,7 @@ class RowFeatures(Stage, frozen=True):
         facts: list[Evidence] = []
         if isinstance(self.feature, Columns):
             cells = {name: row.column(name, name, facts) for name in self.feature.names}
-            return _built(self.feature, pa.table(cells), context, facts)
+            return built(self.feature, pa.table(cells), context, facts)
         name, sql = self.feature.name, self.feature.sql
         columns = sorted(check_columns(sql, row.names, f"Expression {name!r}"))
         cells = {column: row.column(column, name, facts) for column in columns} | {
@@ -147,7 +152,7 @@ class RowFeatures(Stage, frozen=True):
         table = context.engine.query(
             f"SELECT ({sql}) AS {quoted(name)} FROM own ORDER BY _row", {"own": pa.table(cells)}
         )
-        return _built(self.feature, table, context, facts)
+        return built(self.feature, table, context, facts)
 
 
 class LastFeatures(Stage, frozen=True):
@@ -197,7 +202,7 @@ class LastFeatures(Stage, frozen=True):
                 found = np.flatnonzero(newest >= 0)
                 newest[found[happened[newest[found]] < oldest[found]]] = -1
             made[name] = events.column(column).take(pa.array(newest, mask=newest < 0))
-        return _built(self.feature, pa.table(made), context, facts)
+        return built(self.feature, pa.table(made), context, facts)
 
 
 class ViewFeatures(Stage, frozen=True):
@@ -240,7 +245,7 @@ class ViewFeatures(Stage, frozen=True):
             for window in aggregate.windows:
                 name = aggregate_name(view.name, aggregate, window)
                 made[name], shares[name] = _aggregate(log, moments, micros(window))
-        return _built(view, pa.table(made), context, facts, shares)
+        return built(view, pa.table(made), context, facts, shares)
 
 
 class DerivedFeatures(Stage, frozen=True):
@@ -265,14 +270,14 @@ class DerivedFeatures(Stage, frozen=True):
     def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
         """Compute the expression over the features that it reads."""
         name, sql = self.feature.name, self.feature.sql
-        cells = _beside(inputs, context)
-        check_columns(sql, cells, f"Derived {name!r}")
+        cells = beside(inputs, context)
+        check_columns(sql, cells, _place(self.feature))
         size = len(next(iter(cells.values())))
         used = {column: cells[column] for column in sorted(columns_of(sql))} | {"_row": pa.array(np.arange(size))}
         table = context.engine.query(
             f"SELECT ({sql}) AS {quoted(name)} FROM own ORDER BY _row", {"own": pa.table(used)}
         )
-        return _built(self.feature, table, context, [])
+        return built(self.feature, table, context, [])
 
 
 class Assemble(Stage, frozen=True):
@@ -301,7 +306,7 @@ class Assemble(Stage, frozen=True):
     def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
         """The frame that models learn from."""
         spine = read_table(context.store.open(inputs["spine"]))
-        cells = _beside(inputs, context)
+        cells = beside(inputs, context)
         columns = {name: spine.column(name) for name in SPINE_COLUMNS} | {name: cells[name] for name in self.features}
         if extra := [column for column in self.slices if column not in self.features]:
             own = StoredTable(context.store.open(inputs[f"clean:{self.source}"]))
@@ -310,7 +315,8 @@ class Assemble(Stage, frozen=True):
                 columns[f"{SLICE}{column}"] = _fitting(value, column)
         frame = pa.table(columns)
         ref = put_table(context.store, frame)
-        body = {"ref": ref, "rows": frame.num_rows, "features": list(self.features)}
+        types = {name: str(frame.schema.field(name).type) for name in self.features}
+        body = {"ref": ref, "rows": frame.num_rows, "features": list(self.features), "types": types}
         return Outcome({"frame": ref}, (Evidence("frame.assembled", (), body),))
 
 
@@ -496,7 +502,7 @@ def _aggregate(log: _Log, moments: Moments, window: int) -> tuple[pa.Array, floa
     return pa.array(total / np.maximum(count, 1), mask=count == 0), share
 
 
-def _built(
+def built(
     feature: Feature,
     table: pa.Table,
     context: Context,
@@ -538,7 +544,7 @@ def _fitting(cells: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     )
 
 
-def _beside(inputs: Mapping[str, Ref], context: Context) -> dict[str, pa.ChunkedArray]:
+def beside(inputs: Mapping[str, Ref], context: Context) -> dict[str, pa.ChunkedArray]:
     """All features that a stage is given, by name."""
     tables = [
         read_table(context.store.open(ref)) for name, ref in sorted(inputs.items()) if name.startswith("features:")
@@ -546,6 +552,10 @@ def _beside(inputs: Mapping[str, Ref], context: Context) -> dict[str, pa.Chunked
     if len({table.num_rows for table in tables}) > 1:
         raise DataError("Features of different spines cannot stand side by side.")
     return {name: table.column(name) for table in tables for name in table.schema.names}
+
+
+def _place(feature: Derived) -> str:
+    return f"Derived {feature.name!r}"
 
 
 def _column(table: StoredTable, name: str, place: str) -> pa.ChunkedArray:

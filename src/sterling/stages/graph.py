@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sterling.core.refs import Ref
 from sterling.project.checks import References
-from sterling.project.features import Derived, Expression, Feature, FeatureView, Last
+from sterling.project.features import Derived, Expression, Feature, FeatureView, Last, OnDemand
 from sterling.project.gates import EverySlice, Golden
 from sterling.project.load import read_text, supplied_code
 from sterling.project.project import Project, Source
@@ -17,6 +17,7 @@ from sterling.stages.bind import Bind
 from sterling.stages.contract import Output, Step
 from sterling.stages.evaluate import Evaluate
 from sterling.stages.features import assemble, feature_stage, reads, view_name
+from sterling.stages.on_demand import OnDemandFeatures
 from sterling.stages.raw import Intake
 from sterling.stages.snapshot import AsOf, Prepare, Snapshot, raw_input
 from sterling.stages.spine import Spine
@@ -40,7 +41,7 @@ def graph(project: Project, folder: Path, intake: Intake, as_of: str | None) -> 
     return (
         *check_graph(project, folder, intake),
         *_data(project, as_of),
-        *_features(project),
+        *_features(project, folder),
         *_models(project, folder, intake),
     )
 
@@ -92,14 +93,13 @@ def _cleaned(source: Source) -> Output:
     return Output(f"validate {source.name}", "clean")
 
 
-def _features(project: Project) -> Iterator[Step]:
+def _features(project: Project, folder: Path) -> Iterator[Step]:
     spine, service = project.spine, project.features
     own: Inputs = {_clean(spine.source): _cleaned(spine.source)}
     inputs: Inputs
-    for feature in sorted(service.features, key=lambda item: isinstance(item, Derived)):
-        stage = feature_stage(feature, spine)
+    for feature in sorted(service.features, key=_rank):
         match feature:
-            case Derived():
+            case OnDemand() | Derived():
                 inputs = dict(map(_built, reads(feature, service)))
             case FeatureView():
                 inputs = own | {_clean(feature.source): _cleaned(feature.source)} | _SPINE
@@ -107,8 +107,16 @@ def _features(project: Project) -> Iterator[Step]:
                 inputs = own | {_clean(feature.columns.source): _cleaned(feature.columns.source)} | _SPINE
             case Columns() | Expression():
                 inputs = own | _SPINE
-        yield Step(stage, inputs)
+        if isinstance(feature, OnDemand):
+            yield Step(OnDemandFeatures(feature, supplied_code(feature, folder)), inputs)
+        else:
+            yield Step(feature_stage(feature, spine), inputs)
     yield Step(assemble(service, spine, project.slices()), own | _SPINE | dict(map(_built, service.features)))
+
+
+def _rank(feature: Feature) -> int:
+    """Features of the data come first, then those that functions compute from them, then those of any of these."""
+    return {OnDemand: 1, Derived: 2}.get(type(feature), 0)
 
 
 def _built(feature: Feature) -> tuple[str, Output]:
