@@ -75,7 +75,7 @@ def test_personal_data_make_no_slices_since_their_values_would_enter_the_ledger(
         spine=sl.EventSpine(personal, predict_at="scheduled_departure - INTERVAL 2 HOUR"),
         features=sl.FeatureService([personal["carrier"]]),
     )
-    with pytest.raises(InvalidDefinitionError, match="'carrier', which schedule lists as personal data"):
+    with pytest.raises(InvalidDefinitionError, match="'carrier', which is, or is computed from, personal data"):
         bind(wrong, SCHEMAS)
 
 
@@ -88,7 +88,7 @@ def test_a_feature_that_a_function_makes_of_personal_data_makes_no_slices_either
         features=sl.FeatureService([sl.Expression("far", "distance * 2"), made]),
         gates=[sl.gates.EverySlice("roc_auc", by=["code"], at_least=0.5)],
     )
-    with pytest.raises(InvalidDefinitionError, match="'code', which schedule lists as personal data"):
+    with pytest.raises(InvalidDefinitionError, match="'code', which is, or is computed from, personal data"):
         bind(wrong, SCHEMAS)
 
 

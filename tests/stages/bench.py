@@ -19,7 +19,7 @@ from sterling.features.availability import Source
 from sterling.project.features import Feature, OnDemand
 from sterling.project.spine import EventSpine, Label, Occurs, ScheduledSpine
 from sterling.stages.contract import Context, Outcome, Stage, put_json
-from sterling.stages.features import feature_stage
+from sterling.stages.graph import feature_stage
 from sterling.stages.snapshot import Snapshot
 from sterling.stages.spine import Spine
 from sterling.stages.validate import Validate

@@ -27,7 +27,10 @@ from sterling.project.features import (
 )
 from sterling.project.sources import Delay, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Label, Occurs, ScheduledSpine
-from sterling.stages.features import ViewFeatures, assemble, feature_stage, reads, view_name
+from sterling.stages.aggregates import ViewFeatures
+from sterling.stages.features import reads, view_name
+from sterling.stages.frame import assemble
+from sterling.stages.graph import feature_stage
 from tests.stages.bench import TIME, Bench, at, day, fact, rows, us
 from tests.stages.test_features_oracle import BASE, LOG, VIEW, base_table, events, log_table, moments
 from tests.stages.test_features_oracle import LABEL as LOG_LABEL

@@ -124,19 +124,29 @@ def _bind_spine(project: Project, schema: Schema) -> None:
                 f"EverySlice.by names {column!r}, which is no feature and no column of {spine.source.name}. "
                 f"{nearest(column, [*names, *schema])}"
             )
-        if _reads(project, column) & set(spine.source.pii):
+        if _personal(project, column):
             raise InvalidDefinitionError(
-                f"EverySlice.by names {column!r}, which {spine.source.name} lists as personal data: the ledger would hold "
+                f"EverySlice.by names {column!r}, which is, or is computed from, personal data: the ledger would hold "
                 "its values. Slice by a coarser column."
             )
 
 
-def _reads(project: Project, slicing: str) -> set[str]:
-    """Columns of the spine's row that a slice's values come from."""
-    features = project.features.features
-    names = {slicing}.union(*(item.inputs for item in features if isinstance(item, OnDemand) and item.name == slicing))
-    own = [item for item in features if isinstance(item, Expression) and item.name in names]
-    return names.union(*(columns_of(item.sql) for item in own))
+def _personal(project: Project, name: str) -> bool:
+    """Whether a column of the spine's row, or a feature, holds personal data or is computed from such."""
+    own = set(project.spine.source.pii)
+    for feature in project.features.features:
+        match feature:
+            case Expression() if feature.name == name:
+                return bool(columns_of(feature.sql) & own)
+            case Derived() if feature.name == name:
+                return any(_personal(project, read) for read in columns_of(feature.sql))
+            case OnDemand() if feature.name == name:
+                return any(_personal(project, read) for read in feature.inputs)
+            case Last() if name in names_of(feature):
+                return feature.columns.names[names_of(feature).index(name)] in feature.columns.source.pii
+            case _:
+                pass
+    return name in own
 
 
 def _bind_label(project: Project, schema: Schema) -> None:

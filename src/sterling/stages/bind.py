@@ -25,12 +25,12 @@ class Bind(Stage, frozen=True):
         project: The project.
     """
 
+    project: Project
+
     @property
     def libraries(self) -> tuple[str, ...]:
         """Distributions that the result depends on."""
         return ("sqlglot",)
-
-    project: Project
 
     def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
         """Check, or raise what is wrong."""

@@ -43,11 +43,6 @@ class Evaluate(Stage, frozen=True):
         slice_metrics: What is measured in slices, besides what the task measures anyway.
     """
 
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """Distributions that the result depends on."""
-        return ("lightgbm", "numpy", "scipy", "pyarrow")
-
     candidate: str
     start_us: int
     end_us: int
@@ -55,6 +50,11 @@ class Evaluate(Stage, frozen=True):
     clustered: bool = False
     slices: Sequence[str] = ()
     slice_metrics: Sequence[str] = ()
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions that the result depends on."""
+        return ("lightgbm", "numpy", "scipy", "pyarrow")
 
     def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
         """Score, measure and compare.

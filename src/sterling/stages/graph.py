@@ -13,12 +13,17 @@ from sterling.project.load import read_text, supplied_code
 from sterling.project.project import Project, Source
 from sterling.project.recipe import model_name
 from sterling.project.sources import Columns, Query, table_name
+from sterling.project.spine import EventSpine, ScheduledSpine
+from sterling.stages.aggregates import LastFeatures, ViewFeatures
 from sterling.stages.bind import Bind
-from sterling.stages.contract import Output, Step
+from sterling.stages.contract import Output, Stage, Step
+from sterling.stages.derived import DerivedFeatures
 from sterling.stages.evaluate import Evaluate
-from sterling.stages.features import assemble, feature_stage, reads, view_name
+from sterling.stages.features import reads, view_name
+from sterling.stages.frame import assemble
 from sterling.stages.on_demand import OnDemandFeatures
 from sterling.stages.raw import Intake
+from sterling.stages.row import RowFeatures
 from sterling.stages.snapshot import AsOf, Prepare, Snapshot, raw_input
 from sterling.stages.spine import Spine
 from sterling.stages.train import Train
@@ -142,3 +147,18 @@ def _models(project: Project, folder: Path, intake: Intake) -> Iterator[Step]:
         project.slices(), tuple(dict.fromkeys(sliced)),
     )  # fmt: skip
     yield Step(evaluate, {"frame": _FRAME, **models}, champion_of="candidate")
+
+
+def feature_stage(
+    feature: Columns | Expression | Last | FeatureView | Derived, spine: EventSpine | ScheduledSpine
+) -> Stage:
+    """The stage that computes a definition that is no code of the project's own."""
+    match feature:
+        case Columns() | Expression():
+            return RowFeatures(feature, spine)
+        case Last():
+            return LastFeatures(feature, spine)
+        case FeatureView():
+            return ViewFeatures(feature, spine)
+        case Derived():
+            return DerivedFeatures(feature)

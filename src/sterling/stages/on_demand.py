@@ -28,13 +28,13 @@ class OnDemandFeatures(Stage, frozen=True):
         code: What identifies the function's code, as JSON.
     """
 
+    feature: OnDemand
+    code: Sequence[Any] = ()
+
     @property
     def libraries(self) -> tuple[str, ...]:
         """Distributions that the result depends on, besides those that the function reaches."""
         return ("pyarrow", "numpy")
-
-    feature: OnDemand
-    code: Sequence[Any] = ()
 
     @property
     def title(self) -> str:

@@ -72,14 +72,14 @@ class Prepare(Stage, frozen=True):
         tables: For each table of the query its name and the locators of its files.
     """
 
+    query_file: str
+    sql: str
+    tables: tuple[tuple[str, tuple[str, ...]], ...]
+
     @property
     def libraries(self) -> tuple[str, ...]:
         """Distributions that the result depends on."""
         return _LIBRARIES
-
-    query_file: str
-    sql: str
-    tables: tuple[tuple[str, tuple[str, ...]], ...]
 
     @property
     def title(self) -> str:
@@ -117,12 +117,12 @@ class Snapshot(Stage, frozen=True):
         source: The source; its file, checks and documentation are left out.
     """
 
+    source: EventSource | EntitySource
+
     @property
     def libraries(self) -> tuple[str, ...]:
         """Distributions that the result depends on."""
         return _LIBRARIES
-
-    source: EventSource | EntitySource
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -154,12 +154,12 @@ class AsOf(Stage, frozen=True):
         at: ISO 8601 time; None for the newest time at which the data show that something became known.
     """
 
+    at: str | None = None
+
     @property
     def libraries(self) -> tuple[str, ...]:
         """Distributions that the result depends on."""
         return _LIBRARIES
-
-    at: str | None = None
 
     @property
     def title(self) -> str:

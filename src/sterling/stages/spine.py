@@ -58,14 +58,14 @@ class Spine(Stage, frozen=True):
         cluster: Column of the spine's source whose values name rows that are not independent.
     """
 
+    spine: EventSpine | ScheduledSpine
+    label: Label | Occurs
+    cluster: str | None = None
+
     @property
     def libraries(self) -> tuple[str, ...]:
         """Distributions that the result depends on."""
         return ("duckdb", "pyarrow", "numpy")
-
-    spine: EventSpine | ScheduledSpine
-    label: Label | Occurs
-    cluster: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -46,13 +46,13 @@ class Validate(Stage, frozen=True):
         checks: What must hold; those of the source.
     """
 
+    source: EventSource | EntitySource
+    checks: tuple[Check, ...] = ()
+
     @property
     def libraries(self) -> tuple[str, ...]:
         """Distributions that the result depends on."""
         return ("duckdb", "pyarrow")
-
-    source: EventSource | EntitySource
-    checks: tuple[Check, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
