@@ -117,10 +117,10 @@ def run_project(
         verdict = "passed" if passed == len(judged) else "failed"
         _say(observe, opened, before, f"gate: {passed} of {len(judged)} passed")
         version = _settle(opened, candidate, decision, judged)
-        _say(observe, opened, before, f"register version {version}" if version else "no version: refused")
+        _say(observe, opened, before, f"register: version {version}" if version else "register: refused")
     if version and release_now:
         release(opened.ledger, version)
-        _say(observe, opened, before, f"release version {version}, to all traffic at once")
+        _say(observe, opened, before, f"release: version {version}, all traffic at once")
     newest = live(opened.ledger)
     position = _complete(opened, done, candidate, decision, verdict)
     return Result(
@@ -164,7 +164,7 @@ def plan_project(project: Project, folder: Path, *, as_of: str | None = None) ->
     """What `run_project` would do, and why; nothing is run or recorded."""
     opened = _open(project, folder, Workspace(folder))
     planned = resolve(_steps(opened, as_of), opened.ledger, _context(opened))
-    last = next(opened.ledger.read(Query(("run.completed",)), newest_first=True), None)
+    last = _last_run(opened.ledger)
     return Plan(project.name, opened.definition, _as_of(opened.ledger, planned), _changed(opened, last), planned)
 
 
@@ -270,10 +270,16 @@ def _complete(opened: _Opened, done: Sequence[Done], candidate: str, decision: s
         "decision": decision,
         "verdict": verdict,
     }
-    last = next(opened.ledger.read(Query(("run.completed",)), newest_first=True), None)
-    if last and last.body == body:
-        return last.position
-    return opened.ledger.append([Evidence("run.completed", ("run", f"definition:{opened.definition}"), body)])
+    fact = Evidence("run.completed", ("run", f"definition:{opened.definition}"), body)
+    while not ((last := _last_run(opened.ledger)) and last.body == body):
+        with suppress(ConflictError):
+            after = last.position if last else 0
+            return opened.ledger.append([fact], unless=Query((fact.kind,)), after=after)
+    return last.position
+
+
+def _last_run(ledger: Ledger) -> Entry | None:
+    return next(ledger.read(Query(("run.completed",)), newest_first=True), None)
 
 
 def _head(ledger: Ledger) -> int:

@@ -70,7 +70,9 @@ def _copy_example(folder: Path) -> None:
             if copy.exists() and copy.read_bytes() != path.read_bytes():
                 console().print(f"[dim]{copy} differs from the shipped one and is kept; remove it to start afresh.[/]")
             elif not copy.exists():
-                shutil.copyfile(path, copy)
+                incoming = folder / f".{path.name}"
+                shutil.copyfile(path, incoming)
+                incoming.replace(copy)
 
 
 def _serve_one(folder: Path, entries: tuple[Entry, ...], result: Result) -> None:
