@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from sterling.project.definition import to_json
+from sterling.project.metrics import more_is_better
 from sterling.views.facts import NoRunError, latest_run, runs
-from sterling.views.metrics import more_is_better
 from sterling.views.report import run_report
 from sterling.views.report_tables import render_report, report_markdown
 from tests.views.golden import golden, on_terminal

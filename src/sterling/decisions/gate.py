@@ -14,8 +14,7 @@ from typing import Any
 
 from sterling.core.evidence import Entry
 from sterling.project.gates import AtLeast, AtMost, EverySlice, Gate, Golden, Improves, NonInferior
-
-_LESS_IS_BETTER = frozenset({"log_loss", "brier", "ece"})
+from sterling.project.metrics import more_is_better
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +132,7 @@ def _compare(facts: tuple[Entry, ...], metric: str, role: str, *, threshold: flo
         body = undefined[0].body
         reason = f"{metric} against {body['against_name']} is undefined: {body['reason']}."
         return Verdict(False, reason, _positions(undefined))
-    towards_better = _worse_side if metric in _LESS_IS_BETTER else _better_side
+    towards_better = _better_side if more_is_better(metric) else _worse_side
     gains = {entry.position: towards_better(entry.body) for entry in rows}
     worst = min(rows, key=lambda entry: gains[entry.position][1])
     gain, bound = gains[worst.position]

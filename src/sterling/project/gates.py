@@ -10,6 +10,7 @@ from typing import Literal
 
 from sterling.core.errors import InvalidDefinitionError
 from sterling.project.definition import Definition
+from sterling.project.metrics import more_is_better
 
 Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "ece"]
 
@@ -93,7 +94,7 @@ class EverySlice(Definition, frozen=True):
         """Refuse no slices and metrics where less is better."""
         if not self.by:
             raise InvalidDefinitionError("EverySlice.by is empty. Name columns whose values make the slices.")
-        if self.metric not in {"roc_auc", "average_precision"}:
+        if not more_is_better(self.metric):
             raise InvalidDefinitionError(f"EverySlice.metric is {self.metric!r}. Use 'roc_auc' or 'average_precision'.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sterling.core.errors import DataError
+from sterling.project.metrics import METRICS as NAMES
 from sterling.stats.calibration import ReliabilityBin, reliability_curve
 from sterling.stats.intervals import (
     ClusteredInterval,
@@ -31,7 +32,7 @@ class Binary:
         0.25
     """
 
-    metrics: tuple[str, ...] = ("roc_auc", "average_precision", "log_loss", "brier", "ece")
+    metrics: tuple[str, ...] = tuple(NAMES)
     slice_metrics: tuple[str, ...] = ("roc_auc",)
 
     def check_labels(self, label: Floats, *, where: str) -> None:

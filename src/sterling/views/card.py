@@ -8,8 +8,8 @@ from typing import Any
 
 from sterling.core.evidence import Entry
 from sterling.core.refs import Ref, short
+from sterling.project.metrics import label
 from sterling.views.facts import NoRunError, Run, latest_run
-from sterling.views.metrics import label
 from sterling.views.registry import Version, live, versions
 from sterling.views.report import Report, run_report
 from sterling.views.report_tables import (

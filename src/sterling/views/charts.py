@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sterling.views.metrics import label
+from sterling.project.metrics import label
 from sterling.views.report import Bin, FeatureRow, Measure, Report
 from sterling.views.text import day, interval, moment, number, percent
 

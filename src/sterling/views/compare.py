@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from sterling.core.errors import SterlingError
 from sterling.core.evidence import Entry
+from sterling.project.metrics import label
 from sterling.views.differences import changes
 from sterling.views.facts import Run, runs
-from sterling.views.metrics import label
 from sterling.views.registry import versions
 from sterling.views.report import Measure, Report, run_report
 from sterling.views.tables import Row, Table, in_terminal

@@ -8,7 +8,7 @@ from typing import Any
 
 from sterling.core.evidence import Entry
 from sterling.core.refs import short
-from sterling.views.metrics import label
+from sterling.project.metrics import label
 from sterling.views.text import cite, interval, listed, moment, number, percent, plural
 
 Body = Mapping[str, Any]

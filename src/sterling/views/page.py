@@ -7,6 +7,7 @@ from typing import Any
 
 from sterling.core.clock import from_micros, iso
 from sterling.core.evidence import Entry
+from sterling.project.metrics import METRICS, label
 from sterling.project.times import moment_micros
 from sterling.views.card import not_measured
 from sterling.views.charts import (
@@ -20,7 +21,6 @@ from sterling.views.charts import (
 )
 from sterling.views.facts import Run
 from sterling.views.log import Line, log
-from sterling.views.metrics import METRICS, label
 from sterling.views.registry import live
 from sterling.views.report import Report, run_report
 from sterling.views.report_tables import (

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sterling.core.evidence import Entry
+from sterling.project.metrics import in_order, more_is_better, rank
 from sterling.views.facts import NoRunError, Run, latest_run
-from sterling.views.metrics import in_order, more_is_better, rank
 
 
 @dataclass(frozen=True, slots=True)

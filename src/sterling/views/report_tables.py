@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sterling.views.metrics import label, more_is_better
+from sterling.project.metrics import label, more_is_better
 from sterling.views.report import Comparison, Measure, Report, SourceRow
 from sterling.views.tables import Row, Table, in_markdown, in_terminal
 from sterling.views.text import cite, day, decimals_for, interval, number, percent

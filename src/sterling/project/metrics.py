@@ -42,11 +42,14 @@ def label(metric: str) -> str:
 def more_is_better(metric: str) -> bool:
     """Whether more of a metric is better.
 
+    Raises:
+        KeyError: for a metric that is not named here, since guessing would turn a verdict round.
+
     Example:
         >>> more_is_better("roc_auc"), more_is_better("ece")
         (True, False)
     """
-    return METRICS[metric].more_is_better if metric in METRICS else True
+    return METRICS[metric].more_is_better
 
 
 def rank(metric: str) -> tuple[int, str]:

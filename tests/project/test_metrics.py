@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from typing import get_args
+
+from sterling.project.gates import Metric
+from sterling.project.metrics import METRICS
+from sterling.stats.metrics import METRICS as COMPUTED
+from sterling.tasks.binary import BINARY
+
+
+def test_gates_tables_and_statistics_name_the_same_metrics() -> None:
+    assert list(get_args(Metric)) == list(METRICS) == list(BINARY.metrics)
+
+
+def test_which_way_is_better_is_what_the_statistics_say() -> None:
+    assert {name: metric.more_is_better for name, metric in METRICS.items()} == {
+        name: COMPUTED[name].greater_is_better for name in METRICS
+    }
