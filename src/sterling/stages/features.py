@@ -46,6 +46,7 @@ def view_name(feature: Feature) -> str:
     """What a definition is called among the definitions of a service.
 
     Example:
+        >>> from sterling.project.features import Expression
         >>> view_name(Expression("dep_hour", "hour(departure)"))
         'dep_hour'
     """
