@@ -2,8 +2,8 @@
 
 A model passes only if it passes every gate, and each gate is judged at the project's whole error budget: to release a
 model that should have failed, the gate that it should have failed must err, which happens with at most that
-probability (intersection-union test: Berger 1982, Technometrics 24(4), theorem 1). So more gates never add up to more
-false releases. What they do add up to is more refusals of good models; the margin of each verdict shows how close.
+probability as far as its bound holds its rate (intersection-union test: Berger 1982, Technometrics 24(4), theorem 1;
+how often the bounds err is simulated in docs/statistics.md). So more gates never add up to more false releases. What they do add up to is more refusals of good models; the margin of each verdict shows how close.
 """
 
 from __future__ import annotations
