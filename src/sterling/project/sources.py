@@ -80,9 +80,10 @@ class EventSource(Definition, frozen=True):
         available_at: When the row could have been known: a `Delay` after the event, or a column or SQL expression.
         event_id: Column that names an event; without one, the row's content does.
         entities: Columns that features of this source are looked up by.
-        columns: Columns that ``available_at`` covers; all that ``known`` does not name, where this is None.
-        known: When other columns become known: column to SQL expression. A null time means never. Columns that
-            stand in neither are unknown, and can be no feature.
+        columns: Columns that ``available_at`` covers, besides the row's id, its entities and what ``event_time`` reads;
+            all that ``known`` does not name, where this is None.
+        known: When other columns become known: column to SQL expression. A null time means never. Any other column is
+            unknown, and can be no feature.
         partial: Null the cells of the event's own row that are not known at prediction, instead of refusing them.
         checks: What must hold for the rows.
         pii: Columns with personal data; the terminal masks them.
