@@ -143,7 +143,7 @@ def gc(
     project: ProjectFolder = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Find bytes that neither the last run nor a released version needs; not while a run is under way."""
+    """Find bytes that neither the last run nor a registered version needs; not while a run is under way."""
     from sterling.cli.console import print_json
     from sterling.core.workspace import Workspace
     from sterling.views.needed import needed
