@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -62,7 +62,8 @@ class Lineage:
         body = entry.body
         match entry.kind:
             case "stage.completed":
-                return self._stage(entry)
+                made = self._stage(entry)
+                return replace(made, children=(Node(_identity(body["identity"]), None), *made.children))
             case "version.released":
                 below = self._each(body["seen"])
             case "model.registered" | "model.refused":
@@ -120,7 +121,7 @@ class Lineage:
             return Node(f"{title}: see {cite(stage.position)}", None)
         self._expanded.add(stage.position)
         below = chain(self._raw(stage), self._inputs(stage))
-        return Node(f"{title}: {_identity(stage.body['identity'])}", stage.position, tuple(below))
+        return Node(title, stage.position, tuple(below))
 
     def _raw(self, stage: Entry) -> Iterator[Node]:
         """The raw files that a table was read from."""
