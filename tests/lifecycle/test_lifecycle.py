@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -283,3 +284,17 @@ def test_an_edited_trainer_reruns_its_training(custom: Path, file: str, old: str
 def test_a_comment_in_a_trainer_reruns_nothing(custom: Path) -> None:
     edit(custom, "# how far above the share", "# how far over the share", file="trainer.py")
     assert fresh_run(custom) == []
+
+
+def test_every_field_of_every_entry_is_documented(folder: Path) -> None:
+    edit(folder, "trees=15", "trees=16")
+    run(folder, release_now=True)
+    rows = (Path(__file__).parents[2] / "docs" / "evidence.md").read_text().splitlines()
+    documented = {row.split("`")[1]: set(re.findall(r"`([^`]+)`", row)) for row in rows if row.startswith("| `")}
+    undocumented = {
+        (entry.kind, field)
+        for entry in entries(folder)
+        for field in entry.body
+        if field not in documented.get(entry.kind, set())
+    }
+    assert not undocumented
