@@ -138,15 +138,23 @@ class Checked:
         project: Name of the project.
         sources: Names of its sources.
         features: Names of its features, in order.
+        rows: Moments of prediction.
+        labelled: How many of them have a label.
+        positives: How many of these are positive.
     """
 
     project: str
     sources: tuple[str, ...]
     features: tuple[str, ...]
+    rows: int
+    labelled: int
+    positives: int
 
 
 def check_project(project: Project, folder: Path, *, observe: Observer = ignore) -> Checked:
-    """Take the snapshots, and check the project against their columns, before anything is computed from them.
+    """Do everything before training: snapshots, columns and types, checks, labels, and what is known at prediction.
+
+    What it computes is on record, and a run takes it from there.
 
     Raises:
         SterlingError: whatever is wrong with the project or its files, said with what would work.
@@ -155,9 +163,14 @@ def check_project(project: Project, folder: Path, *, observe: Observer = ignore)
 
     opened = _open(project, folder, Workspace(folder))
     with _intake(opened) as intake:
-        steps = check_graph(project, folder, intake)
-    execute(steps, opened.ledger, _context(opened), observe)
-    return Checked(project.name, tuple(project.sources()), feature_names(project.features))
+        steps = check_graph(project, folder, intake, None)
+    done = execute(steps, opened.ledger, _context(opened), observe)
+    key = next(step.key for step in done if step.title == "spine")
+    spine = next(opened.ledger.read(Query(("spine.built",), (f"key:{key}",)))).body
+    return Checked(
+        project.name, tuple(project.sources()), feature_names(project.features),
+        spine["rows"], spine["matured"], spine["positives"],
+    )  # fmt: skip
 
 
 def plan_project(project: Project, folder: Path, *, as_of: str | None = None) -> Plan:

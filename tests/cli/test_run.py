@@ -103,7 +103,11 @@ def test_check_names_what_fits_and_trains_nothing(released: Path) -> None:
         "project": "late-parcels",
         "sources": ["orders", "deliveries"],
         "features": ["depot", "weight", "busy_count_1d", "slow_mean_hours_3d"],
+        "rows": 3000,
+        "labelled": 3000,
+        "positives": checked["positives"],
     }
+    assert 0 < checked["positives"] < 3000
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,16 @@ def test_check_needs_no_training(tmp_path: Path) -> None:
     folder = write_project(tmp_path / "project")
     checked = check_project(load_project(folder), folder)
     assert checked.features == ("depot", "weight", "busy_count_1d", "slow_mean_hours_3d")
+    assert checked.rows == 3000
+    assert checked.positives < checked.labelled <= checked.rows
     assert entries(folder, "model.trained") == []
+
+
+def test_check_refuses_a_feature_of_the_future(tmp_path: Path) -> None:
+    folder = write_project(tmp_path / "project")
+    edit(folder, 'orders["depot", "weight"]', 'orders["depot", "weight", "delivered_at"]')
+    with pytest.raises(NotKnownAtPredictionError, match="delivered_at"):
+        check_project(load_project(folder), folder)
 
 
 def test_a_project_without_gates_registers_nothing(folder: Path) -> None:

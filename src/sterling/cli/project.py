@@ -59,10 +59,11 @@ def check(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
     if as_json:
         print_json(checked)
     else:
+        share = f" ({checked.positives / checked.labelled:.1%} positive)" if checked.labelled else ""
         print(
-            f"{loaded.name}: {len(checked.sources)} sources, {len(checked.features)} features. Every column is there and"
+            f"{checked.project}: {len(checked.sources)} sources, {len(checked.features)} features. Every column is there and fits,"
         )
-        print("fits, and none is provably known too late. `sterling plan` says what would run.")
+        print(f"and is known at prediction. {checked.rows:,} moments, {checked.labelled:,} with a label{share}.")
 
 
 def plan(project: ProjectFolder = Path(), as_of: AsOf = None, as_json: AsJson = False) -> None:

@@ -43,19 +43,15 @@ def graph(project: Project, folder: Path, intake: Intake, as_of: str | None) -> 
         intake: Takes its raw files into the store.
         as_of: ISO 8601 time as of which data count; None for the newest that they show.
     """
-    return (
-        *check_graph(project, folder, intake),
-        *_data(project, as_of),
-        *_features(project, folder),
-        *_models(project, folder, intake),
-    )
+    return (*check_graph(project, folder, intake, as_of), *_models(project, folder, intake))
 
 
-def check_graph(project: Project, folder: Path, intake: Intake) -> tuple[Step, ...]:
-    """The steps that check a project against its data: snapshots, and binding it to them."""
+def check_graph(project: Project, folder: Path, intake: Intake, as_of: str | None) -> tuple[Step, ...]:
+    """The steps before anything is trained: all that can show that a project does not fit its data."""
     tables = tuple(_tables(project, folder, intake))
     snapshots = tuple(_snapshot(source, folder, intake) for source in project.sources().values())
-    return (*tables, *snapshots, Step(Bind(project), _snapshots(project)))
+    bound = Step(Bind(project), _snapshots(project))
+    return (*tables, *snapshots, bound, *_data(project, as_of), *_features(project, folder))
 
 
 def _tables(project: Project, folder: Path, intake: Intake) -> Iterator[Step]:
