@@ -139,7 +139,7 @@ def _compare(facts: tuple[Entry, ...], metric: str, role: str, *, threshold: flo
     margin = bound - threshold
     reason = (
         f"{metric} {word} {gain:+.4f} against {worst.body['against_name']}, its hardest rival: lower bound {bound:+.4f} "
-        f"{'is above' if margin > 0 else 'is not above'} {threshold:+g}."
+        f"{'is above' if margin > 0 else 'is not above'} {f'{threshold:+g}' if threshold else 0}."
     )
     return Verdict(margin > 0, reason, tuple(entry.position for entry in rows), margin)
 
