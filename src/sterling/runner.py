@@ -23,8 +23,6 @@ from sterling.views.registry import champion
 if TYPE_CHECKING:
     from sterling.stages.contract import Context, Outcome, Step
 
-_log = logging.getLogger("sterling")
-
 
 @dataclass(frozen=True, slots=True)
 class Progress:

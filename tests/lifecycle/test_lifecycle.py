@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from sterling import lifecycle
+from sterling.core.canonical import digest
 from sterling.core.errors import DataError, InvalidDefinitionError, NotKnownAtPredictionError
 from sterling.core.evidence import Entry, Query
 from sterling.core.verify import verify
 from sterling.core.workspace import Workspace
 from sterling.lifecycle import Result, check_project, plan_project, run_project
-from sterling.project.load import definition_hash, load_project
+from sterling.project.load import define, load_project
 from tests.lifecycle.small import EXAMPLE, edit, write_project
 
 
@@ -46,7 +47,7 @@ def reran(result: Result) -> list[str]:
 
 
 def definition(folder: Path) -> str:
-    return definition_hash(load_project(folder), folder)
+    return digest(define(load_project(folder), folder))
 
 
 def test_a_second_run_does_nothing_after_a_release_too(folder: Path) -> None:

@@ -29,9 +29,7 @@ from sterling.project.load import load_project
 from sterling.project.project import Project
 from sterling.project.recipe import Prior, Recipe
 from sterling.project.sources import Columns, EventSource
-
-_LEAK = "dep_delay"
-
+from sterling.views.facts import latest_run
 
 _LEAK = "dep_delay"
 _ADDRESS = re.compile(r"http://[\d.:]+")
@@ -95,8 +93,10 @@ def _riskiest(folder: Path, entries: tuple[Entry, ...], result: Result) -> tuple
     import pyarrow.parquet as pq
 
     store = Workspace(folder).store()
-    made = next(e for e in reversed(entries) if e.kind == "predictions.made" and e.body["model"] == result.candidate)
-    assembled = next(e for e in reversed(entries) if e.kind == "frame.assembled")
+    run = latest_run(entries)
+    assert run is not None
+    made = next(e for e in run.of("predictions.made") if e.body["model"] == result.candidate)
+    (assembled,) = run.of("frame.assembled")
     predictions = pq.read_table(store.open(made.body["ref"]))
     top = predictions.sort_by([("score", "descending"), ("unit", "ascending")]).slice(0, 1).to_pylist()[0]
     frame = pq.read_table(store.open(assembled.body["ref"]))
@@ -131,6 +131,8 @@ def _write_documents(folder: Path) -> None:
 
 def _tempt(project: Project, folder: Path, entries: tuple[Entry, ...]) -> bool:
     """Add the flight's own departure delay as a feature: see it refused, then what it would have pretended."""
+    from rich.markup import escape
+
     screen = console()
     screen.rule("A tempting mistake: the flight's own departure delay as a feature", align="left")
     schedule = project.spine.source
@@ -139,11 +141,11 @@ def _tempt(project: Project, folder: Path, entries: tuple[Entry, ...]) -> bool:
     wrong = msgspec.structs.replace(
         project, features=tempting, gates=(), recipe=Recipe(project.recipe.model, baselines=(Prior(),))
     )
-    scratch = _scratch(project, folder)
+    scratch = _scratch(folder)
     try:
         run_project(wrong, folder, workspace=scratch)
     except NotKnownAtPredictionError as error:
-        screen.print(f"[bold]Refused.[/] {error}\n")
+        screen.print(f"[bold]Refused.[/] {escape(str(error))}\n")
     else:
         screen.print("[bold red]It was not refused.[/]")
         return False
@@ -158,14 +160,16 @@ def _tempt(project: Project, folder: Path, entries: tuple[Entry, ...]) -> bool:
     return True
 
 
-def _scratch(project: Project, folder: Path) -> Workspace:
-    """A workspace with the project's store and a copy of its ledger, to try things in that must not be on record."""
-    workspace = Workspace(folder)
-    workspace.ledger(project.name)
-    copy = workspace.home / "scratch.db"
-    copy.unlink(missing_ok=True)
-    with closing(sqlite3.connect(workspace.home / "ledger.db")) as source, closing(sqlite3.connect(copy)) as target:
-        source.backup(target)
+def _scratch(folder: Path) -> Workspace:
+    """A workspace with the project's store and a copy of its local ledger, to try things in that stay off the record."""
+    home = Workspace(folder).home
+    home.mkdir(exist_ok=True)
+    copy, ledger = home / "scratch.db", home / "ledger.db"
+    for left in home.glob(f"{copy.name}*"):  # a log of an earlier scratch ledger must not be taken for this one's
+        left.unlink()
+    if ledger.exists():
+        with closing(sqlite3.connect(ledger)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
     return Workspace(folder, ledger_url=f"sqlite:{copy}")
 
 

@@ -80,11 +80,6 @@ def rule_of(column: str, source: Source, place: str) -> Rule:
     )
 
 
-def rows_rule(source: Source) -> Rule:
-    """When the row itself becomes known."""
-    return Rule("", AVAILABLE_AT, _said(source), _constant(source))
-
-
 def clocks_of(columns: frozenset[str], source: Source, place: str) -> tuple[str, ...]:
     """The clocks that have all passed when a row and these columns of it are known."""
     return tuple(sorted({AVAILABLE_AT} | {rule_of(column, source, place).clock for column in columns}))

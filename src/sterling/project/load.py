@@ -61,11 +61,6 @@ def define(project: Project, folder: Path) -> dict[str, Any]:
     }
 
 
-def definition_hash(project: Project, folder: Path) -> str:
-    """Hash of everything that the project wants; comments and layout have no part in it."""
-    return digest(define(project, folder))
-
-
 def queries(project: Project) -> tuple[Query, ...]:
     """The preparation queries of the project's sources, each once."""
     tables = (source.table for source in project.sources().values())

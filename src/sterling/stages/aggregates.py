@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,8 +35,6 @@ from sterling.project.times import micros
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.features import LIBRARIES, built, column_of, listed, view_name
 from sterling.stages.row import Row
-from sterling.stages.snapshot import bare
-from sterling.stages.spine import bare_spine
 
 
 class LastFeatures(Stage, frozen=True):
@@ -55,12 +52,6 @@ class LastFeatures(Stage, frozen=True):
     def libraries(self) -> tuple[str, ...]:
         """Distributions that the result depends on."""
         return LIBRARIES
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        msgspec.structs.force_setattr(self, "spine", bare_spine(self.spine))
-        columns = msgspec.structs.replace(self.feature.columns, source=bare(self.feature.columns.source))
-        msgspec.structs.force_setattr(self, "feature", msgspec.structs.replace(self.feature, columns=columns))
 
     @property
     def title(self) -> str:
@@ -105,12 +96,6 @@ class ViewFeatures(Stage, frozen=True):
     def libraries(self) -> tuple[str, ...]:
         """Distributions that the result depends on."""
         return LIBRARIES
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        msgspec.structs.force_setattr(self, "spine", bare_spine(self.spine))
-        view = msgspec.structs.replace(self.view, source=bare(self.view.source))
-        msgspec.structs.force_setattr(self, "view", view)
 
     @property
     def title(self) -> str:

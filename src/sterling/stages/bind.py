@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from sterling.core.refs import Ref
 from sterling.project.bind import bind
+from sterling.project.definition import Definition
 from sterling.project.project import Project
 from sterling.stages.contract import Context, Outcome, Stage
 
@@ -31,6 +32,10 @@ class Bind(Stage, frozen=True):
     def libraries(self) -> tuple[str, ...]:
         """Distributions that the result depends on."""
         return ("sqlglot",)
+
+    def __post_init__(self) -> None:
+        """Keep the project whole: its checks and personal columns are what is bound."""
+        Definition.__post_init__(self)
 
     def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
         """Check, or raise what is wrong."""

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from sterling.core.canonical import canonical
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
 from sterling.core.store import Store
 from sterling.engine.contract import Engine
 from sterling.project.definition import Definition, essence
+from sterling.project.sources import EntitySource, EventSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,16 @@ class Outcome:
 
 
 class Stage(Definition, frozen=True):
-    """A pure step. Its fields are its parameters; they are all that it knows besides its inputs and its context."""
+    """A pure step. Its fields are its parameters; they are all that it knows besides its inputs and its context.
+
+    The sources in its fields lose what decides nothing about their rows and clocks (`bare`), so that a stage cannot
+    read it, and an edit there reruns nothing.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.__struct_fields__:
+            msgspec.structs.force_setattr(self, name, bare(getattr(self, name)))
 
     @property
     def name(self) -> str:
@@ -78,6 +90,21 @@ def put_bytes(store: Store, data: bytes) -> Ref:
 def put_json(store: Store, value: object) -> Ref:
     """Keep a JSON value in its canonical form."""
     return put_bytes(store, canonical(value))
+
+
+def bare(value: Any) -> Any:
+    """A definition, or a tuple of them, whose sources are without file, checks, personal columns and documentation."""
+    match value:
+        case EventSource() | EntitySource():
+            plain: dict[str, Any] = {"owner": None, "description": None, "retention": None}
+            return msgspec.structs.replace(value, table="", checks=(), pii=(), **plain)
+        case Definition():
+            inside = {name: bare(getattr(value, name)) for name in value.__struct_fields__}
+            return msgspec.structs.replace(value, **inside)
+        case tuple():
+            return tuple(bare(item) for item in value)
+        case _:
+            return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,16 +18,12 @@ from sterling.engine.tables import StoredTable, read_table
 from sterling.features.availability import Rule, proved, rule_of
 from sterling.features.exact import Ints
 from sterling.features.windows import NEVER, latest
-from sterling.project.features import (
-    Expression,
-)  # fmt: skip
+from sterling.project.features import Expression
 from sterling.project.sources import Columns
 from sterling.project.spine import EventSpine, ScheduledSpine
 from sterling.project.sql import check_columns, quoted
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.features import LIBRARIES, built, column_of, listed, view_name
-from sterling.stages.snapshot import bare
-from sterling.stages.spine import bare_spine
 
 
 class RowFeatures(Stage, frozen=True):
@@ -46,13 +41,6 @@ class RowFeatures(Stage, frozen=True):
     def libraries(self) -> tuple[str, ...]:
         """Distributions that the result depends on."""
         return LIBRARIES
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        msgspec.structs.force_setattr(self, "spine", bare_spine(self.spine))
-        if isinstance(self.feature, Columns):
-            feature = msgspec.structs.replace(self.feature, source=bare(self.feature.source))
-            msgspec.structs.force_setattr(self, "feature", feature)
 
     @property
     def title(self) -> str:

@@ -18,7 +18,6 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -55,12 +54,6 @@ def raw_input(locator: str) -> str:
         'raw:data/weather/2013.parquet'
     """
     return f"{RAW}{locator}"
-
-
-def bare(source: Source) -> Source:
-    """A source without what decides nothing about its rows and their clocks: its file, checks and documentation."""
-    plain: dict[str, Any] = {"owner": None, "description": None, "retention": None}
-    return msgspec.structs.replace(source, table="", checks=(), pii=(), **plain)
 
 
 class Prepare(Stage, frozen=True):
@@ -123,10 +116,6 @@ class Snapshot(Stage, frozen=True):
     def libraries(self) -> tuple[str, ...]:
         """Distributions that the result depends on."""
         return _LIBRARIES
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        msgspec.structs.force_setattr(self, "source", bare(self.source))
 
     @property
     def title(self) -> str:

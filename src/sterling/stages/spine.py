@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,7 +42,7 @@ from sterling.project.spine import EventSpine, Label, Occurs, ScheduledSpine
 from sterling.project.sql import check_columns, quoted
 from sterling.project.times import calendar, micros, zone
 from sterling.stages.contract import Context, Outcome, Stage
-from sterling.stages.snapshot import bare, read_as_of, span
+from sterling.stages.snapshot import read_as_of, span
 
 _STATUS = np.array(["matured", "pending", "missing"])
 _NO_LABEL = -1
@@ -66,12 +65,6 @@ class Spine(Stage, frozen=True):
     def libraries(self) -> tuple[str, ...]:
         """Distributions that the result depends on."""
         return ("duckdb", "pyarrow", "numpy")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        msgspec.structs.force_setattr(self, "spine", bare_spine(self.spine))
-        label = msgspec.structs.replace(self.label, source=bare(self.label.source))
-        msgspec.structs.force_setattr(self, "label", label)
 
     def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
         """Moments up to as_of, each with its label where that has matured."""
@@ -103,11 +96,6 @@ class Spine(Stage, frozen=True):
                 f"{nearest(self.cluster, [name for name in own.schema.names if not name.startswith('_')])}"
             )
         return own.column(self.cluster).take(moments.column("row")).cast(pa.string())
-
-
-def bare_spine(spine: EventSpine | ScheduledSpine) -> EventSpine | ScheduledSpine:
-    """A spine whose source is without what decides nothing about its rows."""
-    return msgspec.structs.replace(spine, source=bare(spine.source))
 
 
 def local_moments(every: str, tz: str, first: int, last: int) -> Ints:

@@ -31,7 +31,7 @@ from sterling.project.sources import EntitySource, EventSource
 from sterling.project.sql import quoted, quoted_text
 from sterling.project.times import micros
 from sterling.stages.contract import Context, Outcome, Stage
-from sterling.stages.snapshot import bare, read_as_of
+from sterling.stages.snapshot import read_as_of
 
 FAILED = "_failed"
 _MASKED = NDArray[np.bool_]
@@ -55,9 +55,8 @@ class Validate(Stage, frozen=True):
         return ("duckdb", "pyarrow")
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         msgspec.structs.force_setattr(self, "checks", self.checks or self.source.checks)
-        msgspec.structs.force_setattr(self, "source", bare(self.source))
+        super().__post_init__()
 
     @property
     def title(self) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sterling.project.metrics import label, more_is_better
 from sterling.views.report import Comparison, Measure, Report, SourceRow
-from sterling.views.tables import Row, Table, in_markdown, in_terminal
+from sterling.views.tables import Row, Table, in_terminal
 from sterling.views.text import cite, day, decimals_for, interval, number, percent
 
 if TYPE_CHECKING:
@@ -20,11 +20,6 @@ def render_report(report: Report) -> RenderableType:
     from rich.console import Group
 
     return Group(*(in_terminal(table) for table in all_tables(report)))
-
-
-def report_markdown(report: Report) -> str:
-    """A run's tables in Markdown."""
-    return "\n\n".join(f"## {table.title}\n\n{in_markdown(table)}" for table in all_tables(report)) + "\n"
 
 
 def all_tables(report: Report) -> tuple[Table, ...]:
