@@ -28,7 +28,7 @@ def add_to(app: typer.Typer) -> None:
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the example project goes.")] = Path("demo"),
 ) -> None:
-    """Run the whole life of a model on 336,776 real flights, in at most a minute."""
+    """Run the whole life of a model on 336,776 real flights, in about a minute."""
     from sterling.cli.demo import run_demo
 
     raise typer.Exit(run_demo(folder))

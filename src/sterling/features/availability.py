@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sterling.core.errors import NotKnownAtPredictionError
-from sterling.project.availability import availability_rule
+from sterling.project.availability import required_rule
 from sterling.project.sources import Delay, EntitySource, EventSource
 from sterling.project.sql import column_plus_constant, columns_of
 from sterling.project.times import micros
@@ -72,12 +71,8 @@ def rule_of(column: str, source: Source, place: str) -> Rule:
     own = own_rules(source)
     if column in own:
         return Rule(column, clock_of(column), own[column], column_plus_constant(own[column]))
-    if availability_rule(source, column) is not None:
-        return Rule(column, AVAILABLE_AT, _said(source), _constant(source))
-    raise NotKnownAtPredictionError(
-        f"{place} reads {column!r} of {source.name}, which stands in neither columns= nor known=: when it becomes known "
-        f"is not said. Say it: known={{{column!r}: …}}."
-    )
+    required_rule(column, source, place)
+    return Rule(column, AVAILABLE_AT, _said(source), _constant(source))
 
 
 def clocks_of(columns: frozenset[str], source: Source, place: str) -> tuple[str, ...]:

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from sterling.core.errors import NotKnownAtPredictionError
 from sterling.project.sources import Delay, EntitySource, EventSource
 from sterling.project.sql import columns_of
 
 
-def availability_rule(source: EventSource | EntitySource, column: str) -> Delay | str | None:
+def required_rule(column: str, source: EventSource | EntitySource, place: str) -> Delay | str:
+    """When a column becomes known.
+
+    Args:
+        column: Name of the column.
+        source: Its source.
+        place: What reads it; an error begins with it.
+
+    Raises:
+        NotKnownAtPredictionError: if the source does not say.
+    """
+    rule = _rule(source, column)
+    if rule is None:
+        raise NotKnownAtPredictionError(
+            f"{place} reads {column!r} of {source.name}, which stands in neither columns= nor known=: when it becomes known "
+            f"is not said. Say it: known={{{column!r}: …}}."
+        )
+    return rule
+
+
+def _rule(source: EventSource | EntitySource, column: str) -> Delay | str | None:
     """When a column of a source becomes known, as the source says it; None where it does not.
 
     The source's own rule covers ``columns=`` (every column, where that is None) and what names and times the row:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sterling.core.errors import InvalidDefinitionError, NotKnownAtPredictionError, nearest
-from sterling.project.availability import availability_rule
+from sterling.project.availability import required_rule
 from sterling.project.checks import Fresh, Unique
 from sterling.project.features import (
     Aggregate,
@@ -110,11 +110,11 @@ def _bind_spine(project: Project, schema: Schema) -> None:
     if isinstance(spine, EventSpine):
         for column in sorted(columns_of(spine.predict_at)):
             _exists(column, schema, "EventSpine.predict_at", spine.source)
-            _has_rule(column, spine.source, "EventSpine.predict_at")
+            required_rule(column, spine.source, "EventSpine.predict_at")
     if spine.where is not None:
         for column in sorted(columns_of(spine.where)):
             _exists(column, schema, f"{type(spine).__name__}.where", spine.source)
-            _has_rule(column, spine.source, f"{type(spine).__name__}.where")
+            required_rule(column, spine.source, f"{type(spine).__name__}.where")
     names = feature_names(project.features)
     if project.cluster is not None:
         _exists(project.cluster, schema, "Project.cluster", spine.source)
@@ -155,14 +155,14 @@ def _bind_label(project: Project, schema: Schema) -> None:
     if expression is not None:
         for column in sorted(columns_of(expression)):
             _exists(column, schema, type(label).__name__, label.source)
-            _has_rule(column, label.source, type(label).__name__)
+            required_rule(column, label.source, type(label).__name__)
 
 
 def _bind_row(project: Project, schemas: Mapping[str, Schema], column: str, place: str) -> None:
     """A column of the row that the spine stands on: it exists, and is not provably known too late."""
     source = project.spine.source
     _exists(column, schemas[source.name], place, source)
-    rule = _has_rule(column, source, place)
+    rule = required_rule(column, source, place)
     if not isinstance(project.spine, EventSpine) or not isinstance(source, EventSource) or source.partial:
         return
     known, moment = _constant(rule, source), column_plus_constant(project.spine.predict_at)
@@ -171,17 +171,6 @@ def _bind_row(project: Project, schemas: Mapping[str, Schema], column: str, plac
             f"{place} reads {column!r} of {source.name}, which becomes known at {_said(rule, source)}; the prediction is made "
             f"at {project.spine.predict_at}, which is never later. Leave it out, or predict later."
         )
-
-
-def _has_rule(column: str, source: Source, place: str) -> Delay | str:
-    """When a column becomes known."""
-    rule = availability_rule(source, column)
-    if rule is not None:
-        return rule
-    raise NotKnownAtPredictionError(
-        f"{place} reads {column!r} of {source.name}, which stands in neither columns= nor known=: when it becomes known is "
-        f"not said. Say it: known={{{column!r}: …}}."
-    )
 
 
 def _constant(rule: Delay | str, source: EventSource) -> tuple[str, int] | None:
@@ -200,7 +189,7 @@ def _bind_last(project: Project, schemas: Mapping[str, Schema], feature: Last) -
     assert isinstance(source, EventSource)
     for name in feature.columns.names:
         _exists(name, schemas[source.name], f"Last of {source.name}", source)
-        _has_rule(name, source, f"Last of {source.name}")
+        required_rule(name, source, f"Last of {source.name}")
     _bind_entities(project, schemas, source, source.entities, feature.on, f"Last of {source.name}")
 
 
@@ -216,7 +205,7 @@ def _bind_aggregate(aggregate: Aggregate, source: EventSource, schema: Schema, p
     reads = set(columns_of(aggregate.where)) if aggregate.where else set()
     for column in sorted(reads | ({value} if value else set())):
         _exists(column, schema, place, source)
-        _has_rule(column, source, place)
+        required_rule(column, source, place)
     if isinstance(aggregate, Mean) and not schema[aggregate.column].startswith(_NUMBERS):
         raise InvalidDefinitionError(
             f"{place} reads {aggregate.column!r}, which is {schema[aggregate.column]}, not a number."
@@ -242,7 +231,7 @@ def _bind_entities(
         )
     for entity in entities:
         _exists(entity, schemas[source.name], place, source)
-        _has_rule(entity, source, place)
+        required_rule(entity, source, place)
         _bind_row(project, schemas, on.get(entity, entity), place)
 
 
