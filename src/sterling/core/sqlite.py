@@ -106,8 +106,7 @@ class SQLiteLedger:
     ) -> Iterator[Entry]:
         """Entries that match the query, of those that are there when the first is asked for."""
         query = query or Query()
-        with self._file.connection() as db:
-            head = self._head(db)[0]
+        head, _ = self.head()
         until = head if until is None else min(until, head)
         size = _FIRST_PAGE
         while True:
@@ -118,6 +117,11 @@ class SQLiteLedger:
                 return
             after, until = (after, found[-1].position - 1) if newest_first else (found[-1].position, until)
             size = min(8 * size, _LARGEST_PAGE)
+
+    def head(self) -> tuple[int, bytes]:
+        """Position and digest of the chain's last record."""
+        with self._file.connection() as db:
+            return self._head(db)
 
     def records(self, *, after: int = 0, until: int | None = None) -> Iterator[Record]:
         """The chain as it lies there, oldest first, in one state of the file."""
@@ -136,18 +140,18 @@ class SQLiteLedger:
         self._words.keep(db, words)
         return position + len(checked)
 
-    def index(self) -> Iterator[tuple[str, Sequence[int]]]:
+    def index(self, *, after: int = 0, until: int | None = None) -> Iterator[tuple[str, Sequence[int]]]:
         """By word, the positions that queries find."""
+        last = self._last if until is None else self._first + until
         with self._file.snapshot() as db:
-            yield from found_in(db, self._first, self._last)
+            yield from found_in(db, self._first, (self._first + after, last))
 
     def wait(self, after: int, timeout_seconds: float) -> bool:
         """Wait for an entry behind a position, looking twenty times a second."""
         deadline = time.monotonic() + timeout_seconds
         while True:
-            with self._file.connection() as db:
-                if self._head(db)[0] > after:
-                    return True
+            if self.head()[0] > after:
+                return True
             if time.monotonic() >= deadline:
                 return False
             time.sleep(_LOOK_SECONDS)

@@ -11,7 +11,7 @@ from sterling.core.labels import words_of
 _LABELS_KEPT = 50_000
 _LABEL = "SELECT record FROM label l WHERE word = ? AND record > ? AND record <= ?"
 _ALSO = " AND EXISTS (SELECT 1 FROM label o WHERE o.word IN ({}) AND o.record = l.record)"
-_FOUND = "SELECT word, group_concat(record - ?1) FROM label WHERE record > ?1 AND record <= ?2 GROUP BY word"
+_FOUND = "SELECT word, group_concat(record - ?1) FROM label WHERE record > ?2 AND record <= ?3 GROUP BY word"
 
 
 Labels = tuple[str, tuple[str, ...]]  # a kind and its subjects
@@ -80,11 +80,11 @@ def select(
     return f"{columns} FROM record r WHERE r.id IN ({found}) ORDER BY r.id {order}", [*values, size]
 
 
-def found_in(db: sqlite3.Connection, first: int, last: int) -> Iterator[tuple[str, array[int]]]:
+def found_in(db: sqlite3.Connection, first: int, span: tuple[int, int]) -> Iterator[tuple[str, array[int]]]:
     """By word, the positions that queries find in a range of records.
 
     A word is looked up by its index, since queries are.
     """
     words = {number: text for text, number in db.execute("SELECT text, number FROM word INDEXED BY word_by_text")}
-    for word, places in db.execute(_FOUND, (first, last)):
+    for word, places in db.execute(_FOUND, (first, *span)):
         yield words.get(word, f"?:{word}"), array("q", sorted(map(int, places.split(","))))
