@@ -10,17 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sterling.project import checks, gates
-    from sterling.project.features import (
-        Count,
-        Derived,
-        Expression,
-        FeatureService,
-        FeatureView,
-        Last,
-        Mean,
-        OnDemand,
-        Pending,
-    )
+    from sterling.project.aggregates import Count, CountDistinct, Max, Mean, Min, Pending, Sum, Variance
+    from sterling.project.features import Derived, Expression, FeatureService, FeatureView, First, Last, OnDemand
     from sterling.project.project import Problem, Project
     from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Recipe, TimeSeriesSplit
     from sterling.project.sources import Columns, Delay, EntitySource, EventSource, Query
@@ -29,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Columns",
     "Count",
+    "CountDistinct",
     "Custom",
     "Delay",
     "Derived",
@@ -38,12 +30,15 @@ __all__ = [
     "Expression",
     "FeatureService",
     "FeatureView",
+    "First",
     "Holdout",
     "Label",
     "Last",
     "LightGBM",
     "Logistic",
+    "Max",
     "Mean",
+    "Min",
     "Occurs",
     "OnDemand",
     "Pending",
@@ -53,23 +48,16 @@ __all__ = [
     "Query",
     "Recipe",
     "ScheduledSpine",
+    "Sum",
     "TimeSeriesSplit",
+    "Variance",
     "checks",
     "gates",
 ]
 
 _MODULES = {
-    "features": (
-        "Count",
-        "Derived",
-        "Expression",
-        "FeatureService",
-        "FeatureView",
-        "Last",
-        "Mean",
-        "OnDemand",
-        "Pending",
-    ),
+    "aggregates": ("Count", "CountDistinct", "Max", "Mean", "Min", "Pending", "Sum", "Variance"),
+    "features": ("Derived", "Expression", "FeatureService", "FeatureView", "First", "Last", "OnDemand"),
     "project": ("Problem", "Project"),
     "recipe": ("Custom", "LightGBM", "Logistic", "Prior", "Recipe", "TimeSeriesSplit"),
     "sources": ("Columns", "Delay", "EntitySource", "EventSource", "Query"),

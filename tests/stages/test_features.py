@@ -12,18 +12,15 @@ from hypothesis import strategies as st
 
 from sterling.core.errors import DataError, InvalidDefinitionError, NotKnownAtPredictionError
 from sterling.project.checks import NotNull
+from sterling.project.aggregates import Aggregate, Count, Mean, Pending
 from sterling.project.features import (
-    Aggregate,
-    Count,
     Derived,
     Expression,
     Feature,
     FeatureService,
     FeatureView,
     Last,
-    Mean,
     OnDemand,
-    Pending,
 )
 from sterling.project.sources import Delay, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Label, Occurs, ScheduledSpine
@@ -140,7 +137,7 @@ def test_mistakes_name_what_would_work(bench: Bench) -> None:
 def test_what_an_aggregate_cannot_read_is_refused(bench: Bench) -> None:
     inputs = planned(bench)
     wrong: list[tuple[Aggregate, str]] = [
-        (Mean("carrier", windows=["1h"]), "reads a column of string, which has no mean"),
+        (Mean("carrier", windows=["1h"]), "reads 'carrier', which is string, not a number"),
         (Pending("delay", windows=["1h"]), "until is 'delay', which is double: no time with a zone"),
         (Count(windows=["1h"], where="loos > 1"), "there is no column 'loos'"),
     ]

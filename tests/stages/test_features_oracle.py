@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sterling.project.features import Count, FeatureView, Last, Mean, Pending
+from sterling.project.aggregates import Count, Mean, Pending
+from sterling.project.features import FeatureView, Last
 from sterling.project.sources import EventSource
 from sterling.project.spine import EventSpine, Label
 from tests.stages.bench import TIME, Bench, at, us

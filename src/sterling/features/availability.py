@@ -2,7 +2,8 @@
 
 Every row of a snapshot carries its clocks as int64 microseconds: ``_event_time``, ``_available_at`` and, for each
 column with a rule of its own, ``_known_<column>``; null means never. A dimension table's ``_event_time`` is its
-``valid_from``, and the columns that its ``valid_to`` reads are known when the row ends.
+``valid_from``, and the columns that its ``valid_to`` reads are known when the row ends. The versions of an event that is
+updated have their number, from 1, in ``_version``, and in ``_replaced_at`` when the next one became available.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ EVENT_TIME = "_event_time"
 AVAILABLE_AT = "_available_at"
 VALID_TO = "_valid_to"
 EVENT_ID = "_event_id"
+VERSION = "_version"
+REPLACED_AT = "_replaced_at"
 
 Source = EventSource | EntitySource
 

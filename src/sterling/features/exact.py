@@ -1,4 +1,4 @@
-"""Exact sums of floats: numbers as digits of 27 bits, whose sums are whole numbers, rounded once at the end.
+"""Exact arithmetic on numbers as digits of 27 bits: sums, squares and quotients that are rounded once, at the end.
 
 A sum does not depend on the order of its terms, and the difference of two running sums loses nothing: a running sum in
 double precision loses ``1e17, 1, 2``.
@@ -6,13 +6,15 @@ double precision loses ``1e17, 1, 2``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-_BITS = 27
-_MASK = np.uint64((1 << _BITS) - 1)
+BITS = 27
+"""Bits of a digit; 2**25 such digits still add up exactly in a double."""
+_MASK = (1 << BITS) - 1
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -29,73 +31,159 @@ class Digits(NamedTuple):
     exponent: int
 
 
-def digits(values: Floats | Ints) -> Digits:
+def digits(values: Floats | Ints, exponent: int | None = None) -> Digits:
     """Finite floats or integers as digits, exactly.
+
+    Args:
+        values: The numbers.
+        exponent: For floats, what a digit of the lowest place is worth, low enough for all; None for the highest such.
 
     Example:
         >>> rounded(digits(np.array([0.1, -3.0]))).tolist()
         [0.1, -3.0]
     """
-    negative = values < 0
-    if values.dtype.kind == "f":
-        mantissa, power = np.frexp(np.abs(values))
-        whole = (mantissa * 2.0**53).astype(np.uint64)
-        power = power.astype(np.int64) - 53
-    else:
-        whole = np.where(negative, -values.astype(np.int64), values).astype(np.uint64)
-        power = np.zeros(len(values), np.int64)
-    present = whole > 0
-    lowest = int(power[present].min()) if present.any() else 0
-    offset = np.where(present, power - lowest, 0)
-    place, shift = offset // _BITS, (offset % _BITS).astype(np.uint64)
-    sign = np.where(negative, -1, 1)
-    pieces = [sign * piece.astype(np.int64) for piece in _pieces(whole, shift)]
-    top = int(place.max(initial=0)) + len(pieces)
-    places = tuple(
-        sum(
-            (np.where(place == low - index, piece, 0) for index, piece in enumerate(pieces)),
-            np.zeros(len(values), np.int64),
-        )
-        for low in range(top)
+    if values.dtype.kind != "f":
+        return Digits(_whole(values.astype(np.int64)), 0)
+    mantissa, power = np.frexp(values)
+    whole = (mantissa * 2.0**53).astype(np.int64)
+    power = np.where(whole == 0, 0, power.astype(np.int64) - 53)
+    given = power[whole != 0]
+    lowest = exponent if exponent is not None else int(given.min()) if len(given) else 0
+    offset = np.where(whole == 0, 0, power - lowest)
+    place, shift = offset // BITS, offset % BITS
+    pieces = _moved(whole, shift)
+    if not place.any():
+        return Digits(pieces, lowest)
+    nothing = np.int64(0)
+    return Digits(
+        tuple(
+            sum((np.where(place == low - i, piece, nothing) for i, piece in enumerate(pieces)), np.zeros_like(whole))
+            for low in range(int(place.max()) + len(pieces))
+        ),
+        lowest,
     )
-    return Digits(places, lowest)
 
 
-def rounded(numbers: Digits) -> Floats:
-    """The floats nearest to some numbers, ties to even; digits may be sums of digits, of either sign."""
-    places = _carried(list(numbers.places))
-    negative = places[-1] < 0
-    places = _carried([np.where(negative, -place, place) for place in places])
+def decimal_digits(low: NDArray[np.uint64], high: Ints) -> Digits:
+    """Whole numbers of 128 bits as digits.
+
+    Args:
+        low: The lower 64 bits.
+        high: The upper 64 bits, with the sign.
+    """
+    mask, upper = np.uint64(_MASK), high.view(np.uint64)
+    pieces = (
+        low & mask,
+        (low >> np.uint64(27)) & mask,
+        ((low >> np.uint64(54)) | (upper << np.uint64(10))) & mask,
+        (upper >> np.uint64(17)) & mask,
+    )
+    return Digits((*(piece.astype(np.int64) for piece in pieces), high >> 44), 0)
+
+
+def squares(numbers: Digits) -> Digits:
+    """The squares of some numbers.
+
+    Example:
+        >>> rounded(squares(digits(np.array([3.0, -0.5])))).tolist()
+        [9.0, 0.25]
+    """
+    places = _unsigned(numbers)[1]
+    found = [np.zeros_like(places[0]) for _ in range(2 * len(places) - 1)]
+    for i, a in enumerate(places):
+        for j, b in enumerate(places[i:], start=i):
+            found[i + j] += (a * b) << (i != j)
+    return Digits(tuple(carried(found)), 2 * numbers.exponent)
+
+
+def scaled(numbers: Digits, factors: Ints) -> Digits:
+    """Each number times a whole number below 2**35."""
+    return Digits(tuple(carried([place * factors for place in carried(numbers.places)])), numbers.exponent)
+
+
+def difference(a: Digits, b: Digits) -> Digits:
+    """The first numbers minus the second, where both were made of the same ones."""
+    size = max(len(a.places), len(b.places))
+    nothing = np.zeros_like(a.places[0])
+    pairs = ((p[i] if i < len(p) else nothing for p in (a.places, b.places)) for i in range(size))
+    return Digits(tuple(x - y for x, y in pairs), a.exponent)
+
+
+def rounded(numbers: Digits, divisors: Sequence[Ints | int] = ()) -> Floats:
+    """The floats nearest to some numbers, ties to even; digits may be sums of digits, of either sign.
+
+    Args:
+        numbers: The numbers.
+        divisors: Whole numbers, above 0 and below 2**35, that each number is divided by first.
+
+    Example:
+        >>> rounded(digits(np.array([1.0, 10.0])), [np.array([3, 4])]).tolist()
+        [0.3333333333333333, 2.5]
+    """
+    negative, places = _unsigned(numbers)
+    rest, exponent = np.zeros(len(negative), bool), numbers.exponent
+    if divisors:
+        longer = 3 + 2 * len(divisors)
+        places = [np.zeros_like(places[0])] * longer + places
+        exponent -= BITS * longer
+        for divisor in divisors:
+            places, left = _divided(places, divisor)
+            rest |= left != 0
     leading = np.zeros_like(places[0])
-    dropped, rest = np.zeros_like(leading), np.zeros(len(leading), bool)
+    dropped = np.zeros_like(leading)
     for place in reversed(places):
         room = 62 - np.frexp(leading.astype(np.float64))[1].astype(np.int64)
-        taken = np.clip(room, 0, _BITS)
-        left = _BITS - taken
+        taken = np.clip(room, 0, BITS)
+        left = BITS - taken
         leading = (leading << taken) | (place >> left)
         rest |= (place & ((1 << left) - 1)) != 0
         dropped += left
-    nearest = np.ldexp((leading | rest).astype(np.float64), (dropped + numbers.exponent).astype(np.intc))
+    nearest = np.ldexp((leading | rest).astype(np.float64), (dropped + exponent).astype(np.intc))
     return np.where(negative, -nearest, nearest)
 
 
-def _pieces(whole: NDArray[np.uint64], shift: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
-    """The digits of numbers below 2**64 that are moved up by less than one place."""
-    carry = np.zeros_like(whole)
-    pieces = []
-    for index in range(3):
-        moved = (((whole >> np.uint64(index * _BITS)) & _MASK) << shift) + carry
-        pieces.append(moved & _MASK)
-        carry = moved >> np.uint64(_BITS)
-    return [*pieces, carry]
-
-
-def _carried(places: list[Ints]) -> list[Ints]:
+def carried(places: Sequence[Ints]) -> list[Ints]:
     """The same numbers with every digit in [0, 2**27) but a further one on top, which has the sign."""
     carry = np.zeros_like(places[0])
     done = []
     for place in places:
         total = place + carry
-        done.append(total & int(_MASK))
-        carry = total >> _BITS
+        done.append(total & _MASK)
+        carry = total >> BITS
     return [*done, carry]
+
+
+def _unsigned(numbers: Digits) -> tuple[NDArray[np.bool_], list[Ints]]:
+    """Which numbers are negative, and the digits, in [0, 2**27), of all without their signs."""
+    places = carried(numbers.places)
+    while ((places[-1] != 0) & (places[-1] != -1)).any():
+        places = carried(places)
+    negative = places[-1] < 0
+    if negative.any():
+        places = carried([np.where(negative, -place, place) for place in places])
+    while len(places) > 1 and not places[-1].any():
+        places.pop()
+    return negative, places
+
+
+def _divided(places: list[Ints], divisor: Ints | int) -> tuple[list[Ints], Ints]:
+    """Long division: the digits of the whole quotients, and what is left over."""
+    left = np.zeros_like(places[0])
+    done = []
+    for place in reversed(places):
+        left = (left << BITS) | place
+        quotient = left // divisor
+        left -= quotient * divisor
+        done.append(quotient)
+    return done[::-1], left
+
+
+def _whole(values: Ints) -> tuple[Ints, ...]:
+    return values & _MASK, (values >> BITS) & _MASK, values >> 2 * BITS
+
+
+def _moved(whole: Ints, shift: Ints) -> tuple[Ints, ...]:
+    """The digits of numbers below 2**54 that are moved up by less than one place; the highest has the sign."""
+    low = (whole & _MASK) << shift
+    high = ((whole >> BITS) << shift) + (low >> BITS)
+    return low & _MASK, high & _MASK, high >> BITS

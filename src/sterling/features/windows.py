@@ -1,23 +1,25 @@
 """The one exact plan of windowed aggregates: an event counts for the moments t in (lo, hi] of its key.
 
-Each event enters at the first moment of its key after ``lo`` and leaves at the first one after ``hi``; running sums over
-the moments give every window's answer. Nothing is compared pair by pair, and lateness costs nothing.
+Each event enters at the first moment of its key after ``lo`` and leaves at the first one after ``hi``; what is inside at
+each moment follows from these two places alone (`sterling.features.inside`). Nothing is compared pair by pair, and
+lateness costs nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sterling.features.exact import Digits, Floats, Ints, digits, rounded
+from sterling.features.availability import EVENT_TIME, REPLACED_AT
+from sterling.features.exact import Ints
+from sterling.project.aggregates import Window
 
 NEVER = np.iinfo(np.int64).max
-_EXACT_IN_FLOAT = 2.0**53
-_CHUNK = 1 << 25  # so many digits of 27 bits add up exactly in a double
 
 
 def key_codes(events: Sequence[pa.ChunkedArray], moments: Sequence[pa.ChunkedArray]) -> tuple[Ints, Ints]:
@@ -45,7 +47,7 @@ def key_codes(events: Sequence[pa.ChunkedArray], moments: Sequence[pa.ChunkedArr
 
 
 class Moments:
-    """Moments of prediction, by key and time.
+    """Moments of prediction: each different pair of key and time is a place, in the order of key and time.
 
     Args:
         codes: Key of each moment; -1 for none.
@@ -55,91 +57,131 @@ class Moments:
     def __init__(self, codes: Ints, times: Ints) -> None:
         self._valid = codes >= 0
         known = times[self._valid]
-        self._first = int(known.min(initial=0)) if len(known) else 0
-        self._span = (int(known.max()) - self._first + 3) if len(known) else 1
+        self._first = int(known.min()) if len(known) else 0
+        self._span = int(known.max()) - self._first + 2 if len(known) else 2
         self._ranks: Ints | None = None
         if (int(codes.max(initial=0)) + 2) * self._span >= 2**62:
             self._ranks = np.unique(known)
-            self._span = len(self._ranks) + 2
-        places, inverse = np.unique(self._place(codes[self._valid], known), return_inverse=True)
-        self._places, self._inverse = places, inverse
-        self._codes = places // self._span
-        starts = np.flatnonzero(np.diff(self._codes, prepend=-1))
-        self._start = np.repeat(starts, np.diff(starts, append=len(places)))
+            self._span = len(self._ranks) + 1
+        self._places, self._inverse = np.unique(self.place(codes[self._valid], known), return_inverse=True)
+        self.size: int = len(self._places)
+        """How many places there are."""
 
     def after(self, codes: Ints, times: Ints) -> Ints:
-        """For each event the first moment of its key that is later than its time; the number of moments where none is."""
-        found = np.searchsorted(self._places, self._place(codes, times), side="right").astype(np.int64)
-        inside = np.minimum(found, max(len(self._places) - 1, 0))
-        same = (self._codes[inside] == codes) if len(self._places) else np.zeros(len(codes), bool)
-        return np.where(same & (found < len(self._places)) & (codes >= 0) & (times < NEVER), found, len(self._places))
+        """The place of the first moment of its key that is later than its time, for each event.
 
-    def count(self, enter: Ints, leave: Ints) -> Ints:
-        """How many events are inside at each moment.
-
-        Args:
-            enter: First moment of each event, as `after` gives it.
-            leave: First moment at which it is gone.
+        Where there is none, it is the place after the last one of the key, or where the key would lie. So an event whose
+        moments t lie in (lo, hi] is inside from the place after lo up to, and without, the place after hi.
         """
-        size = len(self._places)
-        inside = enter < leave
-        steps = np.bincount(enter[inside], minlength=size + 1) - np.bincount(leave[inside], minlength=size + 1)
-        return self._spread(self._running(steps[:size].astype(np.int64)), 0)
+        return np.searchsorted(self._places, self.place(codes, times), side="right").astype(np.int64, copy=False)
 
-    def total(self, enter: Ints, leave: Ints, values: Floats | Ints) -> Floats:
-        """The sum of the values inside at each moment, rounded once."""
-        inside = enter < leave
-        enter, leave, values = enter[inside], leave[inside], values[inside]
-        largest = float(np.abs(values.astype(np.float64)).max(initial=0.0))
-        whole = values.dtype.kind == "i" or bool((values == np.rint(values)).all())
-        if whole and largest * max(len(values), 1) < _EXACT_IN_FLOAT:
-            return self._spread(self._sums(enter, leave, values.astype(np.int64)), 0).astype(np.float64)
-        places, exponent = digits(values)
-        sums = Digits(tuple(self._sums(enter, leave, place) for place in places), exponent)
-        return self._spread(rounded(sums), 0)
-
-    def newest(self, enter: Ints, ranks: Ints) -> Ints:
-        """The greatest rank of the events that have entered by each moment; -1 for none.
-
-        Args:
-            enter: First moment of each event, as `after` gives it.
-            ranks: A rank of each event, at least 0.
-        """
-        size = len(self._places)
-        best = np.full(size + 1, -1, np.int64)
-        np.maximum.at(best, enter, ranks)
-        lift = self._codes * (int(ranks.max(initial=0)) + 2)
-        return self._spread(np.maximum.accumulate(best[:size] + lift) - lift, -1)
-
-    def _place(self, codes: Ints, times: Ints) -> Ints:
-        """Key and time as one number, in an order that agrees with strict comparison to the moments."""
-        if self._ranks is None:
-            last = self._first + self._span - 3
-            rank = np.clip(times, self._first - 1, last) - self._first + 1
-        else:
-            rank = np.searchsorted(self._ranks, times, side="right").astype(np.int64)
-        return codes * self._span + rank
-
-    def _sums(self, enter: Ints, leave: Ints, values: Ints) -> Ints:
-        size = len(self._places)
-        steps = np.zeros(size + 1, np.int64)
-        for start in range(0, len(values), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            weights = values[part].astype(np.float64)
-            steps += np.bincount(enter[part], weights, size + 1).astype(np.int64)
-            steps -= np.bincount(leave[part], weights, size + 1).astype(np.int64)
-        return self._running(steps[:size])
-
-    def _running(self, steps: Ints) -> Ints:
-        """Running sums that begin anew with each key."""
-        sums = np.cumsum(steps)
-        return sums - (sums - steps)[self._start]
-
-    def _spread(self, answers: NDArray, absent: int) -> NDArray:  # type: ignore[type-arg]
-        """The answers for the moments as they were given."""
+    def spread(self, answers: NDArray, absent: float) -> NDArray:  # type: ignore[type-arg]
+        """The answers at the places for the moments as they were given; ``absent`` for those without a key."""
+        if self._valid.all():
+            return answers[self._inverse]
         spread = np.full(len(self._valid), absent, answers.dtype)
         spread[self._valid] = answers[self._inverse]
         return spread
+
+    def place(self, codes: Ints, times: Ints) -> Ints:
+        """Key and time as one number, in an order that agrees with strict comparison to the moments."""
+        if self._ranks is None:
+            ranks = np.clip(times, self._first - 1, self._first + self._span - 2)
+            ranks -= self._first - 1
+        else:
+            ranks = np.searchsorted(self._ranks, times, side="right").astype(np.int64)
+        ranks += codes * self._span
+        return ranks
+
+
+class Reach(NamedTuple):
+    """The events that are inside at some place, and where.
+
+    Attributes:
+        rows: Their positions in the log.
+        enter: The first place of each.
+        leave: The first place at which it is no more.
+    """
+
+    rows: Ints
+    enter: Ints
+    leave: Ints
+
+    def only(self, chosen: NDArray[np.bool_]) -> Reach:
+        """Those of the events that are chosen, a flag for each event of the log."""
+        kept = chosen[self.rows]
+        return self if kept.all() else Reach(self.rows[kept], self.enter[kept], self.leave[kept])
+
+
+class Log:
+    """The events of some entities, sorted by key and time, beside the moments of these.
+
+    Args:
+        moments: The moments.
+        codes: Key of each event; events of -1 are left out.
+        clocks: Gives, for names of clocks, the latest of them for each event, or `NEVER`.
+        versions: Whether events are replaced by later versions, at the clock ``_replaced_at``.
+
+    Attributes:
+        order: Which event stands at each position of the log.
+    """
+
+    def __init__(
+        self, moments: Moments, codes: Ints, clocks: Callable[[tuple[str, ...]], Ints], *, versions: bool = False
+    ) -> None:
+        self._moments, self._clocks = moments, clocks
+        happened = clocks((EVENT_TIME,))
+        self.order: Ints = np.argsort(moments.place(codes, happened))[int((codes < 0).sum()) :]
+        self._codes, self._happened = codes[self.order], happened[self.order]
+        self._replaced = self.known((REPLACED_AT,)) if versions else None
+        self._entered: dict[tuple[str, ...], Ints] = {}
+
+    def known(self, clocks: tuple[str, ...]) -> Ints:
+        """When all of these clocks have passed."""
+        return self._clocks(clocks)[self.order]
+
+    def reach(
+        self, window: Window | None, clocks: tuple[str, ...] | None, ended: Ints | None = None
+    ) -> Reach:
+        """Where the events of a window are inside.
+
+        Args:
+            window: The window; None for one without an end.
+            clocks: The clocks that have passed when an event is known; None to ignore availability, as a join on the
+                time of the event does: only the newest version of an event counts then, from the beginning.
+            ended: When each event of the log is known to have ended, or `NEVER`.
+        """
+        enter = self._enter(window, clocks)
+        ends = [self._end(window, clocks), *([] if ended is None else [ended])]
+        if self._replaced is not None and clocks is not None:
+            ends.append(self._replaced)
+        leave = self._moments.after(self._codes, np.minimum.reduce(ends))
+        inside = enter < leave
+        if self._replaced is not None and clocks is None:
+            inside &= self._replaced == NEVER
+        rows = np.flatnonzero(inside)
+        return Reach(rows, enter[rows], leave[rows])
+
+    def _enter(self, window: Window | None, clocks: tuple[str, ...] | None) -> Ints:
+        """The first place of each event; kept where windows of different lengths have it in common."""
+        if window and window.kind == "ahead":
+            return self._moments.after(self._codes, self._latest(self._happened - window.micros, clocks))
+        key = ("known" if window and window.kind == "known" else "past", *(clocks or ()))
+        if key not in self._entered:
+            begin = self.known(clocks) if clocks and key[0] == "known" else self._latest(self._happened, clocks)
+            self._entered[key] = self._moments.after(self._codes, begin)
+        return self._entered[key]
+
+    def _latest(self, times: Ints, clocks: tuple[str, ...] | None) -> Ints:
+        return times if clocks is None else np.maximum(times, self.known(clocks))
+
+    def _end(self, window: Window | None, clocks: tuple[str, ...] | None) -> Ints:
+        if window is None:
+            return np.full(len(self._codes), NEVER)
+        if window.kind == "ahead":
+            return self._happened
+        begin = self.known(clocks) if clocks and window.kind == "known" else self._happened
+        return np.minimum(begin, NEVER - window.micros) + window.micros
 
 
 def _alike(a: pa.ChunkedArray, b: pa.ChunkedArray) -> list[pa.Array]:

@@ -8,18 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sterling.core.errors import InvalidDefinitionError, NotKnownAtPredictionError, nearest
+from sterling.project.aggregates import Aggregate, Pending
 from sterling.project.availability import required_rule
 from sterling.project.checks import Fresh, Unique
 from sterling.project.features import (
-    Aggregate,
     Derived,
     Expression,
     Feature,
     FeatureView,
+    First,
     Last,
-    Mean,
     OnDemand,
-    Pending,
     feature_names,
     names_of,
 )
@@ -28,8 +27,6 @@ from sterling.project.sources import Columns, Delay, EventSource
 from sterling.project.spine import EventSpine
 from sterling.project.sql import column_plus_constant, columns_of
 from sterling.project.times import micros
-
-_NUMBERS = ("int", "uint", "float", "double", "decimal", "bool")
 
 Schema = Mapping[str, str]
 
@@ -63,8 +60,8 @@ def _bind_feature(project: Project, schemas: Mapping[str, Schema], feature: Feat
         case Expression():
             for column in sorted(columns_of(feature.sql)):
                 _bind_row(project, schemas, column, f"Expression {feature.name!r}")
-        case Last():
-            _bind_last(project, schemas, feature)
+        case Last() | First():
+            _bind_picked(project, schemas, feature)
         case FeatureView():
             _bind_view(project, schemas, feature)
         case OnDemand():
@@ -142,7 +139,7 @@ def _personal(project: Project, name: str) -> bool:
                 return any(_personal(project, read) for read in columns_of(feature.sql))
             case OnDemand() if feature.name == name:
                 return any(_personal(project, read) for read in feature.inputs)
-            case Last() if name in names_of(feature):
+            case Last() | First() if name in names_of(feature):
                 return feature.columns.names[names_of(feature).index(name)] in feature.columns.source.pii
             case _:
                 pass
@@ -184,13 +181,14 @@ def _said(rule: Delay | str, source: EventSource) -> str:
     return f"{source.event_time} + {rule.duration}" if isinstance(rule, Delay) else rule
 
 
-def _bind_last(project: Project, schemas: Mapping[str, Schema], feature: Last) -> None:
-    source = feature.columns.source
+def _bind_picked(project: Project, schemas: Mapping[str, Schema], feature: Last | First) -> None:
+    source, place = feature.columns.source, f"{type(feature).__name__} of {feature.columns.source.name}"
     assert isinstance(source, EventSource)
-    for name in feature.columns.names:
-        _exists(name, schemas[source.name], f"Last of {source.name}", source)
-        required_rule(name, source, f"Last of {source.name}")
-    _bind_entities(project, schemas, source, source.entities, feature.on, f"Last of {source.name}")
+    read = columns_of(feature.where) if feature.where else frozenset()
+    for name in (*feature.columns.names, *sorted(read)):
+        _exists(name, schemas[source.name], place, source)
+        required_rule(name, source, place)
+    _bind_entities(project, schemas, source, source.entities, feature.on, place)
 
 
 def _bind_view(project: Project, schemas: Mapping[str, Schema], view: FeatureView) -> None:
@@ -201,19 +199,13 @@ def _bind_view(project: Project, schemas: Mapping[str, Schema], view: FeatureVie
 
 
 def _bind_aggregate(aggregate: Aggregate, source: EventSource, schema: Schema, place: str) -> None:
-    value = aggregate.until if isinstance(aggregate, Pending) else aggregate.column
+    value = aggregate.until if isinstance(aggregate, Pending) else aggregate.reads
     reads = set(columns_of(aggregate.where)) if aggregate.where else set()
     for column in sorted(reads | ({value} if value else set())):
         _exists(column, schema, place, source)
         required_rule(column, source, place)
-    if isinstance(aggregate, Mean) and not schema[aggregate.column].startswith(_NUMBERS):
-        raise InvalidDefinitionError(
-            f"{place} reads {aggregate.column!r}, which is {schema[aggregate.column]}, not a number."
-        )
-    if isinstance(aggregate, Pending) and not schema[aggregate.until].startswith("timestamp"):
-        raise InvalidDefinitionError(
-            f"{place} reads {aggregate.until!r}, which is {schema[aggregate.until]}, not a time."
-        )
+    if value:
+        aggregate.check_type(value, schema[value], place)
 
 
 def _bind_entities(

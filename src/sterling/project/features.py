@@ -8,6 +8,7 @@ from types import FunctionType
 from typing import Any
 
 from sterling.core.errors import InvalidDefinitionError
+from sterling.project.aggregates import AnyAggregate, aggregate_name, windows_of
 from sterling.project.definition import Definition
 from sterling.project.sources import Columns, EntitySource, EventSource, check_name
 from sterling.project.times import window_micros
@@ -37,83 +38,50 @@ class Last(Definition, frozen=True):
         columns: Columns of an event source, such as ``weather["wind_speed", "visib"]``.
         max_age: Values of events that happened longer ago are null; None for any age.
         on: Where the source's entity is called otherwise on the spine: source column to spine column.
+        where: SQL condition on the event's own columns.
+        name: What stands in the feature's name before the column; None for the source's name.
     """
 
     columns: Columns
     max_age: str | None = None
     on: dict[str, str] = {}
+    where: str | None = None
+    name: str | None = None
 
     def check(self) -> None:
         """Refuse what is no duration, and a source that is not looked up by anything."""
-        if self.max_age is not None:
-            window_micros(self.max_age, field="Last.max_age")
-        if isinstance(self.columns.source, EntitySource):
-            raise InvalidDefinitionError(f"Last reads events; {self.columns.source.name} is a dimension table.")
-        if not self.columns.source.entities:
-            raise InvalidDefinitionError(f"Last: {self.columns.source.name} has no entities= to be looked up by.")
+        _check_picked(self)
 
 
-class Count(Definition, frozen=True):
-    """How many events lie in each window; with a column, how many have a value there.
+class First(Definition, frozen=True):
+    """The first value of each column that was known at prediction; named ``source_first_column``.
+
+    What comes late may have happened first, so the answer can change as more becomes known.
 
     Args:
-        column: Column whose values are counted; None counts events.
-        windows: Lengths, such as ``["1h", "24h"]``.
+        columns: Columns of an event source, such as ``orders["channel"]``.
+        max_age: Only events count that happened this long ago or less; None for all.
+        on: Where the source's entity is called otherwise on the spine: source column to spine column.
         where: SQL condition on the event's own columns.
+        name: What stands in the feature's name before the column; None for the source's name and ``first``.
     """
 
-    column: str | None = None
-    windows: Sequence[str] = ()
+    columns: Columns
+    max_age: str | None = None
+    on: dict[str, str] = {}
     where: str | None = None
+    name: str | None = None
 
     def check(self) -> None:
-        """Refuse no windows and what is no duration."""
-        _check_windows(self)
-
-
-class Mean(Definition, frozen=True):
-    """The mean of a column over the events of each window; null where there is no value.
-
-    Args:
-        column: A numeric column.
-        windows: Lengths, such as ``["1h", "24h"]``.
-        where: SQL condition on the event's own columns.
-    """
-
-    column: str
-    windows: Sequence[str] = ()
-    where: str | None = None
-
-    def check(self) -> None:
-        """Refuse no windows and what is no duration."""
-        _check_windows(self)
-
-
-class Pending(Definition, frozen=True):
-    """How many events of each window have happened, or were due, and are not known to have ended.
-
-    Args:
-        until: Column with the time of the end; its entry in the source's ``known=`` says when that is known.
-        windows: Lengths, such as ``["4h"]``.
-        where: SQL condition on the event's own columns.
-    """
-
-    until: str
-    windows: Sequence[str] = ()
-    where: str | None = None
-
-    def check(self) -> None:
-        """Refuse no windows and what is no duration."""
-        _check_windows(self)
-
-
-Aggregate = Count | Mean | Pending
+        """Refuse what is no duration, and a source that is not looked up by anything."""
+        _check_picked(self)
 
 
 class FeatureView(Definition, frozen=True):
     """Aggregates of one source by one entity, named, owned and shareable.
 
-    A feature is called ``view_operation_column_window``, such as ``origin_delay_mean_arr_delay_6h``.
+    A feature is called ``view_operation_column_window``, such as ``origin_delay_mean_arr_delay_6h``; an aggregate's
+    ``name=`` stands for operation and column, ``known`` or ``ahead`` before the window for another kind of window.
 
     Args:
         name: Name of the view.
@@ -128,7 +96,7 @@ class FeatureView(Definition, frozen=True):
     name: str
     source: EventSource
     entities: Sequence[str]
-    features: Sequence[Aggregate]
+    features: Sequence[AnyAggregate]
     on: dict[str, str] = {}
     owner: str | None = None
     description: str | None = None
@@ -139,6 +107,11 @@ class FeatureView(Definition, frozen=True):
         for field in ("entities", "features"):
             if not getattr(self, field):
                 raise InvalidDefinitionError(f"FeatureView {self.name!r}: {field}= is empty.")
+        names = names_of(self)
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InvalidDefinitionError(
+                f"FeatureView {self.name!r}: two aggregates are called {twice[0]!r}. Give one of them a name=."
+            )
 
 
 class OnDemand(Definition, frozen=True):
@@ -202,14 +175,14 @@ class Derived(Definition, frozen=True):
         check_name("A Derived feature", self.name)
 
 
-Feature = Columns | Expression | Last | FeatureView | OnDemand | Derived
+Feature = Columns | Expression | Last | First | FeatureView | OnDemand | Derived
 
 
 class FeatureService(Definition, frozen=True):
     """The ordered vector that a model consumes.
 
     Args:
-        features: Columns, expressions, last values, views, on-demand and derived features, in order.
+        features: Columns, expressions, last and first values, views, on-demand and derived features, in order.
     """
 
     features: Sequence[Feature]
@@ -232,6 +205,7 @@ def names_of(feature: Feature) -> tuple[str, ...]:
     """Names that one feature definition gives, in order.
 
     Example:
+        >>> from sterling.project.aggregates import Mean
         >>> from sterling.project.sources import Delay, EventSource
         >>> landed = EventSource("landed", "landed.parquet", event_time="at", available_at=Delay("0m"))
         >>> names_of(FeatureView("late", landed, entities=["origin"], features=[Mean("delay", windows=["1h", "6h"])]))
@@ -243,22 +217,23 @@ def names_of(feature: Feature) -> tuple[str, ...]:
         case Expression() | OnDemand() | Derived():
             return (feature.name,)
         case Last():
-            return tuple(f"{feature.columns.source.name}_{name}" for name in feature.columns.names)
+            return tuple(f"{feature.name or feature.columns.source.name}_{name}" for name in feature.columns.names)
+        case First():
+            before = feature.name or f"{feature.columns.source.name}_first"
+            return tuple(f"{before}_{name}" for name in feature.columns.names)
         case FeatureView():
             return tuple(
-                aggregate_name(feature.name, item, window) for item in feature.features for window in item.windows
+                aggregate_name(feature.name, item, window) for item in feature.features for window in windows_of(item)
             )
 
 
-def aggregate_name(view: str, aggregate: Aggregate, window: str) -> str:
-    """Name of one aggregate over one window; two that differ only in ``where=`` need views of their own."""
-    column = None if isinstance(aggregate, Pending) else aggregate.column
-    return "_".join(filter(None, (view, type(aggregate).__name__.lower(), column, window)))
-
-
-def _check_windows(aggregate: Aggregate) -> None:
-    name = type(aggregate).__name__
-    if not aggregate.windows:
-        raise InvalidDefinitionError(f"{name}.windows is empty. Give lengths, such as windows=['6h'].")
-    for window in aggregate.windows:
-        window_micros(window, field=f"{name}.windows")
+def _check_picked(feature: Last | First) -> None:
+    kind, source = type(feature).__name__, feature.columns.source
+    if feature.max_age is not None:
+        window_micros(feature.max_age, field=f"{kind}.max_age")
+    if isinstance(source, EntitySource):
+        raise InvalidDefinitionError(f"{kind} reads events; {source.name} is a dimension table.")
+    if not source.entities:
+        raise InvalidDefinitionError(f"{kind}: {source.name} has no entities= to be looked up by.")
+    if feature.name is not None:
+        check_name(f"{kind}.name", feature.name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from sterling.core.errors import InvalidDefinitionError, nearest
 from sterling.project.checks import References
 from sterling.project.definition import Definition
-from sterling.project.features import FeatureService, FeatureView, Last, feature_names
+from sterling.project.features import FeatureService, FeatureView, First, Last, feature_names
 from sterling.project.gates import EverySlice, Gate, Golden
 from sterling.project.recipe import Recipe
 from sterling.project.sources import Columns, EntitySource, EventSource
@@ -119,7 +119,7 @@ class Project(Definition, frozen=True):
             match feature:
                 case Columns() | FeatureView():
                     yield feature.source
-                case Last():
+                case Last() | First():
                     yield feature.columns.source
                 case _:
                     pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from typing import Literal
 
 from sterling.core.errors import InvalidDefinitionError
 from sterling.project.checks import Check
@@ -85,6 +86,12 @@ class EventSource(Definition, frozen=True):
         known: When other columns become known: column to SQL expression. A null time means never. Any other column is
             unknown, and can be no feature.
         partial: Null the cells of the event's own row that are not known at prediction, instead of refusing them.
+        updates: ``"append"``: each row is an event. ``"replace"``: rows of one ``event_id`` are versions of one event,
+            in the order in which they became available; at any time the newest version known by then counts.
+        version: Column or SQL expression that orders versions which became available at the same time.
+        deleted: SQL condition: the row only says that the event is no more.
+        arrived: Column or SQL expression: when the row really arrived, where that is on record. It decides nothing; the
+            lateness that is measured with it is held against ``available_at``.
         checks: What must hold for the rows.
         pii: Columns with personal data; the terminal masks them.
         owner: Who answers for the table.
@@ -101,6 +108,10 @@ class EventSource(Definition, frozen=True):
     columns: Sequence[str] | None = None
     known: dict[str, str] = {}
     partial: bool = False
+    updates: Literal["append", "replace"] = "append"
+    version: str | None = None
+    deleted: str | None = None
+    arrived: str | None = None
     checks: Sequence[Check] = ()
     pii: Sequence[str] = ()
     owner: str | None = None
@@ -113,6 +124,20 @@ class EventSource(Definition, frozen=True):
         if both := sorted(set(self.known) & set(self.columns or ())):
             raise InvalidDefinitionError(
                 f"{self.name}: {both[0]!r} stands in columns= and in known=. A column becomes known at one time."
+            )
+        if self.updates == "replace":
+            self._check_versions()
+        elif odd := [field for field in ("version", "deleted") if getattr(self, field) is not None]:
+            raise InvalidDefinitionError(f"{self.name}: {odd[0]}= is for updates='replace', whose rows are versions.")
+
+    def _check_versions(self) -> None:
+        if self.event_id is None:
+            raise InvalidDefinitionError(f"{self.name}: updates='replace' needs event_id=, which tells what is replaced.")
+        if isinstance(self.available_at, Delay):
+            raise InvalidDefinitionError(
+                f"{self.name}: updates='replace' needs to know when each version became available, and "
+                f"available_at=Delay({self.available_at.duration!r}) says the same of all. Name the column that says it. A "
+                "table that is overwritten in place has no versions: snapshot it regularly, or use updates='append'."
             )
 
     def __getitem__(self, names: str | tuple[str, ...]) -> Columns:

@@ -3,7 +3,7 @@
 | stage | for | inputs | outputs |
 |---|---|---|---|
 | `row.RowFeatures` | `Columns`, `Expression` | ``spine``, ``clean:<spine's source>`` | ``features`` |
-| `aggregates.LastFeatures` | `Last` | ``spine``, ``clean:<spine's source>``, ``clean:<feature's source>`` | ``features`` |
+| `aggregates.PickedFeatures` | `Last`, `First` | ``spine``, ``clean:<spine's source>``, ``clean:<feature's source>`` | ``features`` |
 | `aggregates.ViewFeatures` | `FeatureView` | ``spine``, ``clean:<spine's source>``, ``clean:<view's source>`` | ``features`` |
 | `derived.DerivedFeatures` | `Derived` | ``features:<view>`` for each definition that it reads (`reads`) | ``features`` |
 | `on_demand.OnDemandFeatures` | `OnDemand` | the same | ``features`` |
@@ -31,6 +31,7 @@ from sterling.project.features import (
     Derived,
     Feature,
     FeatureService,
+    First,
     Last,
     OnDemand,
     names_of,
@@ -53,8 +54,10 @@ def view_name(feature: Feature) -> str:
     match feature:
         case Columns():
             return f"{feature.source.name}[{', '.join(feature.names)}]"
-        case Last():
-            return f"last {feature.columns.source.name}[{', '.join(feature.columns.names)}]"
+        case Last() | First():
+            name = f" as {feature.name}" if feature.name else ""
+            columns = ", ".join(feature.columns.names)
+            return f"{type(feature).__name__.lower()} {feature.columns.source.name}[{columns}]{name}"
         case _:
             return feature.name
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from sterling.core.refs import Ref
 from sterling.project.checks import References
-from sterling.project.features import Derived, Expression, Feature, FeatureView, Last, OnDemand
+from sterling.project.features import Derived, Expression, Feature, FeatureView, First, Last, OnDemand
 from sterling.project.gates import EverySlice, Golden
 from sterling.project.load import read_text, supplied_code
 from sterling.project.project import Project, Source
 from sterling.project.recipe import model_name
 from sterling.project.sources import Columns, Query, table_name
 from sterling.project.spine import EventSpine, ScheduledSpine
-from sterling.stages.aggregates import LastFeatures, ViewFeatures
+from sterling.stages.aggregates import PickedFeatures, ViewFeatures
 from sterling.stages.bind import Bind
 from sterling.stages.contract import Output, Stage, Step
 from sterling.stages.derived import DerivedFeatures
@@ -104,7 +104,7 @@ def _features(project: Project, folder: Path) -> Iterator[Step]:
                 inputs = dict(map(_built, reads(feature, service)))
             case FeatureView():
                 inputs = own | {_clean(feature.source): _cleaned(feature.source)} | _SPINE
-            case Last():
+            case Last() | First():
                 inputs = own | {_clean(feature.columns.source): _cleaned(feature.columns.source)} | _SPINE
             case Columns() | Expression():
                 inputs = own | _SPINE
@@ -146,14 +146,14 @@ def _models(project: Project, folder: Path, intake: Intake) -> Iterator[Step]:
 
 
 def feature_stage(
-    feature: Columns | Expression | Last | FeatureView | Derived, spine: EventSpine | ScheduledSpine
+    feature: Columns | Expression | Last | First | FeatureView | Derived, spine: EventSpine | ScheduledSpine
 ) -> Stage:
     """The stage that computes a definition that is no code of the project's own."""
     match feature:
         case Columns() | Expression():
             return RowFeatures(feature, spine)
-        case Last():
-            return LastFeatures(feature, spine)
+        case Last() | First():
+            return PickedFeatures(feature, spine)
         case FeatureView():
             return ViewFeatures(feature, spine)
         case Derived():

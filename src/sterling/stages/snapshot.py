@@ -7,7 +7,8 @@
 | `AsOf` | ``snapshot:<source>`` for each source | ``as_of``: JSON ``{"as_of_us": n}`` |
 
 A snapshot has the source's own columns and the clocks that `sterling.features.availability` names, and is ordered by
-(event_time, available_at, event_id), so that a row's position is its rank.
+(event_time, available_at, event_id, version), so that a row's position is its rank. Where rows are versions, one that
+says that its event is no more ends the one before it, and is left out itself.
 """
 
 # ruff: noqa: S608  names are quoted, and expressions have passed the allow-list
@@ -30,7 +31,9 @@ from sterling.features.availability import (
     AVAILABLE_AT,
     EVENT_ID,
     EVENT_TIME,
+    REPLACED_AT,
     VALID_TO,
+    VERSION,
     Source,
     clock_of,
     happened,
@@ -43,6 +46,7 @@ from sterling.stages.contract import Context, Outcome, Stage, put_json
 
 RAW = "raw:"
 _CLOCK = pa.timestamp("us", "UTC")
+_CLOCKS = {EVENT_TIME, AVAILABLE_AT, VALID_TO, EVENT_ID, VERSION, REPLACED_AT, "_deleted"}
 _LIBRARIES = ("duckdb", "pyarrow")
 
 
@@ -128,12 +132,17 @@ class Snapshot(Stage, frozen=True):
         raw = _raw_table(inputs, context)
         columns = _listed(source, raw.schema.names)
         table = _with_clocks(source, columns, raw, context)
+        facts = []
+        if isinstance(source, EventSource) and source.updates == "replace":
+            table, versions = _versions(source, table)
+            facts.append(Evidence("versions.counted", (f"source:{source.name}",), versions))
         _refuse_duplicates(source, table)
+        no_event = raw.num_rows - table.num_rows - (facts[0].body["deleted"] if facts else 0)
         ref = put_table(context.store, table)
         body = _summary(source, table, columns) | {
-            "ref": ref, "no_event": raw.num_rows - table.num_rows, "inputs": _described(inputs, context),
+            "ref": ref, "no_event": no_event, "inputs": _described(inputs, context),
         }  # fmt: skip
-        return Outcome({"snapshot": ref}, (Evidence("data.snapshotted", (f"source:{source.name}",), body),))
+        return Outcome({"snapshot": ref}, (Evidence("data.snapshotted", (f"source:{source.name}",), body), *facts))
 
 
 class AsOf(Stage, frozen=True):
@@ -217,7 +226,7 @@ def _times(source: Source) -> dict[str, str]:
 def _listed(source: Source, found: list[str]) -> list[str]:
     """Columns that the snapshot keeps: those that the source lists and those that its own expressions read."""
     if taken := sorted(
-        name for name in found if name in {EVENT_TIME, AVAILABLE_AT, VALID_TO, EVENT_ID} or name.startswith("_known_")
+        name for name in found if name in _CLOCKS or name.startswith("_known_")
     ):
         raise DataError(f"{source.name}: the table has a column {taken[0]!r}, which is the name of a clock. Rename it.")
     named = [*(source.columns or ()), *own_rules(source), *source.entities]
@@ -227,6 +236,9 @@ def _listed(source: Source, found: list[str]) -> list[str]:
             raise InvalidDefinitionError(f"{source.name}: its table has no column {name!r}. {nearest(name, found)}")
     for clock, rule in _times(source).items():
         check_columns(rule, found, f"{source.name}: {_said(clock)}")
+    for field in ("version", "deleted"):
+        if rule := getattr(source, field, None):
+            check_columns(rule, found, f"{source.name}: {field}")
     if source.columns is None:
         return found
     read = set(named).union(*(columns_of(rule) for rule in _times(source).values()))
@@ -248,17 +260,50 @@ def _with_clocks(source: Source, columns: list[str], raw: pa.Table, context: Con
         wait = micros(source.available_at.duration)
         select += f", ({happened(source)}) + to_microseconds({wait}) AS {quoted(AVAILABLE_AT)}"
     kept = ", ".join(quoted(column) for column in columns)
-    made = context.engine.query(
-        f"SELECT {kept}, {select}, {_identity(source, columns)} AS {quoted(EVENT_ID)} FROM raw "
-        f"WHERE ({happened(source)}) IS NOT NULL "
-        f"ORDER BY {quoted(EVENT_TIME)}, {quoted(AVAILABLE_AT)} NULLS LAST, {quoted(EVENT_ID)}",
-        {"raw": raw},
-    )
-    for clock in [*times, AVAILABLE_AT]:
+    select = f"{kept}, {select}, {_identity(source, columns)} AS {quoted(EVENT_ID)}"
+    order = f"{EVENT_TIME}, {AVAILABLE_AT} NULLS LAST, {EVENT_ID}"
+    if isinstance(source, EventSource) and source.updates == "replace":
+        made = context.engine.query(_numbered(source, select, order), {"raw": raw})
+    else:
+        made = context.engine.query(
+            f"SELECT {select} FROM raw WHERE ({happened(source)}) IS NOT NULL ORDER BY {order}", {"raw": raw}
+        )
+    for clock in {*times, AVAILABLE_AT, *({REPLACED_AT} & set(made.schema.names))}:
         made = made.set_column(
             made.schema.get_field_index(clock), clock, made.column(clock).cast(_CLOCK).cast(pa.int64())
         )
     return made
+
+
+def _numbered(source: EventSource, select: str, order: str) -> str:
+    """The query for a source whose rows are versions: each with its number, and when the next one became available."""
+    return (
+        f"SELECT * FROM (SELECT {select}, coalesce(({source.deleted or 'FALSE'}), FALSE) AS _deleted, "
+        f"row_number() OVER versions AS {VERSION}, lead({AVAILABLE_AT}) OVER versions AS {REPLACED_AT}, "
+        f"coalesce({AVAILABLE_AT} = lag({AVAILABLE_AT}) OVER versions "
+        f"AND ({source.version or 'NULL'}) IS NOT DISTINCT FROM lag({source.version or 'NULL'}) OVER versions, FALSE) AS _tied "
+        f"FROM raw WINDOW versions AS (PARTITION BY {EVENT_ID} ORDER BY {AVAILABLE_AT} NULLS LAST, ({source.version or 'NULL'}))) "
+        f"ORDER BY {order}, {VERSION}"
+    )
+
+
+def _versions(source: EventSource, table: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
+    """The versions that say that there is an event, and counts of all."""
+    if tied := pc.count_distinct(table.column(EVENT_ID).filter(table.column("_tied"))).as_py():
+        same = f"became available at the same time{' with the same version=' if source.version else ''}"
+        raise DataError(
+            f"{source.name}: {tied:,} events have versions that {same}, so which of them is newer is not said. "
+            "Name what orders them, with version=, or remove the copies in the query that prepares the table."
+        )
+    events = table.filter(pc.and_(pc.invert(table.column("_deleted")), pc.is_valid(table.column(EVENT_TIME))))
+    counts = {
+        "source": source.name,
+        "events": pc.count_distinct(table.column(EVENT_ID)).as_py(),
+        "versions": table.num_rows,
+        "deleted": pc.sum(table.column("_deleted")).as_py() or 0,
+        "replaced": events.num_rows - events.column(REPLACED_AT).null_count,
+    }
+    return events.drop_columns(["_deleted", "_tied"]), counts
 
 
 def _check_time(field: pa.Field, rule: str, source: Source) -> None:
@@ -283,13 +328,18 @@ def _identity(source: Source, columns: list[str]) -> str:
 
 
 def _refuse_duplicates(source: Source, table: pa.Table) -> None:
-    if not isinstance(source, EventSource) or source.event_id is None:
+    if isinstance(source, EntitySource):
+        _refuse_fan_out(source, table)
+        return
+    if source.event_id is None:
         return
     ids = table.column(EVENT_ID)
     if ids.null_count:
         raise DataError(
             f"{source.name}: the event_id {source.event_id!r} is null in {ids.null_count:,} of {len(ids):,} rows."
         )
+    if source.updates == "replace":
+        return
     counts = pc.value_counts(ids)
     twice = counts.filter(pc.greater(counts.field("counts"), 1))
     if len(twice):
@@ -297,7 +347,19 @@ def _refuse_duplicates(source: Source, table: pa.Table) -> None:
         raise DataError(
             f"{source.name}: the event_id {source.event_id!r} names {len(twice):,} events more than once, one of them in "
             f"{rows:,} rows. An id names one event: add what tells them apart, or remove the copies in the query that "
-            "prepares the table."
+            "prepares the table. Are the rows versions of one event? Then say updates='replace'."
+        )
+
+
+def _refuse_fan_out(source: EntitySource, table: pa.Table) -> None:
+    """Two rows of an entity that are true and known from the same time on would each claim every moment."""
+    keys = [*source.entities, EVENT_TIME, AVAILABLE_AT]
+    counts = table.group_by(keys).aggregate([([], "count_all")]).column("count_all")
+    if many := pc.sum(pc.greater(counts, 1)).as_py():
+        raise DataError(
+            f"{source.name}: {', '.join(source.entities)} and valid_from name {many:,} rows more than once, one of them "
+            f"{pc.max(counts).as_py():,} times, so a join would multiply the rows that it is joined to. Add what tells such "
+            "rows apart to entities=, or remove the copies in the query that prepares the table."
         )
 
 
@@ -328,7 +390,7 @@ def _newest(inputs: Mapping[str, Ref], context: Context) -> tuple[int, str]:
     found: list[tuple[int, str]] = []
     for name, ref in sorted(inputs.items()):
         stored = StoredTable(context.store.open(ref))
-        clocks = [clock for clock in stored.names if clock == AVAILABLE_AT or clock.startswith("_known_")]
+        clocks = [c for c in stored.names if c in {AVAILABLE_AT, REPLACED_AT} or c.startswith("_known_")]
         table = stored.select([EVENT_TIME, *clocks])
         found += [
             (newest, f"{name.removeprefix('snapshot:')}: {_said(clock)}")

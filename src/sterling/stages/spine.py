@@ -30,13 +30,15 @@ from sterling.features.availability import (
     AVAILABLE_AT,
     EVENT_ID,
     EVENT_TIME,
+    REPLACED_AT,
     VALID_TO,
+    VERSION,
     clocks_of,
     proved,
     rule_of,
 )  # fmt: skip
 from sterling.features.exact import Ints
-from sterling.features.windows import key_codes, latest
+from sterling.features.windows import NEVER, key_codes, latest
 from sterling.project.sources import Delay, EntitySource
 from sterling.project.spine import EventSpine, Label, Occurs, ScheduledSpine
 from sterling.project.sql import check_columns, quoted
@@ -143,11 +145,22 @@ def _per_event(spine: EventSpine, own: pa.Table, as_of: int, context: Context) -
             "compute it from such columns, or say where it is local, with AT TIME ZONE."
         )
     found = found.set_column(1, "predict_at", found.column("predict_at").cast(pa.int64()))
+    if REPLACED_AT in own.schema.names:
+        found = found.filter(_newest_then(own, found))
     for column in sorted(reads | chosen):
         place = "EventSpine.predict_at" if column in reads else "EventSpine.where"
         _refuse_unknown(column, place, spine, own, found)
     past = found.filter(pc.less_equal(found.column("predict_at"), as_of)).combine_chunks()
     return past, found.num_rows - past.num_rows
+
+
+def _newest_then(own: pa.Table, moments: pa.Table) -> pa.Array:
+    """Which moments follow from the newest version known at them; a first version that is known too late stays."""
+    rows, times = moments.column("row"), moments.column("predict_at").to_numpy()
+    available = latest([own.column(AVAILABLE_AT).take(rows)])
+    replaced = latest([own.column(REPLACED_AT).take(rows)])
+    first = own.column(VERSION).take(rows).to_numpy() == 1
+    return pa.array((replaced >= times) & ((available < times) | first))
 
 
 def _refuse_unknown(column: str, place: str, spine: EventSpine, own: pa.Table, moments: pa.Table) -> None:
@@ -201,21 +214,31 @@ def _unit(source: EntitySource) -> str:
 def _joined(
     label: Label, moments: pa.Table, own: pa.Table, events: pa.Table, as_of: int, context: Context
 ) -> dict[str, pa.Array]:
-    """The label as an expression on the event of the same id."""
+    """The label as an expression on the event of the same id: on its newest version within the horizon."""
     reads = check_columns(label.expression, _names(events), "Label")
     clocks = clocks_of(reads, label.source, "Label")
     known = f"greatest({', '.join(map(quoted, clocks))})"
     every = " AND ".join(f"{quoted(clock)} IS NOT NULL" for clock in clocks)
-    ids = pa.table({"id": own.column(EVENT_ID).take(moments.column("row")), "i": np.arange(moments.num_rows)})
+    deadline = moments.column("predict_at").to_numpy() + micros(label.horizon)
+    ids = pa.table(
+        {
+            "id": own.column(EVENT_ID).take(moments.column("row")),
+            "i": np.arange(moments.num_rows),
+            "settled": np.minimum(deadline, as_of),
+        }
+    )
+    version, also = "", ""
+    if REPLACED_AT in events.schema.names:
+        version = f"AND {AVAILABLE_AT} <= settled AND ({REPLACED_AT} IS NULL OR {REPLACED_AT} > settled)"
+        also = f"{AVAILABLE_AT}, {REPLACED_AT}, "
     found = context.engine.query(
         f"SELECT CAST(CAST(value AS BOOLEAN) AS TINYINT) AS value, known_at FROM ids LEFT JOIN "
-        f"(SELECT {EVENT_ID}, ({label.expression}) AS value, CASE WHEN {every} THEN {known} END AS known_at FROM events) "
-        f"ON id = {EVENT_ID} ORDER BY i",
+        f"(SELECT {EVENT_ID}, {also}({label.expression}) AS value, CASE WHEN {every} THEN {known} END AS known_at FROM events) "
+        f"ON id = {EVENT_ID} {version} ORDER BY i",
         {"ids": ids, "events": events},
     )
     known_at = latest([found.column("known_at")])
     values = pc.fill_null(found.column("value"), _NO_LABEL).to_numpy().astype(np.int8)
-    deadline = moments.column("predict_at").to_numpy() + micros(label.horizon)
     matured = (values != _NO_LABEL) & (known_at <= np.minimum(deadline, as_of))
     missing = ~matured & (deadline <= as_of)
     if label.missing != "drop":
@@ -227,7 +250,10 @@ def _joined(
 def _occurred(
     label: Occurs, moments: pa.Table, own: pa.Table, events: pa.Table, as_of: int, context: Context
 ) -> dict[str, pa.Array]:
-    """Whether an event of the entity lies in (t, t + within]."""
+    """Whether an event of the entity lies in (t, t + within]; of versions of an event the newest says so.
+
+    What has been replaced, or is no more, is waited for too: until then the answer was another one.
+    """
     reads = check_columns(label.where, _names(events), "Occurs.where") if label.where else frozenset()
     clocks = clocks_of(reads | set(label.source.entities), label.source, "Occurs")
     numbered = events.append_column("i", pa.array(np.arange(events.num_rows)))
@@ -242,9 +268,13 @@ def _occurred(
     times = moments.column("predict_at").to_numpy()
     close = times + micros(label.within)
     happened = latest([events.column(EVENT_TIME)])
-    newest, count = _newest_within(
-        event_codes, happened, latest([events.column(clock) for clock in clocks]), codes, times, close
-    )
+    known = latest([events.column(clock) for clock in clocks])
+    newest, count = _newest_within(event_codes, happened, known, codes, times, close)
+    if REPLACED_AT in events.schema.names:
+        replaced = latest([events.column(REPLACED_AT)])
+        ended, current = np.where(replaced == NEVER, known, replaced), np.flatnonzero(replaced == NEVER)
+        newest = np.maximum(newest, _newest_within(event_codes, happened, ended, codes, times, close)[0])
+        count = _newest_within(event_codes[current], happened[current], known[current], codes, times, close)[1]
     wait = micros(label.source.available_at.duration) if isinstance(label.source.available_at, Delay) else 0
     known_at = np.maximum(close + wait, newest)
     matured = known_at <= as_of

@@ -25,7 +25,7 @@ from sterling.core.errors import DataError, InvalidDefinitionError, nearest
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
 from sterling.engine.tables import put_table, read_table
-from sterling.features.availability import AVAILABLE_AT, EVENT_ID, EVENT_TIME, VALID_TO, Source
+from sterling.features.availability import AVAILABLE_AT, EVENT_ID, EVENT_TIME, REPLACED_AT, VALID_TO, Source
 from sterling.project.checks import Check, Fresh, InRange, NotNull, OneOf, References, Unique
 from sterling.project.sources import EntitySource, EventSource
 from sterling.project.sql import quoted, quoted_text
@@ -112,7 +112,7 @@ def known_at(snapshot: pa.Table, as_of: int) -> tuple[pa.Table, int]:
     """
     table = snapshot.filter(pc.less_equal(snapshot.column(AVAILABLE_AT), as_of))
     hidden_cells = 0
-    for clock in [name for name in table.schema.names if name.startswith("_known_") or name == VALID_TO]:
+    for clock in [name for name in table.schema.names if _is_clock(name)]:
         known = pc.fill_null(pc.less_equal(table.column(clock), as_of), False)
         column = clock.removeprefix("_known_")
         if column != clock:
@@ -120,6 +120,10 @@ def known_at(snapshot: pa.Table, as_of: int) -> tuple[pa.Table, int]:
             table = _masked(table, column, known)
         table = _masked(table, clock, known)
     return table.combine_chunks(), hidden_cells
+
+
+def _is_clock(name: str) -> bool:
+    return name.startswith("_known_") or name in {VALID_TO, REPLACED_AT}
 
 
 def _masked(table: pa.Table, column: str, keep: pa.ChunkedArray) -> pa.Table:
@@ -150,7 +154,8 @@ def _failures(
                     f"{source.name}: {_title(rule)}: {rule.source} lists no column {rule.key!r}. {nearest(rule.key, _listed(other))}"
                 )
             tables[f"other_{index}"] = known_at(other, as_of)[0].select([rule.key])
-        conditions.append(f"({_condition(rule, index)}) AS f{index}")
+        versions = REPLACED_AT in known.schema.names
+        conditions.append(f"({_condition(rule, index, versions=versions)}) AS f{index}")
     flags = context.engine.query(f"SELECT {', '.join(conditions)} FROM known ORDER BY _row", tables)
     return [pc.fill_null(column, False).to_numpy() for column in flags.columns]
 
@@ -159,8 +164,8 @@ def _listed(table: pa.Table) -> list[str]:
     return [name for name in table.schema.names if not name.startswith("_")]
 
 
-def _condition(rule: RowCheck, index: int) -> str:
-    """Whether a row breaks a rule, in SQL."""
+def _condition(rule: RowCheck, index: int, *, versions: bool) -> str:
+    """Whether a row breaks a rule, in SQL; versions of one event are no copies of each other."""
     match rule:
         case NotNull():
             return f"{quoted(rule.column)} IS NULL"
@@ -173,6 +178,8 @@ def _condition(rule: RowCheck, index: int) -> str:
             columns = ", ".join(map(quoted, rule.columns))
             given = " AND ".join(f"{quoted(column)} IS NOT NULL" for column in rule.columns)
             order = f"{EVENT_TIME}, {AVAILABLE_AT}, {EVENT_ID}"
+            if versions:
+                return f"{given} AND first_value({EVENT_ID}) OVER (PARTITION BY {columns} ORDER BY {order}) <> {EVENT_ID}"
             return f"{given} AND row_number() OVER (PARTITION BY {columns} ORDER BY {order}) > 1"
         case References():
             other = f"SELECT {quoted(rule.key)} FROM other_{index} WHERE {quoted(rule.key)} IS NOT NULL"
