@@ -108,14 +108,22 @@ class Case:
 
     def windows(self, wanted: dict[str, tuple[str, str]]) -> dict[str, list[list[Any]]]:
         """For each name an expression and a condition: the values of the events that meet it, for each moment."""
+        different = {pair: f"c{number}" for number, pair in enumerate(dict.fromkeys(wanted.values()))}
         lists = ", ".join(
-            f'list({what} ORDER BY happened, available, log.id, seq) FILTER ({what} IS NOT NULL AND ({condition})) AS "{name}"'
-            for name, (what, condition) in wanted.items()
+            f"list({what} ORDER BY happened, available, id, seq) FILTER ({what} IS NOT NULL AND newest AND ({condition})) AS {name}"
+            for (what, condition), name in different.items()
         )
-        found = self._session.execute(
-            f"SELECT {lists} FROM moments LEFT JOIN log ON moments.k = log.k AND moments.n = log.n GROUP BY i ORDER BY i"
+        newer = (
+            "EXISTS (SELECT 1 FROM log AS later WHERE later.id = log.id AND later.available < t AND "
+            "(later.available > log.available OR (later.available = log.available AND later.seq > log.seq)))"
+        )
+        found = self._session.sql(
+            f"WITH pairs AS (SELECT i, t, log.*, NOT coalesce(gone, FALSE) AND NOT {newer} AS newest "
+            "FROM moments LEFT JOIN log ON moments.k = log.k AND moments.n = log.n) "
+            f"SELECT {lists} FROM pairs GROUP BY i ORDER BY i"
         ).to_arrow_table()
-        return {name: [cell or [] for cell in found.column(name).to_pylist()] for name in wanted}
+        cells = {pair: [cell or [] for cell in found.column(name).to_pylist()] for pair, name in different.items()}
+        return {name: cells[pair] for name, pair in wanted.items()}
 
 
 def inside(kind: str, hours_long: int | None, known: list[str]) -> str:
@@ -128,11 +136,7 @@ def inside(kind: str, hours_long: int | None, known: list[str]) -> str:
         "known": f"t - {size} <= {clock}",
         "ahead": f"t <= happened AND happened < t + {size}",
     }[kind]
-    newer = (
-        "EXISTS (SELECT 1 FROM log AS later WHERE later.id = log.id AND later.available < t AND "
-        "(later.available > log.available OR (later.available = log.available AND later.seq > log.seq)))"
-    )
-    return f"{available} AND {rule} AND NOT coalesce(gone, FALSE) AND NOT {newer}"
+    return f"{available} AND {rule}"
 
 
 def exact(values: list[Any]) -> list[Any]:

@@ -80,13 +80,13 @@ def check(bench: Bench, log: list[Any], at_moments: list[Any], updates: str) -> 
                 condition += f" AND ({aggregate.where})"
             if isinstance(aggregate, Pending):
                 condition += " AND NOT coalesce(ended < t AND ended_known < t, FALSE)"
-            wanted[name], whose[name] = (f"log.{column}", condition), aggregate
+            wanted[name], whose[name] = (column, condition), aggregate
     held = case.windows(wanted)
     view = FeatureView("x", SOURCES[updates], entities=["k", "n"], features=list(dict.fromkeys(whose.values())))
     made = bench.feature(view, SPINE, case.inputs)
     assert set(made.schema.names) == set(wanted)
     for name, aggregate in whose.items():
-        column = wanted[name][0].removeprefix("log.")
+        column = wanted[name][0]
         assert made.column(name).to_pylist() == [expected(aggregate, values, column) for values in held[name]], name
 
 
@@ -128,7 +128,7 @@ def test_the_last_and_the_first_value_equal_a_naive_join(
         reads = {column, *(["w", "f"] if where else [])}
         clocks = sorted({"available"}.union(*(KNOWN.get(read, []) for read in reads)))
         size = LENGTHS[max_age] if max_age else None
-        wanted[column] = (f"log.{column}", f"{inside('past', size, clocks)} AND ({where or 'TRUE'})")
+        wanted[column] = (column, f"{inside('past', size, clocks)} AND ({where or 'TRUE'})")
     held = case.windows(wanted)
     for kind, place in ((Last, -1), (First, 0)):
         feature = kind(SOURCES[updates]["v", "w", "tag"], max_age=max_age, where=where)

@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sterling.core.errors import DataError
 from sterling.features.exact import (
     BITS,
     Digits,
@@ -246,20 +245,18 @@ class Inside:
     def _whole(self, numbers: Digits) -> Ints:
         """Whole sums, which have to fit into 64 bits."""
         if (np.abs(self._rounded(numbers, [])) >= 2.0**63).any():
-            raise DataError("A sum of whole numbers does not fit into 64 bits. Cast the column to DOUBLE, or to smaller units.")
+            raise OverflowError("a sum of whole numbers does not fit into 64 bits")
         return sum((place << (BITS * i) for i, place in enumerate(numbers.places) if i < 3), np.zeros(self.size, np.int64))
 
     def _extreme_decimal(self, choose: np.ufunc, bound: int) -> Floats:
-        ranks = self.values.ranks
+        if not len(self._events):
+            return np.zeros(self.size)
+        ranks, (low, high) = self.values.ranks, self.values.words
         best = self._extreme(ranks[self._events], choose, len(ranks) if bound > 0 else -1)
         event = np.zeros(len(ranks), np.int64)
         event[ranks] = np.arange(len(ranks))
-        chosen = event[np.clip(best, 0, max(len(ranks) - 1, 0))] if len(ranks) else np.zeros(0, np.int64)
-        return self._of_decimals(chosen)
-
-    def _of_decimals(self, events: Ints) -> Floats:
-        low, high = self.values.words
-        return rounded(decimal_digits(low[events], high[events]), self._tens(1))
+        chosen = event[np.clip(best, 0, len(ranks) - 1)]
+        return rounded(decimal_digits(low[chosen], high[chosen]), self._tens(1))
 
     def _extreme(self, values: NDArray, choose: np.ufunc, none: float) -> NDArray:  # type: ignore[type-arg]
         """The extreme at each place, by blocks: each stay is two blocks of the longest power of two that fits."""

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sterling.core.errors import InvalidDefinitionError
+from sterling.core.errors import DataError, InvalidDefinitionError
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
 from sterling.features.aggregates import OPERATIONS
@@ -130,22 +130,28 @@ class _Cell(NamedTuple):
     Attributes:
         name: Its name.
         aggregate: What is computed.
+        window: Over which window.
         chosen: Whether it reads each event of the log.
         values: The column that it reads, or None.
     """
 
     name: str
     aggregate: Aggregate
+    window: Window
     chosen: NDArray[np.bool_]
     values: Values | None
 
     def answer(self, inside: Inside, moments: Moments) -> pa.Array:
         """The feature at each moment."""
         operation = OPERATIONS[type(self.aggregate)]
-        found, absent = operation.answer(inside), inside.count < operation.least
+        absent = inside.count < operation.least
+        try:
+            found = operation.answer(inside)
+        except OverflowError as error:
+            raise DataError(f"{self.name}: {error}. Cast the column to DOUBLE, or to larger units.") from error
         if isinstance(self.aggregate, CountDistinct) and (most := int(found.max(initial=0))) > self.aggregate.budget:
             raise InvalidDefinitionError(
-                f"{self.name}: one window holds {most:,} different values of {self.aggregate.column!r}, over the budget of "
+                f"{self.name}: one window of {self.window.length} holds {most:,} different values of {self.aggregate.column!r}, over the budget of "
                 f"{self.aggregate.budget:,}. Shorten the window, narrow it with where=, or raise budget=."
             )
         return pa.array(moments.spread(found, 0), mask=moments.spread(absent, operation.least > 0))
@@ -163,7 +169,7 @@ def _ways(view: FeatureView, events: Events, log: Log) -> dict[_Way, list[_Cell]
             aggregate.check_type(column, str(values.type), place)
         until = aggregate.until if isinstance(aggregate, Pending) else None
         for window in windows_of(aggregate):
-            cell = _Cell(aggregate_name(view.name, aggregate, window), aggregate, chosen.flags[log.order], values)
+            cell = _Cell(aggregate_name(view.name, aggregate, window), aggregate, window, chosen.flags[log.order], values)
             found.setdefault(_Way(window, chosen.clocks, until), []).append(cell)
     return found
 
