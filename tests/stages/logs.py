@@ -65,7 +65,8 @@ def log_table(rows: list[Any], updates: str) -> pa.Table:
     return pa.table(
         {
             name: pa.array(
-                [at(cell) if name not in _KINDS and cell is not None else cell for cell in cells], _KINDS.get(name, TIME)
+                [at(cell) if name not in _KINDS and cell is not None else cell for cell in cells],
+                _KINDS.get(name, TIME),
             )
             for name, cells in columns.items()
         }

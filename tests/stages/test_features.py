@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sterling.core.errors import DataError, InvalidDefinitionError, NotKnownAtPredictionError
+from sterling.project.aggregates import AnyAggregate, Count, Mean, Pending
 from sterling.project.checks import NotNull
-from sterling.project.aggregates import Aggregate, Count, Mean, Pending
 from sterling.project.features import (
     Derived,
     Expression,
@@ -136,7 +136,7 @@ def test_mistakes_name_what_would_work(bench: Bench) -> None:
 
 def test_what_an_aggregate_cannot_read_is_refused(bench: Bench) -> None:
     inputs = planned(bench)
-    wrong: list[tuple[Aggregate, str]] = [
+    wrong: list[tuple[AnyAggregate, str]] = [
         (Mean("carrier", windows=["1h"]), "reads 'carrier', which is string, not a number"),
         (Pending("delay", windows=["1h"]), "until is 'delay', which is double: no time with a zone"),
         (Count(windows=["1h"], where="loos > 1"), "there is no column 'loos'"),

@@ -13,8 +13,8 @@ from sterling.core.evidence import Entry, Evidence
 from sterling.core.refs import ref_of
 from sterling.core.sqlite import SQLiteLedger
 from sterling.project import checks, gates
-from sterling.project.definition import to_json
 from sterling.project.aggregates import Count, Mean, Pending
+from sterling.project.definition import to_json
 from sterling.project.features import Expression, FeatureService, FeatureView, Last
 from sterling.project.project import Problem, Project
 from sterling.project.recipe import LightGBM, Logistic, Prior, Recipe, TimeSeriesSplit

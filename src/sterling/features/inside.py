@@ -54,8 +54,8 @@ class Values:
     def numbers(self) -> Floats | Ints:
         """Numbers and conditions, as int64 or float64."""
         if pa.types.is_boolean(self.type) or pa.types.is_integer(self.type):
-            return pc.fill_null(self.cells.cast(pa.int64()), 0).to_numpy()
-        return pc.fill_null(self.cells.cast(pa.float64()), 0.0).to_numpy()
+            return np.asarray(pc.fill_null(self.cells.cast(pa.int64()), 0).to_numpy(), np.int64)
+        return np.asarray(pc.fill_null(self.cells.cast(pa.float64()), 0.0).to_numpy(), np.float64)
 
     @property
     def whole(self) -> bool:
@@ -94,7 +94,7 @@ class Values:
         elif pa.types.is_dictionary(self.type):
             cells = cells.cast(self.type.value_type)
         encoded = cells.combine_chunks().dictionary_encode()
-        return encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        return np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
 
 
 class Inside:
@@ -128,8 +128,8 @@ class Inside:
         if self.values.scale is None and (small := self._small()) is not None:
             total = self._weighted(small)
             return total if self.values.whole else total.astype(np.float64)
-        total = self._digits(lambda numbers: numbers)
-        return self._whole(total) if self.values.whole else self._rounded(total, self._tens(1))
+        sums = self._digits(lambda numbers: numbers)
+        return self._whole(sums) if self.values.whole else self._rounded(sums, self._tens(1))
 
     @cached_property
     def variance(self) -> Floats:
@@ -138,14 +138,15 @@ class Inside:
         if self.values.scale is None and (small := self._small()) is not None:
             largest = float(np.abs(small).max(initial=0)) * float(count.max(initial=0))
             if largest * largest < _EXACT_IN_FLOAT:
-                sums = self._weighted(small)
-                return (count * self._weighted(small * small) - sums * sums) / (count * (count - 1))
+                total = self._weighted(small)
+                top = count * self._weighted(small * small) - total * total
+                return np.asarray(top / (count * (count - 1)), np.float64)
         sums, both = self._digits(lambda numbers: numbers), self._digits(squares)
         found = np.empty(self.size)
         for part in _parts(self.size, _BLOCK):
             n = count[part]
-            top = difference(scaled(_part(both, part), n), squares(_part(sums, part)))
-            found[part] = rounded(top, [n, n - 1, *self._tens(2)])
+            above = difference(scaled(_part(both, part), n), squares(_part(sums, part)))
+            found[part] = rounded(above, [n, n - 1, *self._tens(2)])
         return found
 
     def newest(self, *, first: bool = False) -> Ints:
@@ -183,10 +184,8 @@ class Inside:
         largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
         if largest * max(len(values), 1) >= _EXACT_IN_FLOAT:
             return None
-        if values.dtype.kind == "f":
-            whole = values.astype(np.int64)
-            return whole if (whole == values).all() else None
-        return values
+        whole = values.astype(np.int64, copy=False)
+        return whole if values.dtype.kind != "f" or (whole == values).all() else None
 
     def _weighted(self, values: Ints) -> Ints:
         """Sums of whole numbers that a double holds."""
@@ -206,10 +205,10 @@ class Inside:
             made = of(self._numbers(self._events[part], exponent))
             enter, leave = self._enter[part], self._leave[part]
             steps += [np.zeros(self.size + 1, np.int64) for _ in range(len(made.places) - len(steps))]
-            for step, place in zip(steps, made.places, strict=False):
+            for index, place in enumerate(made.places):
                 weights = place.astype(np.float64)
-                step += np.bincount(enter, weights, self.size + 1).astype(np.int64)
-                step -= np.bincount(leave, weights, self.size + 1).astype(np.int64)
+                steps[index] += np.bincount(enter, weights, self.size + 1).astype(np.int64)
+                steps[index] -= np.bincount(leave, weights, self.size + 1).astype(np.int64)
         steps = steps or [np.zeros(self.size + 1, np.int64)]
         worth = of(Digits((np.zeros(1, np.int64),), exponent)).exponent
         return Digits(tuple(np.cumsum(step[: self.size]) for step in steps), worth)
@@ -246,7 +245,9 @@ class Inside:
         """Whole sums, which have to fit into 64 bits."""
         if (np.abs(self._rounded(numbers, [])) >= 2.0**63).any():
             raise OverflowError("a sum of whole numbers does not fit into 64 bits")
-        return sum((place << (BITS * i) for i, place in enumerate(numbers.places) if i < 3), np.zeros(self.size, np.int64))
+        return sum(
+            (place << (BITS * i) for i, place in enumerate(numbers.places) if i < 3), np.zeros(self.size, np.int64)
+        )
 
     def _extreme_decimal(self, choose: np.ufunc, bound: int) -> Floats:
         if not len(self._events):

@@ -140,9 +140,7 @@ class Log:
         """When all of these clocks have passed."""
         return self._clocks(clocks)[self.order]
 
-    def reach(
-        self, window: Window | None, clocks: tuple[str, ...] | None, ended: Ints | None = None
-    ) -> Reach:
+    def reach(self, window: Window | None, clocks: tuple[str, ...] | None, ended: Ints | None = None) -> Reach:
         """Where the events of a window are inside.
 
         Args:

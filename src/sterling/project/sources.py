@@ -132,7 +132,9 @@ class EventSource(Definition, frozen=True):
 
     def _check_versions(self) -> None:
         if self.event_id is None:
-            raise InvalidDefinitionError(f"{self.name}: updates='replace' needs event_id=, which tells what is replaced.")
+            raise InvalidDefinitionError(
+                f"{self.name}: updates='replace' needs event_id=, which tells what is replaced."
+            )
         if isinstance(self.available_at, Delay):
             raise InvalidDefinitionError(
                 f"{self.name}: updates='replace' needs to know when each version became available, and "

@@ -164,12 +164,15 @@ def _ways(view: FeatureView, events: Events, log: Log) -> dict[_Way, list[_Cell]
         place = f"FeatureView {view.name!r}: {type(aggregate).__name__}"
         column = aggregate.reads
         chosen = events.chosen(column, aggregate.where, place)
-        values = events.values(column, place) if column and not isinstance(aggregate, Count) else None
-        if values is not None:
+        values = None
+        if column is not None and not isinstance(aggregate, Count):
+            values = events.values(column, place)
             aggregate.check_type(column, str(values.type), place)
         until = aggregate.until if isinstance(aggregate, Pending) else None
         for window in windows_of(aggregate):
-            cell = _Cell(aggregate_name(view.name, aggregate, window), aggregate, window, chosen.flags[log.order], values)
+            cell = _Cell(
+                aggregate_name(view.name, aggregate, window), aggregate, window, chosen.flags[log.order], values
+            )
             found.setdefault(_Way(window, chosen.clocks, until), []).append(cell)
     return found
 

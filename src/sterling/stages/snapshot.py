@@ -225,9 +225,7 @@ def _times(source: Source) -> dict[str, str]:
 
 def _listed(source: Source, found: list[str]) -> list[str]:
     """Columns that the snapshot keeps: those that the source lists and those that its own expressions read."""
-    if taken := sorted(
-        name for name in found if name in _CLOCKS or name.startswith("_known_")
-    ):
+    if taken := sorted(name for name in found if name in _CLOCKS or name.startswith("_known_")):
         raise DataError(f"{source.name}: the table has a column {taken[0]!r}, which is the name of a clock. Rename it.")
     named = [*(source.columns or ()), *own_rules(source), *source.entities]
     named += [source.event_id] if isinstance(source, EventSource) and source.event_id else []
@@ -237,8 +235,8 @@ def _listed(source: Source, found: list[str]) -> list[str]:
     for clock, rule in _times(source).items():
         check_columns(rule, found, f"{source.name}: {_said(clock)}")
     for field in ("version", "deleted"):
-        if rule := getattr(source, field, None):
-            check_columns(rule, found, f"{source.name}: {field}")
+        if said := getattr(source, field, None):
+            check_columns(said, found, f"{source.name}: {field}")
     if source.columns is None:
         return found
     read = set(named).union(*(columns_of(rule) for rule in _times(source).values()))

@@ -179,7 +179,9 @@ def _condition(rule: RowCheck, index: int, *, versions: bool) -> str:
             given = " AND ".join(f"{quoted(column)} IS NOT NULL" for column in rule.columns)
             order = f"{EVENT_TIME}, {AVAILABLE_AT}, {EVENT_ID}"
             if versions:
-                return f"{given} AND first_value({EVENT_ID}) OVER (PARTITION BY {columns} ORDER BY {order}) <> {EVENT_ID}"
+                return (
+                    f"{given} AND first_value({EVENT_ID}) OVER (PARTITION BY {columns} ORDER BY {order}) <> {EVENT_ID}"
+                )
             return f"{given} AND row_number() OVER (PARTITION BY {columns} ORDER BY {order}) > 1"
         case References():
             other = f"SELECT {quoted(rule.key)} FROM other_{index} WHERE {quoted(rule.key)} IS NOT NULL"
