@@ -223,7 +223,7 @@ def test_every_name_is_on_the_disk_before_it_is_told(tmp_path: Path, monkeypatch
     store, sync = LocalStore(tmp_path), os.fsync
 
     def note(handle: int) -> None:
-        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")))
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink())
         sync(handle)
 
     monkeypatch.setattr("os.fsync", note)
@@ -274,6 +274,6 @@ def test_a_store_that_may_only_be_read_can_be_checked_and_says_why_it_takes_noth
             assert (store.has(ref), store.intact(ref), list(store.list())) == (True, True, [ref])
             assert store.put(io.BytesIO(b"weights")) == ref
             for use in (lambda: store.put(io.BytesIO(b"new")), lambda: store.delete(ref)):
-                with pytest.raises(StorageError, match="cannot be written: Permission denied. Make room, or choose"):
+                with pytest.raises(StorageError, match="cannot be written: Permission denied"):
                     use()
             assert store.open(ref).read_bytes() == b"weights"
