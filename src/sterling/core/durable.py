@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_LOOK_SECONDS = 0.01
 
 
 def write_file(path: Path, data: bytes, *, mode: int = 0o644, replace: bool = True) -> bool:
@@ -51,15 +55,32 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, which other processes wait for; it is let go when the process ends, however it ends."""
+def locked(path: Path, patience_seconds: float) -> Iterator[None]:
+    """Hold a lock file, which other processes wait for; it is let go when the process ends, however it ends.
+
+    Raises:
+        TimeoutError: if another process holds it for longer.
+        OSError: if it cannot be opened.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + patience_seconds
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        while not _lock(handle):
+            if time.monotonic() >= deadline:
+                raise TimeoutError(errno.ETIMEDOUT, f"another process has held it for {patience_seconds} seconds", path)
+            time.sleep(_LOOK_SECONDS)
         yield
     finally:
         os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _place(arriving: Path, path: Path, *, replace: bool) -> bool:

@@ -203,6 +203,39 @@ class SigningKey:
         return "SigningKey(…)"
 
 
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """Where a project's private key lies.
+
+    Attributes:
+        path: The file.
+        named: Whether somebody named it; only a key that nobody named is made when it is first needed.
+    """
+
+    path: Path
+    named: bool = False
+
+    def load(self) -> SigningKey | None:
+        """The key, if there is one.
+
+        Raises:
+            StorageError: if the file holds none.
+        """
+        return load_key(self.path)
+
+    def need(self) -> SigningKey:
+        """The key, made where there is none and nobody said where it is.
+
+        Raises:
+            StorageError: if there is none, or the file holds none.
+        """
+        if not self.named:
+            return make_key(self.path)
+        if key := load_key(self.path):
+            return key
+        raise StorageError(f"There is no signing key at {self.path}, which STERLING_KEY names. `sterling key` makes it.")
+
+
 def load_key(path: Path) -> SigningKey | None:
     """The private key in a file, an Ed25519 key in PEM (PKCS 8); None where there is no file.
 
