@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -130,18 +130,19 @@ class Proof:
         return None
 
 
-def prove(contents: Iterable[bytes], position: int, note: Note) -> Proof:
-    """Prove that the entry at a position is in the ledger of a checkpoint.
+def prove(contents: Iterable[bytes], position: int, size: int, vouch: Callable[[bytes], Note]) -> Proof:
+    """Prove that the entry at a position is in a ledger, in one pass over it.
 
     Args:
-        contents: Canonical bytes of the ledger's entries from the first; read once.
+        contents: Canonical bytes of the ledger's entries from the first.
         position: Position of the entry.
-        note: A checkpoint of the ledger.
+        size: How many entries the checkpoint is over.
+        vouch: Gives the checkpoint for the root hash that was found, or refuses.
 
     Raises:
-        SignatureError: if the entries are not those of the checkpoint, or are fewer.
+        ValueError: if there is no such entry, or there are fewer entries.
     """
-    checkpoint, index, kept = Checkpoint.parse(note.text), position - 1, list[bytes]()
+    index, kept = position - 1, list[bytes]()
 
     def leaves() -> Iterator[bytes]:
         for at, content in enumerate(contents):
@@ -149,13 +150,11 @@ def prove(contents: Iterable[bytes], position: int, note: Note) -> Proof:
                 kept.append(content)
             yield content
 
-    path, whole = inclusion_spans(index, checkpoint.size), (0, checkpoint.size)
+    path, whole = inclusion_spans(index, size), (0, size)
     found = heads(leaves(), [*path, whole])
-    if found.get(whole) != checkpoint.root:
-        raise SignatureError(
-            f"The ledger is not the one of the checkpoint at {checkpoint.size} entries. `sterling verify` says more."
-        )
-    return Proof(kept[0], index, tuple(found[span] for span in path), note)
+    if whole not in found:
+        raise ValueError(f"There are fewer entries than {size}.")
+    return Proof(kept[0], index, tuple(found[span] for span in path), vouch(found[whole]))
 
 
 def _decimal(text: str) -> int | None:

@@ -233,7 +233,9 @@ class KeyFile:
             return make_key(self.path)
         if key := load_key(self.path):
             return key
-        raise StorageError(f"There is no signing key at {self.path}, which STERLING_KEY names. `sterling key` makes it.")
+        raise StorageError(
+            f"There is no signing key at {self.path}, which STERLING_KEY names. `sterling key` makes it."
+        )
 
 
 def load_key(path: Path) -> SigningKey | None:

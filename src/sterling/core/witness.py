@@ -17,9 +17,9 @@ from typing import Any, Literal, Protocol, Self
 from sterling.core.checkpoint import origin
 from sterling.core.clock import Clock, iso, utcnow
 from sterling.core.durable import locked, write_file
-from sterling.core.errors import SignatureError, SterlingError, StorageError, TamperedLedgerError
+from sterling.core.errors import NewerKindError, SignatureError, SterlingError, StorageError, TamperedLedgerError
 from sterling.core.evidence import Entry, Evidence, Query, Record
-from sterling.core.ledger import Awaited, Broken, Chained, ChainInfo, Ledger
+from sterling.core.ledger import Awaited, Broken, Chained, ChainInfo, Ledger, head_of
 from sterling.core.signing import KeyFile, Note, VerifierKey
 
 _EVERY_SECONDS = 1.0
@@ -184,6 +184,8 @@ class Heads:
             )
         if kept.head is None or kept.head.count < head.count:
             note = self._key.need().sign(head.text, origin(head.project, head.chain))
+            for abandoned in self._folder.glob(f".{chain.id}-*"):  # by a process that was killed
+                abandoned.unlink()
             write_file(path, str(note).encode())
 
     def _path(self, chain: ChainInfo) -> Path:
@@ -276,6 +278,11 @@ class WitnessedLedger:
 class _Witness:
     """What was appended and not witnessed yet, by this process; a fork begins anew."""
 
+    _process: int
+    _lock: threading.Lock
+    _last: int  # position of the last append that no head has seen, 0 for none
+    _next: float  # when the next head may be written
+
     def __init__(self, ledger: ChainedLedger, heads: Heads, clock: Clock, monotonic: Callable[[], float]) -> None:
         self._ledger, self._heads, self._clock, self._monotonic = ledger, heads, clock, monotonic
         self._said = set[str]()
@@ -299,7 +306,10 @@ class _Witness:
             self._write(patience_seconds=_PATIENCE_SECONDS)
 
     def _begin(self) -> None:
-        self._process, self._lock, self._last, self._next = os.getpid(), threading.Lock(), 0, float("-inf")
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._last = 0
+        self._next = float("-inf")
 
     def _write(self, *, patience_seconds: float) -> None:
         with self._lock:
@@ -332,7 +342,7 @@ class _Witness:
             _log.warning("Entry %d is recorded, but not yet witnessed by a head. %s", position, why)
 
 
-def check_head(kept: Kept, ledger: Chained) -> HeadVerdict:
+def check_head(kept: Kept, ledger: ChainedLedger) -> HeadVerdict:
     """Hold a chain against the head that is kept of it.
 
     Args:
@@ -345,15 +355,14 @@ def check_head(kept: Kept, ledger: Chained) -> HeadVerdict:
         return HeadVerdict("unproven", f"The chain cannot be read as far as its head. {error}", kept.head, 0)
 
 
-def _held_against(kept: Kept, ledger: Chained) -> HeadVerdict:
+def _held_against(kept: Kept, ledger: ChainedLedger) -> HeadVerdict:
     head = kept.head
     if head is None:
-        last = _last(ledger, after=0)
+        last = _last(ledger)
         if kept.fault:
             return HeadVerdict("unproven", kept.fault, None, last)
         return HeadVerdict("none", "No head is kept of this chain, so that a cut tail would not show.", None, last)
-    found = list(ledger.records(after=head.count - 1, until=head.count))
-    last = _last(ledger, after=head.count - 1) or _last(ledger, after=0)
+    found, last = list(ledger.records(after=head.count - 1, until=head.count)), _last(ledger)
     when = f"the head of {head.at[:16].replace('T', ' ')} UTC"
     if last < head.count:
         return HeadVerdict(
@@ -390,11 +399,11 @@ def _believed(written: bytes, path: Path, chain: ChainInfo, keys: Sequence[Verif
     return Kept(head)
 
 
-def _last(ledger: Chained, *, after: int) -> int:
-    last = 0
-    for record in ledger.records(after=after):
-        last = record.position
-    return last
+def _last(ledger: ChainedLedger) -> int:
+    try:
+        return head_of(ledger)
+    except (TamperedLedgerError, NewerKindError):  # the last entry cannot be read
+        return max((record.position for record in ledger.records()), default=0)
 
 
 def _entries(count: int) -> str:
