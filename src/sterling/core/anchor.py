@@ -223,8 +223,9 @@ class GitAnchors:
             return ran.stdout.decode()
         if may_fail:
             return None
+        hint = " A tag needs a commit, and git must know who you are." if arguments[0] == "tag" else ""
         said = " ".join(ran.stderr.decode(errors="replace").split())
-        raise StorageError(f"git {arguments[0]} failed in {self._folder.absolute()}: {said}")
+        raise StorageError(f"git {arguments[0]} failed in {self._folder.absolute()}: {said}{hint}")
 
 
 def anchors_at(target: str, folder: Path, project: str) -> AnchorStore:
