@@ -95,8 +95,8 @@ class Chained(Protocol):
         """
         ...
 
-    def check_index(self) -> Broken | None:
-        """The first entry that queries find under what it does not say, or do not find under what it says."""
+    def index(self) -> Iterator[tuple[str, Sequence[int]]]:
+        """What queries go by: for each word, as `core/labels.py` spells them, the positions that they find, in order."""
         ...
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from sterling.core.errors import TamperedLedgerError
 from sterling.core.evidence import Record
+from sterling.core.labels import Told
 from sterling.core.ledger import Broken, Chained, Ledger, chained, check_chain
-from sterling.core.refs import Ref, ref_of_file, refs_in_content, refs_in_file
+from sterling.core.refs import Ref, note_refs, ref_of_file, refs_in_file
 from sterling.core.store import Store
 
 
@@ -64,9 +65,9 @@ def verify(ledger: Ledger, store: Store) -> VerifyReport:
     Returns:
         What holds, what does not, and where that shows first.
     """
-    walk, chain = _Walk(), chained(ledger)
-    entries, broken = walk.check(chain)
-    broken = _first(broken, _check_index(chain, entries))
+    walk = _Walk(chained(ledger))
+    entries, broken = walk.check_chain()
+    broken = _first(broken, walk.check_index())
     intact, altered, missing = _check_blobs(store, walk.first_cited)
     return VerifyReport(
         entries=min(entries, broken.position - 1) if broken else entries,
@@ -77,15 +78,27 @@ def verify(ledger: Ledger, store: Store) -> VerifyReport:
     )
 
 
+def check_index(ledger: Chained) -> Broken | None:
+    """The first entry that queries find by what it does not say, or do not find by what it says."""
+    walk = _Walk(ledger)
+    walk.check_chain()
+    return walk.check_index()
+
+
 class _Walk:
-    """One walk over all records, behind a break as well, that notes what they cite."""
+    """One walk over all records, behind a break as well, that notes what they cite and what they are found by."""
 
-    def __init__(self) -> None:
-        self.first_cited: dict[Ref, int] = {}
-        self._position = 0
+    def __init__(self, ledger: Chained) -> None:
+        self._ledger, self._position, self._told = ledger, 0, Told()
+        self._cited: dict[bytes, int] = {}
 
-    def check(self, ledger: Chained) -> tuple[int, Broken | None]:
-        records = self._noted(ledger.records())
+    @property
+    def first_cited(self) -> dict[Ref, int]:
+        """Every ref that an entry cites, with the position of the first that does."""
+        return {Ref(ref.decode()): position for ref, position in self._cited.items()}
+
+    def check_chain(self) -> tuple[int, Broken | None]:
+        records = self._noted()
         try:
             found = check_chain(records)
             for _ in records:
@@ -94,19 +107,19 @@ class _Walk:
             return self._position, Broken(self._position + 1, str(error))
         return found
 
-    def _noted(self, records: Iterable[Record]) -> Iterator[Record]:
-        for record in records:
-            self._position = record.position
-            for ref in refs_in_content(record.content):
-                self.first_cited.setdefault(ref, record.position)
+    def check_index(self) -> Broken | None:
+        try:
+            return self._told.fault(self._ledger.index())
+        except TamperedLedgerError as error:
+            return Broken(self._position + 1, str(error))
+
+    def _noted(self) -> Iterator[Record]:
+        note = self._told.note
+        for record in self._ledger.records():
+            self._position = position = record.position
+            note(record)
+            note_refs(record.content, position, self._cited)
             yield record
-
-
-def _check_index(ledger: Chained, entries: int) -> Broken | None:
-    try:
-        return ledger.check_index()
-    except TamperedLedgerError as error:
-        return Broken(error.position or entries + 1, str(error))
 
 
 def _first(one: Broken | None, other: Broken | None) -> Broken | None:

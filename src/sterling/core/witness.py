@@ -19,7 +19,7 @@ from sterling.core.clock import Clock, iso, utcnow
 from sterling.core.durable import locked, write_file
 from sterling.core.errors import NewerKindError, SignatureError, SterlingError, StorageError, TamperedLedgerError
 from sterling.core.evidence import Entry, Evidence, Query, Record
-from sterling.core.ledger import Awaited, Broken, Chained, ChainInfo, Ledger, head_of
+from sterling.core.ledger import Awaited, Chained, ChainInfo, Ledger, head_of
 from sterling.core.signing import KeyFile, Note, VerifierKey
 
 _EVERY_SECONDS = 1.0
@@ -250,9 +250,9 @@ class WitnessedLedger:
             self._witness.saw(position)
         return position
 
-    def check_index(self) -> Broken | None:
-        """The first entry that queries find under what it does not say."""
-        return self._inner.check_index()
+    def index(self) -> Iterator[tuple[str, Sequence[int]]]:
+        """What queries go by."""
+        return self._inner.index()
 
     def close(self) -> None:
         """Write the head of what was appended since the last, and let go of the ledger."""
