@@ -99,7 +99,9 @@ class Proof:
         nodes = [_root(node) for node in path[:-2]]
         if title != _PROOF or not blank or content is None or at is None or None in nodes:
             raise SignatureError(f"This is no proof of an entry: it must begin with {_PROOF}, and hold the entry.")
-        return cls(content, at, tuple(node for node in nodes if node), Note.parse(note))
+        proof = cls(content, at, tuple(node for node in nodes if node), Note.parse(note))
+        Checkpoint.parse(proof.note.text)
+        return proof
 
     def __str__(self) -> str:
         lines = [_PROOF, f"extra {base64.b64encode(self.content).decode()}", f"index {self.index}"]

@@ -19,7 +19,7 @@ from sterling.core.clock import Clock, iso, utcnow
 from sterling.core.durable import locked, write_file
 from sterling.core.errors import NewerKindError, SignatureError, SterlingError, StorageError, TamperedLedgerError
 from sterling.core.evidence import Entry, Evidence, Query, Record
-from sterling.core.ledger import Awaited, Chained, ChainInfo, Ledger, head_of
+from sterling.core.ledger import Awaited, Chained, ChainInfo, Ledger, chained, head_of
 from sterling.core.signing import KeyFile, Note, VerifierKey
 
 _EVERY_SECONDS = 1.0
@@ -342,7 +342,7 @@ class _Witness:
             _log.warning("Entry %d is recorded, but not yet witnessed by a head. %s", position, why)
 
 
-def check_head(kept: Kept, ledger: ChainedLedger) -> HeadVerdict:
+def check_head(kept: Kept, ledger: Ledger) -> HeadVerdict:
     """Hold a chain against the head that is kept of it.
 
     Args:
@@ -355,14 +355,14 @@ def check_head(kept: Kept, ledger: ChainedLedger) -> HeadVerdict:
         return HeadVerdict("unproven", f"The chain cannot be read as far as its head. {error}", kept.head, 0)
 
 
-def _held_against(kept: Kept, ledger: ChainedLedger) -> HeadVerdict:
+def _held_against(kept: Kept, ledger: Ledger) -> HeadVerdict:
     head = kept.head
     if head is None:
         last = _last(ledger)
         if kept.fault:
             return HeadVerdict("unproven", kept.fault, None, last)
         return HeadVerdict("none", "No head is kept of this chain, so that a cut tail would not show.", None, last)
-    found, last = list(ledger.records(after=head.count - 1, until=head.count)), _last(ledger)
+    found, last = list(chained(ledger).records(after=head.count - 1, until=head.count)), _last(ledger)
     when = f"the head of {head.at[:16].replace('T', ' ')} UTC"
     if last < head.count:
         return HeadVerdict(
@@ -399,11 +399,11 @@ def _believed(written: bytes, path: Path, chain: ChainInfo, keys: Sequence[Verif
     return Kept(head)
 
 
-def _last(ledger: ChainedLedger) -> int:
+def _last(ledger: Ledger) -> int:
     try:
         return head_of(ledger)
     except (TamperedLedgerError, NewerKindError):  # the last entry cannot be read
-        return max((record.position for record in ledger.records()), default=0)
+        return max((record.position for record in chained(ledger).records()), default=0)
 
 
 def _entries(count: int) -> str:
