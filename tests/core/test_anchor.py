@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,10 @@ from sterling.core.merkle import tree_head, verify_consistency
 from sterling.core.signing import Note, SigningKey
 
 ORIGIN = "sterling/flights/00c0ffee"
-KEY, OTHER = SigningKey.from_seed(bytes(32)), SigningKey.from_seed(b"1" * 32)
+KEY, OTHER = (
+    SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(32))),
+    SigningKey(Ed25519PrivateKey.from_private_bytes(b"1" * 32)),
+)
 
 
 def entries(count: int, rewritten_from: int = 0) -> list[bytes]:

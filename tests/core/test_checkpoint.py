@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +22,7 @@ EXAMPLE = (
     "Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n"
 )
 ORIGIN = origin("flights", "00c0ffee")
-KEY = SigningKey.from_seed(bytes(32))
+KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(32)))
 
 
 def entries(count: int) -> list[bytes]:

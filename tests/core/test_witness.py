@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import logging
 import os
 import signal
@@ -25,7 +26,7 @@ from sterling.core.evidence import Evidence, Query
 from sterling.core.ledger import Awaited, Chained, ChainInfo
 from sterling.core.signing import KeyFile, make_key
 from sterling.core.sqlite import SQLiteLedger
-from sterling.core.witness import Head, Heads, HeadVerdict, Kept, WitnessedLedger, check_head
+from sterling.core.witness import ChainedLedger, Head, Heads, HeadVerdict, Kept, WitnessedLedger, check_head
 from sterling.testing import FixedClock, LedgerContract
 from sterling.testing.ledger import COPY
 
@@ -39,7 +40,7 @@ WRITE_FOR_EVER = """
 import sys
 from pathlib import Path
 from sterling.core.signing import KeyFile
-from sterling.core.witness import Head, Heads
+from sterling.core.witness import ChainedLedger, Head, Heads
 heads = Heads(Path(sys.argv[1]), KeyFile(Path(sys.argv[2])))
 for count in range(int(sys.argv[3]), 10**9):
     heads.write(Head("00c0ffee", "flights", count, count.to_bytes(32, "big"), "now"), lambda at: at.to_bytes(32, "big"))
@@ -477,7 +478,10 @@ def test_a_ledger_that_is_damaged_before_its_head_is_not_proven(
 
 
 def test_a_wrapped_ledger_is_what_the_ledger_in_it_is(ledger: WitnessedLedger, inner: SQLiteLedger) -> None:
-    assert isinstance(ledger, Chained)
+    whole: ChainedLedger = ledger
+    assert isinstance(whole, Chained)
+    for name in vars(Chained) | vars(Awaited):
+        assert name.startswith("_") or inspect.getattr_static(ledger, name)  # how later versions of Python look
     assert isinstance(ledger, Awaited)
     assert ledger.chain == inner.chain
     assert (list(ledger.index()), ledger.wait(0, 0.0), repr(ledger)) == ([], False, repr(inner))

@@ -51,7 +51,7 @@ def verify(
     found = _anchors(opened, anchor, against)  # before the chain, as the head, since that goes on
     kept = opened.workspace.heads().newest(opened.chain.chain, opened.named)
     report = verify_ledger(opened.ledger, opened.workspace.store())
-    head = check_head(kept, opened.ledger)
+    head = check_head(kept, opened.chain)
     last = head.last if report.broken else report.entries
     anchors = _held_against(opened, found, last) if found is not None else None
     intact = report.intact and head.holds and (anchors is None or anchors.holds)
@@ -220,7 +220,7 @@ def _last_that_holds(opened: _Opened) -> int:
     from sterling.core.witness import check_head
 
     kept = opened.workspace.heads().newest(opened.chain.chain)
-    head = check_head(kept, opened.ledger)
+    head = check_head(kept, opened.chain)
     count, broken = check_chain(opened.chain.records(until=head.last))
     if broken or not head.holds:
         reason = f"Broken at entry {broken.position}: {broken.reason}." if broken else head.reason

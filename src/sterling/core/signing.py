@@ -8,7 +8,6 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -84,7 +83,8 @@ class VerifierKey:
 
         value, message = signature.value, text.encode()
         if self.type == _COSIGNATURE:
-            value, message = value[8:], _cosigned(int.from_bytes(value[:8], "big"), text)
+            time, value = int.from_bytes(value[:8], "big"), value[8:]
+            message = f"cosignature/v1\ntime {time}\n{text}".encode()
         try:
             Ed25519PublicKey.from_public_bytes(self.public).verify(value, message)
         except (InvalidSignature, ValueError):  # the latter for 32 bytes that are no key
@@ -173,31 +173,16 @@ class SigningKey:
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
 
-    @classmethod
-    def from_seed(cls, seed: bytes) -> Self:
-        """The key of 32 secret bytes."""
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-        return cls(Ed25519PrivateKey.from_private_bytes(seed))
-
     def verifier(self, name: str) -> VerifierKey:
         """The public half, under a name."""
-        return VerifierKey(_checked(name), self._private.public_key().public_bytes_raw())
-
-    def witness(self, name: str) -> VerifierKey:
-        """The public half that the signatures of :meth:`cosign` are checked with."""
-        return VerifierKey(_checked(name), self._private.public_key().public_bytes_raw(), _COSIGNATURE)
+        if not _NAME.fullmatch(name):
+            raise SignatureError(f"{name!r} is no name of a key: it must not be empty or hold spaces or plus signs.")
+        return VerifierKey(name, self._private.public_key().public_bytes_raw())
 
     def sign(self, text: str, name: str) -> Note:
         """Sign a text that ends with a newline, under a name."""
         key = self.verifier(name)
         return Note(text, (Signature(name, key.id, self._private.sign(text.encode())),))
-
-    def cosign(self, note: Note, name: str, at: datetime) -> Note:
-        """A note with a second witness's signature below the others, which says when it was given."""
-        seconds = int(at.timestamp())
-        value = seconds.to_bytes(8, "big") + self._private.sign(_cosigned(seconds, note.text))
-        return Note(note.text, (*note.signatures, Signature(name, self.witness(name).id, value)))
 
     def __repr__(self) -> str:
         return "SigningKey(…)"
@@ -313,12 +298,6 @@ def _signature(line: str) -> Signature:
 
 def _cosigned(seconds: int, text: str) -> bytes:
     return f"cosignature/v1\ntime {seconds}\n{text}".encode()
-
-
-def _checked(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise SignatureError(f"{name!r} is no name of a key: it must not be empty or hold spaces or plus signs.")
-    return name
 
 
 def _no_note(why: str) -> SignatureError:

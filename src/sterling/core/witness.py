@@ -17,9 +17,9 @@ from typing import Any, Literal, Protocol, Self
 from sterling.core.checkpoint import origin
 from sterling.core.clock import Clock, iso, utcnow
 from sterling.core.durable import locked, write_file
-from sterling.core.errors import NewerKindError, SignatureError, SterlingError, StorageError, TamperedLedgerError
+from sterling.core.errors import SignatureError, SterlingError, StorageError, TamperedLedgerError
 from sterling.core.evidence import Entry, Evidence, Query, Record
-from sterling.core.ledger import Awaited, Chained, ChainInfo, Ledger, chained, head_of
+from sterling.core.ledger import Awaited, Chained, ChainInfo, Ledger
 from sterling.core.signing import KeyFile, Note, VerifierKey
 
 _EVERY_SECONDS = 1.0
@@ -239,6 +239,10 @@ class WitnessedLedger:
         """Entries that match the query."""
         return self._inner.read(query, after=after, until=until, newest_first=newest_first)
 
+    def head(self) -> tuple[int, bytes]:
+        """Position and digest of the chain's last record."""
+        return self._inner.head()
+
     def records(self, *, after: int = 0, until: int | None = None) -> Iterator[Record]:
         """The chain as it lies there."""
         return self._inner.records(after=after, until=until)
@@ -250,9 +254,9 @@ class WitnessedLedger:
             self._witness.saw(position)
         return position
 
-    def index(self) -> Iterator[tuple[str, Sequence[int]]]:
+    def index(self, *, after: int = 0, until: int | None = None) -> Iterator[tuple[str, Sequence[int]]]:
         """What queries go by."""
-        return self._inner.index()
+        return self._inner.index(after=after, until=until)
 
     def close(self) -> None:
         """Write the head of what was appended since the last, and let go of the ledger."""
@@ -327,10 +331,10 @@ class _Witness:
             self._last = max(self._last, position)  # the next write tries again
 
     def _head(self, position: int) -> Head:
-        digest, chain = self._digest_at(position), self._ledger.chain
-        if not isinstance(digest, bytes):
+        (last, digest), chain = self._ledger.head(), self._ledger.chain
+        if last < position or not isinstance(digest, bytes):
             raise TamperedLedgerError(f"Entry {position} is not there any more.", position)
-        return Head(chain.id, chain.project, position, digest, iso(self._clock()))
+        return Head(chain.id, chain.project, last, digest, iso(self._clock()))
 
     def _digest_at(self, position: int) -> bytes | None:
         found = list(self._ledger.records(after=position - 1, until=position))
@@ -342,7 +346,7 @@ class _Witness:
             _log.warning("Entry %d is recorded, but not yet witnessed by a head. %s", position, why)
 
 
-def check_head(kept: Kept, ledger: Ledger) -> HeadVerdict:
+def check_head(kept: Kept, ledger: Chained) -> HeadVerdict:
     """Hold a chain against the head that is kept of it.
 
     Args:
@@ -355,14 +359,13 @@ def check_head(kept: Kept, ledger: Ledger) -> HeadVerdict:
         return HeadVerdict("unproven", f"The chain cannot be read as far as its head. {error}", kept.head, 0)
 
 
-def _held_against(kept: Kept, ledger: Ledger) -> HeadVerdict:
-    head = kept.head
+def _held_against(kept: Kept, ledger: Chained) -> HeadVerdict:
+    head, (last, _) = kept.head, ledger.head()
     if head is None:
-        last = _last(ledger)
         if kept.fault:
             return HeadVerdict("unproven", kept.fault, None, last)
         return HeadVerdict("none", "No head is kept of this chain, so that a cut tail would not show.", None, last)
-    found, last = list(chained(ledger).records(after=head.count - 1, until=head.count)), _last(ledger)
+    found = list(ledger.records(after=head.count - 1, until=head.count))
     when = f"the head of {head.at[:16].replace('T', ' ')} UTC"
     if last < head.count:
         return HeadVerdict(
@@ -397,13 +400,6 @@ def _believed(written: bytes, path: Path, chain: ChainInfo, keys: Sequence[Verif
             "key yourself, verify with the old one, then delete that file: the next append writes a new one.",
         )  # fmt: skip
     return Kept(head)
-
-
-def _last(ledger: Ledger) -> int:
-    try:
-        return head_of(ledger)
-    except (TamperedLedgerError, NewerKindError):  # the last entry cannot be read
-        return max((record.position for record in chained(ledger).records()), default=0)
 
 
 def _entries(count: int) -> str:
