@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sterling.core.errors import SignatureError, StorageError
-from sterling.core.signing import Note, Signature, SigningKey, VerifierKey, load_key, make_key
+from sterling.core.signing import KeyFile, Note, Signature, SigningKey, VerifierKey, load_key, make_key
 
 # golang.org/x/mod/sumdb/note (BSD-3-Clause), package documentation and tests.
 PETER = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
@@ -188,6 +188,22 @@ def test_a_key_is_made_once_and_read_by_nobody_else(tmp_path: Path) -> None:
     assert found
     assert make_key(path).verifier("k") == found.verifier("k") == made
     assert load_pem_private_key(path.read_bytes(), None)
+
+
+def test_a_key_of_a_project_is_left_out_of_git_and_one_that_was_named_is_not_made(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "home" / "signing.key")
+    assert file.load() is None
+    assert file.need().verifier("k") == file.need().verifier("k")
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True, timeout=60)
+    shown = subprocess.run(
+        ["git", "-C", tmp_path, "status", "--short", "-uall"], check=True, capture_output=True, timeout=60
+    )
+    assert shown.stdout == b"?? home/.gitignore\n"
+    named = KeyFile(tmp_path / "elsewhere" / "signing.key", named=True)
+    with pytest.raises(StorageError, match=r"There is no signing key at .*, which STERLING_KEY names"):
+        named.need()
+    named.make()
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["signing.key"]
 
 
 def test_processes_that_make_a_key_at_once_agree_on_one(tmp_path: Path) -> None:

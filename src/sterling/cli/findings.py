@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from sterling.views.text import plural
+
 if TYPE_CHECKING:
     from sterling.core.anchor import AnchorReport, AnchorStore
     from sterling.core.checkpoint import Proof
@@ -54,8 +56,9 @@ def _held(report: AnchorReport) -> Iterator[str]:
             f"Every anchor holds, the newest of {report.older.size:,} entries"
             f"{f'; {added:,} were added since' if added else ''}."
         )
-    for stranger in report.strangers:
-        yield f"{stranger.place} is signed with a key that is not known here; to have that checked, name it with --key."
+    if report.strangers:
+        unknown = plural(len(report.strangers), "checkpoint is signed", "checkpoints are signed")
+        yield f"{unknown} with a key that is not known here. Name it with --key to have that checked."
 
 
 def kept(report: AnchorReport, store: AnchorStore, place: str | None) -> Iterator[str]:

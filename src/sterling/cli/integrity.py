@@ -98,13 +98,12 @@ def prove(
 def key(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
     """Print the public key that signs for the project's ledger; the private one is made where there is none."""
     from sterling.cli.console import print_json
-    from sterling.core.signing import make_key
 
     opened = _opened(project, None)
-    file = opened.workspace.key_file().path
-    public = make_key(file).verifier(opened.origin)
+    file = opened.workspace.key_file()
+    public = file.make().verifier(opened.origin)
     if as_json:
-        print_json({"vkey": str(public), "name": public.name, "id": public.id.hex(), "file": str(file)})
+        print_json({"vkey": str(public), "name": public.name, "id": public.id.hex(), "file": str(file.path)})
     else:
         print(public)
 

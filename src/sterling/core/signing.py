@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -214,13 +215,24 @@ class KeyFile:
         Raises:
             StorageError: if there is none, or the file holds none.
         """
-        if not self.named:
-            return make_key(self.path)
         if key := load_key(self.path):
             return key
+        if not self.named:
+            return self.make()
         raise StorageError(
             f"There is no signing key at {self.path}, which STERLING_KEY names. `sterling key` makes it."
         )
+
+    def make(self) -> SigningKey:
+        """The key, made where there is none; in a project's folder git is told to leave it out.
+
+        Raises:
+            StorageError: if it cannot be made, or the file holds none.
+        """
+        if not self.named:
+            with suppress(OSError):  # what is wrong with the folder, the key will say
+                write_file(self.path.parent / ".gitignore", f"*{self.path.name}*\n".encode(), replace=False)
+        return make_key(self.path)
 
 
 def load_key(path: Path) -> SigningKey | None:
