@@ -423,6 +423,22 @@ def test_a_cloud_whose_library_is_missing_names_its_extra(
         connect_store(f"{scheme}://bucket/prefix")
 
 
+def test_a_run_whose_network_goes_down_says_so_and_goes_on_when_it_is_back(
+    network: Proxy, url: str, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    folder = write_project(tmp_path / "project", rows=1500)
+    named = {**environment, "STERLING_STORE": url}
+    for after in (2_000, 40_000, 90_000):
+        network.sent_in_all = after
+        answer = sterling(folder, "run", **{**named, "AWS_ENDPOINT_URL": network.url})
+        assert answer.code == 2
+        assert f"sterling: {url} cannot be used: " in answer.errors
+        network.sent_in_all = None
+    assert sterling(folder, "run", **named).code == 0
+    verified = sterling(folder, "verify", "--json", **named)
+    assert (verified.code, verified.json["missing"]) == (0, [])
+
+
 def test_a_run_on_a_bucket_ends_well_and_verifies(
     url: str, bucket: Any, tmp_path: Path, environment: dict[str, str], cold: Iterator[str]
 ) -> None:

@@ -82,6 +82,9 @@ class CloudStore:
         InvalidDefinitionError: if the URL names no bucket, or holds a password or options.
         MissingExtraError: if the library for this cloud is not installed.
         StorageError: if there is no such bucket, or it cannot be reached or used.
+
+    Example:
+        ``connect_store("s3://bucket/prefix")`` opens one, with the credentials in the environment.
     """
 
     def __init__(self, url: str) -> None:
