@@ -141,6 +141,7 @@ def test_the_environment_says_where_it_is_and_how_large(tmp_path: Path, monkeypa
     monkeypatch.setenv("STERLING_CACHE", "/fast/disk")
     monkeypatch.setenv("STERLING_CACHE_GB", "0.5")
     assert (cache_folder(), cache_limit()) == (Path("/fast/disk"), 5e8)
-    monkeypatch.setenv("STERLING_CACHE_GB", "20 GB")
-    with pytest.raises(InvalidDefinitionError, match=r"STERLING_CACHE_GB is '20 GB', which is no number. Example: 20"):
-        cache_limit()
+    for wrong in ("20 GB", "0", "-1", "nan"):
+        monkeypatch.setenv("STERLING_CACHE_GB", wrong)
+        with pytest.raises(InvalidDefinitionError, match=f"STERLING_CACHE_GB is '{wrong}', which is no number above 0"):
+            cache_limit()

@@ -21,21 +21,30 @@ _leases: dict[Path, _Lease] = {}
 
 
 def cache_folder() -> Path:
-    """Where copies are kept: what ``STERLING_CACHE`` says, else ``~/.cache/sterling``."""
-    return Path(os.environ.get("STERLING_CACHE") or Path.home() / ".cache" / "sterling")
+    """Where copies are kept: what ``STERLING_CACHE`` says, else ``~/.cache/sterling``.
+
+    Raises:
+        StorageError: if there is neither that variable nor a home.
+    """
+    if named := os.environ.get("STERLING_CACHE"):
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "sterling"
+    except RuntimeError as error:
+        raise StorageError("This user has no home to keep copies in. Name a folder with STERLING_CACHE.") from error
 
 
 def cache_limit() -> float:
     """How many bytes the copies may take: ``STERLING_CACHE_GB`` times 10⁹, else 20 GB.
 
     Raises:
-        InvalidDefinitionError: if the variable holds no number.
+        InvalidDefinitionError: if the variable holds no number above 0.
     """
     text = os.environ.get("STERLING_CACHE_GB") or _DEFAULT_GB
-    try:
-        return float(text) * 1e9
-    except ValueError:
-        raise InvalidDefinitionError(f"STERLING_CACHE_GB is {text!r}, which is no number. Example: 20") from None
+    with suppress(ValueError):
+        if (limit := float(text) * 1e9) > 0:
+            return limit
+    raise InvalidDefinitionError(f"STERLING_CACHE_GB is {text!r}, which is no number above 0. Example: 20")
 
 
 class Cache:
@@ -95,7 +104,7 @@ class Cache:
                 if excess <= 0:
                     return
                 if path not in leased:
-                    path.unlink()
+                    path.unlink(missing_ok=True)
                     excess -= size
 
     def _copies(self) -> Iterator[tuple[Path, os.stat_result]]:

@@ -32,7 +32,9 @@ _BLOCK, _BLOCKS_AT_ONCE = 8 << 20, 4
 _PART, _MOST_PARTS = 16 << 20, 10_000
 _NAME = re.compile(r"([0-9a-f]{2})/([0-9a-f]{62})")
 _USER_IN_URL = re.compile(r"//[^/@\s]+@")
-_NOT_SIGNED_IN = re.compile("Credential|Authentication|Token|Profile|RefreshError")
+_NOT_SIGNED_IN = re.compile(
+    r"^\w*(Credential|Authentication|Token|Profile|RefreshError)\w* |Forbidden|AuthorizationFail"
+)
 
 
 class _Cloud(NamedTuple):
@@ -197,7 +199,7 @@ class CloudStore:
             raise
         except Exception as error:
             said = _without_user(" ".join(str(error).split()).rstrip(".")) or type(error).__name__
-            if isinstance(error, PermissionError) or _NOT_SIGNED_IN.search(type(error).__name__):
+            if isinstance(error, PermissionError) or _NOT_SIGNED_IN.search(f"{type(error).__name__} {said}"):
                 mend = f"Sign in by {self._cloud.sign_in} as one who may list, read, write and delete there."
             else:
                 mend = f"Check the network and {self._cloud.setting}, then do it again."
