@@ -15,7 +15,7 @@ from sterling.core.errors import StorageError
 from sterling.core.evidence import Evidence, Query
 from sterling.core.ledger import check_chain
 from sterling.core.sqlite import SQLiteLedger
-from sterling.core.verify import check_index
+from sterling.core.walk import check_index
 from sterling.views.log import line
 from sterling.views.status import status
 from sterling.views.why import why
@@ -26,7 +26,7 @@ OPEN = """
 import sys
 from pathlib import Path
 from sterling.core.sqlite import SQLiteLedger
-from sterling.core.verify import check_index
+from sterling.core.walk import check_index
 print(len(list(SQLiteLedger(Path(sys.argv[1]), "late-parcels").read())))
 """
 

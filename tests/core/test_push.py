@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import json
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -25,40 +24,23 @@ from sterling.core.push import Fork, Progress, Pushed, compare, push
 from sterling.core.refs import Ref, ref_of
 from sterling.core.sqlite import SQLiteLedger
 from sterling.core.store import LocalStore
-from sterling.core.verify import Cited, check_index, verify
-from sterling.testing import FixedClock
+from sterling.core.verify import Cited, verify
+from sterling.core.walk import check_index
+from tests.core.sides import STOPPING, Side
 
 
-class Side:
-    """A ledger and a store in a folder.
-
-    Args:
-        folder: Where they lie.
-        of: The chain that is kept here as a copy; the folder's own one where it is left out.
-    """
-
-    def __init__(self, folder: Path, of: SQLiteLedger | None = None) -> None:
-        chain = of.chain._replace(copied=True) if of else None
-        self.path = folder / "ledger.db"
-        self.ledger = SQLiteLedger(self.path, "flights", chain=chain, clock=FixedClock())
-        self.store = LocalStore(folder / "store")
-
-    def put(self, data: bytes) -> Ref:
-        return self.store.put(io.BytesIO(data))
-
-    def record(self, start: int, stop: int) -> None:
-        """Entries, each with a manifest of two segments; every second one cites the manifest twice."""
-        for n in range(start, stop):
-            segments = [self.put(b"PAR1 %d %d" % (n, part)) for part in range(2)]
-            manifest = self.put(json.dumps({"segments": segments}).encode())
-            self.ledger.append([Evidence("data.snapshotted", (f"n:{n}",), {"ref": manifest})] * (1 + n % 2))
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A chain of 15 entries."""
+    side = Side(tmp_path_factory.mktemp("template") / "here")
+    side.record(0, 10)
+    side.ledger.close()
+    return side.folder
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Side:
-    side = Side(tmp_path / "here")
-    side.record(0, 10)
-    return side
+def here(template: Path, tmp_path: Path) -> Side:
+    return Side(Path(shutil.copytree(template, tmp_path / "here")))
 
 
 @pytest.fixture
@@ -73,23 +55,6 @@ def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def pushed(here: Side, there: Side) -> Pushed:
     return push(here.ledger, here.store, there.ledger, there.store)
-
-
-def alter(side: Side, ref: Ref) -> None:
-    path = side.store.open(ref)
-    path.chmod(0o644)
-    path.write_bytes(path.read_bytes()[:-1] + b"!")
-
-
-def restored_and_continued(side: Side, position: int) -> None:
-    """What somebody does who puts an old file back and works on."""
-    old = list(side.ledger.records(until=position))
-    chain = side.ledger.chain
-    side.ledger.close()
-    for path in side.path.parent.glob("ledger.db*"):
-        path.unlink()
-    side.ledger = SQLiteLedger(side.path, "flights", chain=chain._replace(copied=True), clock=FixedClock())
-    side.ledger.restore(old)
 
 
 def test_a_copy_is_the_chain_byte_for_byte_with_all_that_it_cites(here: Side, there: Side) -> None:
@@ -150,7 +115,7 @@ def test_blobs_that_were_missing_are_brought_when_a_run_has_made_them_again(here
 
 def test_an_altered_blob_is_not_pushed_and_all_else_is(here: Side, there: Side) -> None:
     bad = ref_of(b"PAR1 3 0")
-    alter(here, bad)
+    here.alter(bad)
     done = pushed(here, there)
     assert (done.altered, done.entries, done.blobs, done.whole) == ((Cited(bad, 5),), 15, 29, False)
     assert not there.store.has(bad)
@@ -182,7 +147,7 @@ def test_chains_that_went_different_ways_are_refused_at_the_first_position_that_
 ) -> None:
     pushed(here, there)
     before = list(there.ledger.records())
-    restored_and_continued(here, 6)
+    here.go_back(6)
     here.ledger.append([Evidence("other.way")] * 20)
     done = pushed(here, there)
     assert done.refused
@@ -193,7 +158,7 @@ def test_chains_that_went_different_ways_are_refused_at_the_first_position_that_
 
 def test_a_chain_that_was_cut_is_refused_where_it_ends(here: Side, there: Side) -> None:
     pushed(here, there)
-    restored_and_continued(here, 6)
+    here.go_back(6)
     done = pushed(here, there)
     assert done.refused
     assert done.refused.position == 7
@@ -290,54 +255,24 @@ def test_what_is_alike_is_counted(tmp_path: Path) -> None:
     assert compare(one.ledger, other.ledger) == Fork(1, here=True, there=True)
 
 
-PUSH_AND_STOP = """
-import os, signal, sqlite3, sys
-from pathlib import Path
-import sterling.core.push as pushing
+PUSH = (
+    STOPPING
+    + """
 from sterling.core.connect import connect_ledger, connect_store
-from sterling.core.ledger import ChainInfo, chained
+from sterling.core.ledger import chained
 
-here, there, stop = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-pushing._BATCH = 4
 ledger = connect_ledger(f"sqlite:{here}/ledger.db", "flights")
-steps = 0
-
-def step(*_):
-    global steps
-    steps += 1
-    if steps == stop:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def stopping(original):
-    def act(*arguments, **named):
-        step()
-        result = original(*arguments, **named)
-        step()
-        return result
-    return act
-
-for name in ("fsync", "mkdir", "rename", "replace", "unlink"):
-    setattr(os, name, stopping(getattr(os, name)))
-Path.replace = stopping(Path.replace)
-
-connect = sqlite3.connect
-def traced(*arguments, **named):
-    db = connect(*arguments, **named)
-    if str(there) in str(arguments[0]):
-        db.set_trace_callback(step)
-    return db
-sqlite3.connect = traced
-
 copy = connect_ledger(f"sqlite:{there}/ledger.db", "flights", chain=chained(ledger).chain._replace(copied=True))
 done = pushing.push(ledger, connect_store(f"file:{here}/store"), copy, connect_store(f"file:{there}/store"))
 assert done.whole
 print(steps)
 """
+)
 
 
 def steps_of(here: Side, there: Path, stop: int) -> int | None:
     """Push until a step, and how many steps there were; None where it was killed."""
-    command = [sys.executable, "-c", PUSH_AND_STOP, str(here.path.parent), str(there), str(stop)]
+    command = [sys.executable, "-c", PUSH, str(here.path.parent), str(there), str(stop)]
     ran = subprocess.run(command, check=False, capture_output=True, text=True)
     assert ran.returncode in {0, -signal.SIGKILL}, ran.stderr
     return int(ran.stdout) if ran.returncode == 0 else None
@@ -380,7 +315,7 @@ def test_a_push_that_is_killed_again_and_again_ends(here: Side, tmp_path: Path) 
     here.record(10, 60)
     reached = []
     for _ in range(8):
-        command = [sys.executable, "-c", PUSH_AND_STOP, str(here.path.parent), str(there), "0"]
+        command = [sys.executable, "-c", PUSH, str(here.path.parent), str(there), "0"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(0.15 + 0.1 * chance.random())
         process.kill()

@@ -16,7 +16,7 @@ from sterling.core.errors import StorageError, TamperedLedgerError
 from sterling.core.evidence import Evidence, Query
 from sterling.core.ledger import check_chain
 from sterling.core.sqlite import SQLiteLedger
-from sterling.core.verify import check_index
+from sterling.core.walk import check_index
 from sterling.testing import FixedClock, LedgerContract
 from sterling.testing.ledger import COPY
 
@@ -26,7 +26,7 @@ from pathlib import Path
 from sterling.core.errors import ConflictError, StorageError
 from sterling.core.evidence import Evidence, Query
 from sterling.core.sqlite import SQLiteLedger
-from sterling.core.verify import check_index
+from sterling.core.walk import check_index
 path, name = Path(sys.argv[1]), sys.argv[2]
 """
 APPEND_IN_PAIRS = """

@@ -324,7 +324,9 @@ def _restored(found: Restored) -> Iterator[str]:
     back = f"{entries} and {blobs} came back" if found.new or found.blobs else "nothing was missing"
     yield f"Chain {chain.id} of {chain.project}: {back}."
     if found.later:
-        yield f"{plural(found.later, 'later entry', 'later entries')} of the damaged file, which follow the backup's last, came back too."
+        yield f"{plural(found.later, 'later entry', 'later entries')} of the damaged file, following the backup's last, came back too."
+    if found.left:
+        yield f"{plural(found.left, 'more')} that can be read in it do not follow, and are only there."
     yield f"The last entry of the backup, {found.entries - found.later}, has the digest"
     yield found.digest
     yield f"{'and so has' if found.same else 'but not'} entry {found.entries - found.later} of the ledger."

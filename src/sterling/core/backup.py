@@ -25,13 +25,13 @@ from sterling.core.ledger import (
     chained,
     check_chain,
     following,
-    head_of,
 )
-from sterling.core.push import Blobs, Observe, Progress, Pushed, cited_in, compare, ignore, push
+from sterling.core.push import Blobs, Observe, Progress, Pushed, cited_in, compare, digest_at, ignore, push
 from sterling.core.refs import Ref, ref_of_file
 from sterling.core.sqlite import SQLiteLedger
 from sterling.core.store import LocalStore, Store
-from sterling.core.verify import Cited, VerifyReport, check_index, verify
+from sterling.core.verify import Cited, VerifyReport, verify
+from sterling.core.walk import walk
 
 _ABANDONED_SECONDS = 24 * 3600
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -82,7 +82,8 @@ class Restored:
         entries: How many entries the ledger has now.
         new: How many of them were brought back.
         later: How many entries behind the backup's last were taken from the damaged file, since they follow it.
-        digest: Digest of the backup's last entry in hex.
+        left: How many entries that could be read in that file do not follow, and are only there.
+        digest: Digest of the backup's last entry in hex, empty where it has none.
         same: Whether the ledger has this digest at that place.
         blobs: How many blobs were brought back.
         bytes: Their size.
@@ -99,6 +100,7 @@ class Restored:
     entries: int = 0
     new: int = 0
     later: int = 0
+    left: int = 0
     digest: str = ""
     same: bool = False
     blobs: int = 0
@@ -146,17 +148,18 @@ def restore(folder: Path, chain: ChainInfo, ledger_url: str, store: Store, *, ob
         for ref, position in cited_in(kept.records()).items():
             blobs.copy(ref, position)
             observe(Progress(position, count, blobs.copied, blobs.bytes))
-        moved = _bring_back(ledger_url, chain, kept, found)
+        moved, held = _bring_back(ledger_url, chain, kept, found)
         ledger = connect_ledger(ledger_url, chain.project, chain=chain)
         report, mended = _verified(ledger, store, kept_store)
-        last = next(kept.records(after=count - 1), None)
+        digest = digest_at(kept, count)
     return Restored(
         chained(ledger).chain,
         entries=report.entries,
         new=count - found.entries,
         later=max(0, report.entries - count),
-        digest=last.digest.hex() if last else "",
-        same=next(chained(ledger).records(after=count - 1, until=count), None) == last,
+        left=max(0, held - report.entries),
+        digest=digest,
+        same=digest_at(chained(ledger), count) == digest,
         blobs=blobs.copied + mended,
         bytes=blobs.bytes,
         checked=report.blobs,
@@ -191,7 +194,7 @@ def _look(url: str, chain: ChainInfo, kept: Chained) -> _Found:
     except (StorageError, TamperedLedgerError) as error:
         if not _is_damage(error):
             raise
-        return _damaged(url, there, str(error).rstrip("."))
+        return _damaged(url, chain, there, "its file cannot be read any more")
 
 
 def _compared(url: str, chain: ChainInfo, kept: Chained, there: tuple[ChainInfo, ...]) -> _Found:
@@ -205,14 +208,11 @@ def _compared(url: str, chain: ChainInfo, kept: Chained, there: tuple[ChainInfo,
 def _held_against(url: str, kept: Chained, ledger: Chained, there: tuple[ChainInfo, ...]) -> _Found:
     fork = compare(ledger, kept)
     first = fork.same + 1
-    broken = check_chain(ledger.records())[1]
-    if broken and broken.position <= first:
-        return _damaged(url, there, broken.reason)
-    if fork.here and fork.there:
+    if fork.here and fork.there and check_chain(ledger.records())[0] >= first:
         reason = f"entry {first} there is another than entry {first} of the backup: the two went different ways"
         return _Found(refused=Broken(first, reason))
-    if astray := check_index(ledger):
-        return _damaged(url, there, astray.reason)
+    if broken := walk(ledger).broken:
+        return _damaged(url, ledger.chain, there, broken.reason)
     if fork.here:
         reason = f"the ledger goes on behind the backup, which ends with entry {fork.same}: restoring would lose that"
         return _Found(refused=Broken(first, reason))
@@ -222,19 +222,18 @@ def _held_against(url: str, kept: Chained, ledger: Chained, there: tuple[ChainIn
 def _rival(url: str, chain: ChainInfo, there: tuple[ChainInfo, ...]) -> Broken | None:
     """Another chain that the project has for its own there; one without entries gives way."""
     for other in there:
-        if other.project == chain.project and not other.copied and other.id != chain.id:
-            count = head_of(connect_ledger(url, other.project, chain=other))
-            if count:
-                reason = f"{chain.project} has begun another chain there, {other.id}, of length {count}"
-                return Broken(1, reason)
+        own = other.project == chain.project and not other.copied and other.id != chain.id
+        if own and (count := chained(connect_ledger(url, other.project, chain=other)).head()[0]):
+            reason = f"{chain.project} has begun another chain there, {other.id}, of length {count}"
+            return Broken(1, reason)
     return None
 
 
-def _damaged(url: str, there: tuple[ChainInfo, ...], reason: str) -> _Found:
+def _damaged(url: str, chain: ChainInfo, there: tuple[ChainInfo, ...], reason: str) -> _Found:
     if not url.startswith("sqlite:"):
         reason = f"{reason}. A database is not mended in place: restore into an empty one"
         return _Found(refused=Broken(1, reason))
-    if len(there) > 1:
+    if any(other.id != chain.id and _length(_path(url), other) for other in there):
         reason = f"{reason}. The file holds other chains too, which would be moved aside with it: restore into another"
         return _Found(refused=Broken(1, reason))
     return _Found(damaged=reason)
@@ -244,30 +243,43 @@ def _is_damage(error: Exception) -> bool:
     return getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
 
 
-def _bring_back(url: str, chain: ChainInfo, kept: SQLiteLedger, found: _Found) -> Path | None:
-    """Write the entries, all at once, and say where a damaged file lies then."""
+def _bring_back(url: str, chain: ChainInfo, kept: SQLiteLedger, found: _Found) -> tuple[Path | None, int]:
+    """Write the entries, all at once, and say where a damaged file lies then and how many entries could be read in it."""
     if found.damaged is None:
         ledger = connect_ledger(url, chain.project, chain=chain)
         if not isinstance(ledger, Restorable):
             raise StorageError(f"{ledger!r} takes no chain back. Restore into a SQLite file.")
         ledger.restore(kept.records(after=found.entries))
-        return None
-    path = Path(url.removeprefix("sqlite:"))
+        return None, 0
+    path = _path(url)
     _clear_abandoned(path)
     with tempfile.TemporaryDirectory(prefix=f"{path.name}.restoring-", dir=path.parent) as aside:
         with SQLiteLedger(Path(aside) / path.name, chain.project, chain=chain) as ledger:
             ledger.restore(kept.records())
-            ledger.restore(_later(path, chain, kept))
-        return _exchange(Path(aside) / path.name, path)
+            ledger.restore(_later(path, chain, *kept.head()))
+        held = _length(path, chain)
+        return _exchange(Path(aside) / path.name, path), held
 
 
-def _later(path: Path, chain: ChainInfo, kept: SQLiteLedger) -> Iterator[Record]:
-    """What a damaged file holds behind the backup's last entry, as far as it can be read and follows it."""
-    (last,) = kept.records(after=head_of(kept) - 1)
+def _path(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:"))
+
+
+def _length(path: Path, chain: ChainInfo) -> int:
+    """Position of a chain's last entry in a damaged file, as far as it can be read."""
     with suppress(StorageError, TamperedLedgerError):
         if chain.id in {there.id for there in SQLiteLedger.chains(path)}:
             with SQLiteLedger(path, chain.project, chain=chain) as ledger:
-                yield from following(ledger.records(after=last.position), last.position, last.digest)
+                return ledger.head()[0]
+    return 0
+
+
+def _later(path: Path, chain: ChainInfo, position: int, digest: bytes) -> Iterator[Record]:
+    """What a damaged file holds behind an entry, as far as it can be read and follows it."""
+    with suppress(StorageError, TamperedLedgerError):
+        if _length(path, chain):
+            with SQLiteLedger(path, chain.project, chain=chain) as ledger:
+                yield from following(ledger.records(after=position), position, digest)
 
 
 def _exchange(new: Path, path: Path) -> Path:

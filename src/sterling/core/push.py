@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sterling.core.errors import MissingBlobError, StorageError, TamperedLedgerError
 from sterling.core.evidence import GENESIS, Record
-from sterling.core.ledger import Broken, Chained, ChainInfo, Ledger, chained, check_chain, following, head_of
+from sterling.core.ledger import Broken, Chained, ChainInfo, Ledger, chained, check_chain, following
 from sterling.core.refs import Ref, note_refs, ref_of_file, refs_in_file
 from sterling.core.store import Store
 from sterling.core.verify import Cited
@@ -95,9 +95,9 @@ def push(ledger: Ledger, store: Store, copy: Ledger, copy_store: Store, *, obser
     source, target = chained(ledger), chained(copy)
     if not target.chain.copied:
         raise StorageError(f"The other ledger holds the chain {target.chain.id} itself, and no copy of it.")
-    blobs, before, until = Blobs(store, copy_store), head_of(copy), head_of(ledger)
+    blobs, before, until = Blobs(store, copy_store), target.head()[0], source.head()[0]
     position, digest, there = 0, GENESIS, before
-    refused = _refusal(source, target, there)
+    refused = _refusal(source, target)
     while refused is None and position < until:
         batch = list(source.records(after=position, until=min(position + _BATCH, until)))
         if not _follows(batch, position, digest):
@@ -106,12 +106,11 @@ def push(ledger: Ledger, store: Store, copy: Ledger, copy_store: Store, *, obser
         for ref, where in cited_in(batch).items():
             blobs.copy(ref, where)
             observe(Progress(position, until, blobs.copied, blobs.bytes))
-        there, refused = _continue(source, copy, batch, there)
+        there, refused = _continue(source, target, batch, there)
         position, digest = batch[-1].position, batch[-1].digest
         observe(Progress(position, until, blobs.copied, blobs.bytes))
-    last = _digest_at(target, there)
     return Pushed(
-        target.chain, there, there - before, last.hex() if last else "", blobs.copied, blobs.bytes, blobs.held,
+        target.chain, there, there - before, digest_at(target, there), blobs.copied, blobs.bytes, blobs.held,
         tuple(blobs.missing), tuple(blobs.altered), refused,
     )  # fmt: skip
 
@@ -206,9 +205,10 @@ class Blobs:
         return None
 
 
-def _refusal(source: Chained, target: Chained, there: int) -> Broken | None:
+def _refusal(source: Chained, target: Chained) -> Broken | None:
     """Where a copy is no beginning of the chain; its last entry tells, since each holds the digest of all before."""
-    if there == 0 or _digest_at(source, there) == _digest_at(target, there):
+    there, digest = target.head()
+    if there == 0 or digest_at(source, there) == digest.hex():
         return None
     fork = compare(source, target)
     first = fork.same + 1
@@ -222,18 +222,17 @@ def _refusal(source: Chained, target: Chained, there: int) -> Broken | None:
     return Broken(first, f"the chain here ends with entry {fork.same}, and the copy goes on to entry {there}")
 
 
-def _continue(source: Chained, copy: Ledger, batch: list[Record], there: int) -> tuple[int, Broken | None]:
+def _continue(source: Chained, target: Chained, batch: list[Record], there: int) -> tuple[int, Broken | None]:
     """Continue a copy by what it does not have of a batch; another push may be doing the same."""
-    target = chained(copy)
     while new := [record for record in batch if record.position > there]:
         try:
             there = target.extend(new)
         except TamperedLedgerError:
-            moved = head_of(copy)
+            moved = target.head()[0]
             if moved == there:
                 raise
             there = moved
-            if refused := _refusal(source, target, there):
+            if refused := _refusal(source, target):
                 return there, refused
     return there, None
 
@@ -249,5 +248,6 @@ def _broken(source: Chained, position: int) -> Broken:
     return check_chain(source.records())[1] or Broken(position + 1, f"entry {position + 1} is missing")
 
 
-def _digest_at(ledger: Chained, position: int) -> bytes | None:
-    return next((record.digest for record in ledger.records(after=position - 1, until=position)), None)
+def digest_at(ledger: Chained, position: int) -> str:
+    """Digest of the record at a position in hex, empty where there is none."""
+    return next((record.digest.hex() for record in ledger.records(after=position - 1, until=position)), "")

@@ -6,40 +6,56 @@ import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
-_WORDS_KEPT = 100_000
+from sterling.core.labels import words_of
+
+_LABELS_KEPT = 50_000
 _LABEL = "SELECT record FROM label l WHERE word = ? AND record > ? AND record <= ?"
 _ALSO = " AND EXISTS (SELECT 1 FROM label o WHERE o.word IN ({}) AND o.record = l.record)"
-_FOUND = "SELECT word, group_concat(record - ?1) FROM label WHERE record > ?1 AND record <= ?2 GROUP BY word"
+_FOUND = "SELECT word, group_concat(record - ?1) FROM label WHERE record > ?2 AND record <= ?3 GROUP BY word"
+
+
+Labels = tuple[str, tuple[str, ...]]  # a kind and its subjects
 
 
 class Words:
-    """The numbers of words; those that are known to be committed are remembered with the connection."""
+    """The numbers of what records are found by; those that are known to be committed are kept with the connection."""
 
     def __init__(self) -> None:
         self._db: sqlite3.Connection | None = None
-        self._known: dict[str, int] = {}
+        self._known: dict[Labels, list[int]] = {}
 
-    def find(self, db: sqlite3.Connection, words: Iterable[str]) -> list[int]:
-        """The numbers of those words that are there, outside of a transaction that makes some."""
-        found = {word: number for word in words if (number := self._number(db, word))}
-        self.keep(db, found)
-        return list(found.values())
+    def numbers(self, db: sqlite3.Connection, labels: Iterable[Labels]) -> dict[Labels, list[int]]:
+        """The numbers of each kind with its subjects, given where they have none.
 
-    def make(self, db: sqlite3.Connection, words: Iterable[str]) -> dict[str, int]:
-        """The numbers of words, given where they have none; to be kept once the transaction is committed."""
-        return {word: self._number(db, word) or _made(db, word) for word in words}
+        Returns:
+            What was not known; to be kept once the transaction is committed.
+        """
+        known = self._known if self._db is db else {}
+        new = {one for one in labels if one not in known}
+        words = {word: None for one in new for word in words_of(*one)}
+        numbers = {word: find_word(db, word) or _made(db, word) for word in words}
+        return {one: [numbers[word] for word in words_of(*one)] for one in new}
 
-    def keep(self, db: sqlite3.Connection, numbers: dict[str, int]) -> None:
+    def keep(self, db: sqlite3.Connection, numbers: dict[Labels, list[int]]) -> None:
         """Remember numbers that are committed."""
-        if self._db is not db or len(self._known) > _WORDS_KEPT:
+        if self._db is not db or len(self._known) > _LABELS_KEPT:
             self._db, self._known = db, {}
         self._known.update(numbers)
 
-    def _number(self, db: sqlite3.Connection, word: str) -> int | None:
-        if self._db is db and (known := self._known.get(word)):
-            return known
-        row = db.execute("SELECT number FROM word WHERE text = ?", (word,)).fetchone()
-        return row[0] if row else None
+    def rows(
+        self, db: sqlite3.Connection, labels: Iterable[Labels], new: dict[Labels, list[int]], first: int
+    ) -> Iterator[tuple[int, int]]:
+        """A row for each word of each record, whose ids are dense from the first."""
+        known = self._known if self._db is db else {}
+        for record, one in enumerate(labels, start=first):
+            for number in new.get(one) or known[one]:
+                yield number, record
+
+
+def find_word(db: sqlite3.Connection, word: str) -> int | None:
+    """The number of a word, if there is one."""
+    row = db.execute("SELECT number FROM word WHERE text = ?", (word,)).fetchone()
+    return row[0] if row else None
 
 
 def _made(db: sqlite3.Connection, word: str) -> int:
@@ -64,11 +80,11 @@ def select(
     return f"{columns} FROM record r WHERE r.id IN ({found}) ORDER BY r.id {order}", [*values, size]
 
 
-def found_in(db: sqlite3.Connection, first: int, last: int) -> Iterator[tuple[str, array[int]]]:
+def found_in(db: sqlite3.Connection, first: int, span: tuple[int, int]) -> Iterator[tuple[str, array[int]]]:
     """By word, the positions that queries find in a range of records.
 
     A word is looked up by its index, since queries are.
     """
     words = {number: text for text, number in db.execute("SELECT text, number FROM word INDEXED BY word_by_text")}
-    for word, places in db.execute(_FOUND, (first, last)):
+    for word, places in db.execute(_FOUND, (first, *span)):
         yield words.get(word, f"?:{word}"), array("q", sorted(map(int, places.split(","))))

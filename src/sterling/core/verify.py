@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sterling.core.errors import TamperedLedgerError
-from sterling.core.evidence import Record
-from sterling.core.labels import Told
-from sterling.core.ledger import Broken, Chained, Ledger, chained, check_chain
-from sterling.core.refs import Ref, note_refs, ref_of_file, refs_in_file
+from sterling.core.ledger import Broken, Ledger, chained
+from sterling.core.refs import Ref, ref_of_file, refs_in_file
 from sterling.core.store import Store
+from sterling.core.walk import walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,66 +63,15 @@ def verify(ledger: Ledger, store: Store) -> VerifyReport:
     Returns:
         What holds, what does not, and where that shows first.
     """
-    walk = _Walk(chained(ledger))
-    entries, broken = walk.check_chain()
-    broken = _first(broken, walk.check_index())
-    intact, altered, missing = _check_blobs(store, walk.first_cited)
+    walked = walk(chained(ledger))
+    intact, altered, missing = _check_blobs(store, walked.first_cited)
     return VerifyReport(
-        entries=min(entries, broken.position - 1) if broken else entries,
-        broken=broken,
+        entries=walked.entries,
+        broken=walked.broken,
         blobs=intact,
         altered=tuple(altered),
         missing=tuple(missing),
     )
-
-
-def check_index(ledger: Chained) -> Broken | None:
-    """The first entry that queries find by what it does not say, or do not find by what it says."""
-    walk = _Walk(ledger)
-    walk.check_chain()
-    return walk.check_index()
-
-
-class _Walk:
-    """One walk over all records, behind a break as well, that notes what they cite and what they are found by."""
-
-    def __init__(self, ledger: Chained) -> None:
-        self._ledger, self._position, self._told = ledger, 0, Told()
-        self._cited: dict[bytes, int] = {}
-
-    @property
-    def first_cited(self) -> dict[Ref, int]:
-        """Every ref that an entry cites, with the position of the first that does."""
-        return {Ref(ref.decode()): position for ref, position in self._cited.items()}
-
-    def check_chain(self) -> tuple[int, Broken | None]:
-        records = self._noted()
-        try:
-            found = check_chain(records)
-            for _ in records:
-                pass
-        except TamperedLedgerError as error:  # the database itself cannot be read to its end
-            return self._position, Broken(self._position + 1, str(error))
-        return found
-
-    def check_index(self) -> Broken | None:
-        try:
-            return self._told.fault(self._ledger.index())
-        except TamperedLedgerError as error:
-            return Broken(self._position + 1, str(error))
-
-    def _noted(self) -> Iterator[Record]:
-        note = self._told.note
-        for record in self._ledger.records():
-            self._position = position = record.position
-            note(record)
-            note_refs(record.content, position, self._cited)
-            yield record
-
-
-def _first(one: Broken | None, other: Broken | None) -> Broken | None:
-    found = [broken for broken in (one, other) if broken]
-    return min(found, key=lambda broken: broken.position, default=None)
 
 
 def _check_blobs(store: Store, first_cited: dict[Ref, int]) -> tuple[int, list[Cited], list[Cited]]:

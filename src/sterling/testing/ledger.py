@@ -14,7 +14,7 @@ from sterling.core.canonical import canonical
 from sterling.core.errors import ConflictError, NewerKindError, StorageError, TamperedLedgerError
 from sterling.core.evidence import GENESIS, Evidence, Query
 from sterling.core.ledger import ChainInfo, Ledger, chained, check_chain, follow
-from sterling.core.verify import check_index
+from sterling.core.walk import check_index
 
 _SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]  # one history grows on one ledger
 COPY = ChainInfo("0123456789abcdef", "contract", "2026-01-01T00:00:00.000000Z", copied=True)
