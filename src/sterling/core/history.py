@@ -46,12 +46,12 @@ def position_at(ledger: Ledger, moment: datetime) -> Place:
         >>> from datetime import UTC, timedelta
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
-        >>> clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC), step=timedelta(hours=1))
+        >>> clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
         >>> with TemporaryDirectory() as folder, SQLiteLedger(Path(folder) / "l.db", "flights", clock=clock) as ledger:
         ...     for _ in range(24):
-        ...         _ = ledger.append([Evidence("a.happened")])
+        ...         clock.advance(timedelta(hours=1)) and ledger.append([Evidence("a.happened")]) and None
         ...     position_at(ledger, datetime(2026, 1, 1, 6, 30, tzinfo=UTC))
-        Place(position=7, until=7)
+        Place(position=6, until=6)
     """
     if moment.tzinfo is None:
         raise ValueError(f"{moment.isoformat()} has no time zone. Write 2026-01-01T12:00:00Z for UTC.")
