@@ -92,7 +92,7 @@ def cut(path: Path, position: int, *, labels: bool = True) -> None:
 
 
 def aside(place: Path) -> list[Path]:
-    return sorted(place.glob("ledger.db.damaged-*"))
+    return sorted(path for path in place.glob("ledger.db.damaged-*") if not path.name.endswith(("-wal", "-shm")))
 
 
 def test_a_backup_that_is_repeated_takes_only_what_is_new(work: Side, folder: Path) -> None:

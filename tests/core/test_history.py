@@ -99,7 +99,9 @@ def test_a_clock_that_was_far_ahead_is_passed_over_once_enough_was_recorded_sinc
 
 
 @settings(deadline=None)
-@given(steps=st.lists(st.integers(-3, 4), min_size=1, max_size=80), moment=st.integers(-5, 120), more=st.integers(0, 90))
+@given(
+    steps=st.lists(st.integers(-3, 4), min_size=1, max_size=80), moment=st.integers(-5, 120), more=st.integers(0, 90)
+)
 def test_a_moment_gives_what_reading_the_chain_gives_however_clocks_run(
     steps: list[int], moment: int, more: int
 ) -> None:
@@ -112,7 +114,9 @@ def test_a_moment_gives_what_reading_the_chain_gives_however_clocks_run(
 
 
 @settings(deadline=None)
-@given(steps=st.lists(st.integers(-30, 31), min_size=1, max_size=60), moment=st.integers(-5, 60), more=st.integers(1, 90))
+@given(
+    steps=st.lists(st.integers(-30, 31), min_size=1, max_size=60), moment=st.integers(-5, 60), more=st.integers(1, 90)
+)
 def test_what_is_recorded_after_a_moment_does_not_change_what_it_names(
     steps: list[int], moment: int, more: int
 ) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sterling.core.ledger import ChainInfo, Ledger
     from sterling.core.push import Observe, Pushed
     from sterling.core.verify import Cited
+    from sterling.core.witness import HeadVerdict
     from sterling.views.chains import ChainRow
 
 _AGAIN_SECONDS = 1.0
@@ -96,18 +97,29 @@ def restore(
 ) -> None:
     """Bring a chain and its blobs back from a backup, and prove that they are what was backed up."""
     from sterling.cli.console import print_json
+    from sterling.core.backup import bring_head_back
     from sterling.core.backup import restore as bring_back
+    from sterling.core.connect import connect_ledger
+    from sterling.core.ledger import chained
+    from sterling.core.witness import Heads
     from sterling.core.workspace import Workspace
 
-    workspace = Workspace(project)
+    workspace, wanted = Workspace(project), _wanted(folder, project, chain)
     with _progress(quiet=as_json) as observe:
-        found = bring_back(folder, _wanted(folder, project, chain), workspace.url, workspace.store(), observe=observe)
+        found = bring_back(folder, wanted, workspace.url, workspace.store(), observe=observe)
+    head = None
+    if not found.refused:
+        ledger = connect_ledger(workspace.url, wanted.project, chain=found.chain)
+        head = bring_head_back(chained(ledger), workspace.heads(), Heads(folder / "heads", workspace.key_file()))
     if as_json:
         moved = str(found.moved) if found.moved else None
-        print_json({"proven": found.proven, **asdict(found), "chain": found.chain._asdict(), "moved": moved})
+        witnessed = {"state": head.state, "reason": head.reason} if head else None
+        said = {**asdict(found), "chain": found.chain._asdict(), "moved": moved, "head": witnessed}
+        print_json({"proven": found.proven, **said})
     else:
         _say(_restored(found))
-    raise typer.Exit(0 if found.proven else 1)
+        _say(_lost(head, workspace.home / "heads" / found.chain.id) if head else ())
+    raise typer.Exit(0 if found.proven and (head is None or head.holds) else 1)
 
 
 def show_all(folder: Path, url: str | None, *, as_json: bool) -> None:
@@ -338,6 +350,15 @@ def _restored(found: Restored) -> Iterator[str]:
         yield f"{plural(len(found.missing), 'blob')} that they cite {_are(found.missing)} neither there nor in the backup. A run makes them again."
     for cited in found.altered:
         yield f"Altered: {cited.ref}, which entry {cited.position} cites, has other bytes than its name says."
+
+
+def _lost(head: HeadVerdict, path: Path) -> Iterator[str]:
+    """What a witnessed head says about a ledger that was restored."""
+    if head.state != "none":
+        yield head.reason
+    if head.state == "cut":
+        yield "If those are lost for good, delete the head that saw them; the next append writes a new one:"
+        yield str(path)
 
 
 def _are(cited: Sequence[Cited]) -> str:

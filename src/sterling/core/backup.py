@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from sterling.core.clock import utcnow
 from sterling.core.connect import connect_ledger, list_chains
+from sterling.core.durable import sync_folder, write_file
 from sterling.core.errors import MissingBlobError, StorageError, TamperedLedgerError
 from sterling.core.evidence import Record
 from sterling.core.ledger import (
@@ -32,6 +32,7 @@ from sterling.core.sqlite import SQLiteLedger
 from sterling.core.store import LocalStore, Store
 from sterling.core.verify import Cited, VerifyReport, verify
 from sterling.core.walk import walk
+from sterling.core.witness import HeadVerdict, Heads, Kept, check_head
 
 _ABANDONED_SECONDS = 24 * 3600
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -57,7 +58,7 @@ def backup(
     with SQLiteLedger(folder / "ledger.db", chain.project, chain=chain._replace(copied=True)) as copy:
         done = push(ledger, store, copy, LocalStore(folder / "store"), observe=observe)
     if head and done.refused is None:
-        _write(folder / "heads" / chain.id, head)
+        write_file(folder / "heads" / chain.id, head)
     return done
 
 
@@ -169,6 +170,27 @@ def restore(folder: Path, chain: ChainInfo, ledger_url: str, store: Store, *, ob
         damaged=found.damaged,
         moved=moved,
     )
+
+
+def bring_head_back(ledger: Chained, heads: Heads, kept: Heads) -> HeadVerdict:
+    """Hold a restored chain against its witnessed head: the workspace's, else the backup's, which it gets then.
+
+    A head of the backup that another key signed says nothing here, and stays where it is.
+
+    Args:
+        ledger: The chain.
+        heads: The workspace's heads.
+        kept: The backup's heads.
+
+    Raises:
+        StorageError: if a head or the key cannot be read or written.
+    """
+    own = heads.newest(ledger.chain)
+    if own.head is None and own.fault is None and (backed := kept.newest(ledger.chain).head):
+        if digest_at(ledger, backed.count) == backed.digest.hex():
+            heads.write(backed, lambda position: bytes.fromhex(digest_at(ledger, position)) or None)
+        own = Kept(backed)
+    return check_head(own, ledger)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,13 +306,15 @@ def _later(path: Path, chain: ChainInfo, position: int, digest: bytes) -> Iterat
 
 def _exchange(new: Path, path: Path) -> Path:
     """Put a file in the place of a damaged one, which is kept beside it with what SQLite has not merged into it."""
-    moved = path.with_name(f"{path.name}.damaged-{utcnow():%Y%m%dT%H%M%S.%fZ}")
+    moved = next((other for other in path.parent.glob(f"{path.name}.damaged-*") if other.samefile(path)), None)
+    moved = moved or path.with_name(f"{path.name}.damaged-{utcnow():%Y%m%dT%H%M%S.%fZ}")
     for tail in ("-wal", "-shm"):  # first: a new file must not find the old one's log
         with suppress(FileNotFoundError):
             path.with_name(path.name + tail).rename(moved.with_name(moved.name + tail))
-    moved.hardlink_to(path)
+    if not moved.exists():  # it does where a restore was killed just then
+        moved.hardlink_to(path)
     new.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return moved
 
 
@@ -329,24 +353,3 @@ def _read_head(heads: Path | None, chain: ChainInfo) -> bytes | None:
         return (heads / chain.id).read_bytes() if heads else None
     except FileNotFoundError:
         return None
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, durably."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(handle)
-    Path(name).chmod(0o644)
-    Path(name).replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
