@@ -32,7 +32,7 @@ from sterling.core.sqlite import SQLiteLedger
 from sterling.core.store import LocalStore, Store
 from sterling.core.verify import Cited, VerifyReport, verify
 from sterling.core.walk import walk
-from sterling.core.witness import HeadVerdict, Heads, Kept, check_head
+from sterling.core.witness import Heads, HeadVerdict, Kept, check_head
 
 _ABANDONED_SECONDS = 24 * 3600
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
