@@ -129,7 +129,7 @@ def _facts(found: Then) -> Iterator[tuple[str, str]]:
     for act in found.approvals:
         yield (
             "approved" if act.kind == "version.approved" else act.kind,
-            f"{_spelt(act)}{f', having seen {cite(*act.seen)}' if act.seen else ''}",
+            f"{_spelt(act)}{f', on {cite(*act.seen)}' if act.seen else ''}",
         )
     if not found.approvals:
         yield "approved", "no approval is on record"
