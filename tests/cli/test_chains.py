@@ -168,9 +168,10 @@ def test_a_restore_into_a_ledger_that_went_on_is_refused(folder: Path, tmp_path:
 
 def test_a_backup_of_several_chains_asks_for_one(released: Path, tmp_path: Path) -> None:
     backup, elsewhere = tmp_path / "backup", tmp_path / "elsewhere"
-    for name in ("late-parcels", "late-parcels", "churn"):
-        chain = own(released).chain if not backup.exists() else None
-        SQLiteLedger(backup / "ledger.db", name, chain=chain and chain._replace(copied=True))
+    assert sterling(released, "backup", str(backup)).code == 0
+    for name in ("late-parcels", "churn"):
+        SQLiteLedger(backup / "ledger.db", name).append([Evidence("a.happened")])
+    SQLiteLedger(backup / "ledger.db", "never-run")
     elsewhere.mkdir()
     answer = sterling(elsewhere, "restore", str(backup))
     assert answer.code == 2

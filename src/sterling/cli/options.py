@@ -24,7 +24,8 @@ Chain = Annotated[
     typer.Option("--chain", metavar="ID", help="Look at this chain of the ledger; the beginning of its id is enough."),
 ]
 LedgerUrl = Annotated[
-    str | None, typer.Option("--ledger", metavar="URL", help="Look into the ledger at this URL; with --chain.")
+    str | None,
+    typer.Option("--ledger", metavar="URL", help="Look into the ledger at this URL; goes with --chain, or with --all."),
 ]
 At = Annotated[
     str | None,

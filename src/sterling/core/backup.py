@@ -68,7 +68,8 @@ def backed_up(folder: Path) -> tuple[ChainInfo, ...]:
     Raises:
         StorageError: if the folder is no backup.
     """
-    chains = SQLiteLedger.chains(folder / "ledger.db")
+    path = folder / "ledger.db"
+    chains = tuple(chain for chain in SQLiteLedger.chains(path) if _length(path, chain))
     if not chains:
         raise StorageError(f"{folder} is no backup: it holds no ledger.db with a chain. `sterling backup` makes one.")
     return chains
