@@ -7,7 +7,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,11 +146,16 @@ def restore(folder: Path, chain: ChainInfo, ledger_url: str, store: Store, *, ob
         found = _look(ledger_url, chain, kept)
         if found.refused:
             return Restored(chain, refused=found.refused)
+        target = None if found.damaged else _restorable(ledger_url, chain)
         blobs = Blobs(kept_store, store)
         for ref, position in cited_in(kept.records()).items():
             blobs.copy(ref, position)
             observe(Progress(position, count, blobs.copied, blobs.bytes))
-        moved, held = _bring_back(ledger_url, chain, kept, found)
+        moved, held = None, 0
+        if target:
+            target.restore(kept.records(after=found.entries))
+        else:
+            moved, held = _replace(_path(ledger_url), chain, kept)
         ledger = connect_ledger(ledger_url, chain.project, chain=chain)
         report, mended = _verified(ledger, store, kept_store)
         digest = digest_at(kept, count)
@@ -225,7 +230,8 @@ def _compared(url: str, chain: ChainInfo, kept: Chained, there: tuple[ChainInfo,
         return _Found(refused=rival)
     if chain.id not in {other.id for other in there}:
         return _Found()
-    return _held_against(url, kept, chained(connect_ledger(url, chain.project, chain=chain)), there)
+    with _opened(url, chain) as ledger:
+        return _held_against(url, kept, ledger, there)
 
 
 def _held_against(url: str, kept: Chained, ledger: Chained, there: tuple[ChainInfo, ...]) -> _Found:
@@ -245,11 +251,24 @@ def _held_against(url: str, kept: Chained, ledger: Chained, there: tuple[ChainIn
 def _rival(url: str, chain: ChainInfo, there: tuple[ChainInfo, ...]) -> Broken | None:
     """Another chain that the project has for its own there; one without entries gives way."""
     for other in there:
-        own = other.project == chain.project and not other.copied and other.id != chain.id
-        if own and (count := chained(connect_ledger(url, other.project, chain=other)).head()[0]):
-            reason = f"{chain.project} has begun another chain there, {other.id}, of length {count}"
-            return Broken(1, reason)
+        if other.project == chain.project and not other.copied and other.id != chain.id:
+            with _opened(url, other) as ledger:
+                count = ledger.head()[0]
+            if count:
+                reason = f"{chain.project} has begun another chain there, {other.id}, of length {count}"
+                return Broken(1, reason)
     return None
+
+
+@contextmanager
+def _opened(url: str, chain: ChainInfo) -> Iterator[Chained]:
+    """A chain that is let go of in the end: SQLite must not have a file open that another takes the place of."""
+    ledger = connect_ledger(url, chain.project, chain=chain)
+    try:
+        yield chained(ledger)
+    finally:
+        if close := getattr(ledger, "close", None):
+            close()
 
 
 def _damaged(url: str, chain: ChainInfo, there: tuple[ChainInfo, ...], reason: str) -> _Found:
@@ -266,15 +285,15 @@ def _is_damage(error: Exception) -> bool:
     return getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
 
 
-def _bring_back(url: str, chain: ChainInfo, kept: SQLiteLedger, found: _Found) -> tuple[Path | None, int]:
-    """Write the entries, all at once, and say where a damaged file lies then and how many entries could be read in it."""
-    if found.damaged is None:
-        ledger = connect_ledger(url, chain.project, chain=chain)
-        if not isinstance(ledger, Restorable):
-            raise StorageError(f"{ledger!r} takes no chain back. Restore into a SQLite file.")
-        ledger.restore(kept.records(after=found.entries))
-        return None, 0
-    path = _path(url)
+def _restorable(url: str, chain: ChainInfo) -> Restorable:
+    ledger = connect_ledger(url, chain.project, chain=chain)
+    if not isinstance(ledger, Restorable):
+        raise StorageError(f"{ledger!r} takes no chain back. Restore into a SQLite file, with STERLING_LEDGER.")
+    return ledger
+
+
+def _replace(path: Path, chain: ChainInfo, kept: SQLiteLedger) -> tuple[Path, int]:
+    """Put a whole file in the place of a damaged one; where that lies then, and how many entries could be read in it."""
     _clear_abandoned(path)
     with tempfile.TemporaryDirectory(prefix=f"{path.name}.restoring-", dir=path.parent) as aside:
         with SQLiteLedger(Path(aside) / path.name, chain.project, chain=chain) as ledger:
