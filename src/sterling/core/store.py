@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from sterling.core.errors import MissingBlobError, StorageError
+from sterling.core.folders import make_folder, sync_folder
 from sterling.core.refs import Ref, parse_ref, ref_of_file
 
 _CHUNK = 1 << 20
@@ -77,14 +78,19 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._incoming = root / "incoming"
+        self._durable: set[Path] = set()
         with self._explained():
-            self._incoming.mkdir(parents=True, exist_ok=True)
+            if not self._incoming.is_dir():  # it is made last: where it is there, the way to it is on the disk
+                make_folder(root)
+            self._incoming.mkdir(exist_ok=True)
             self._clear_abandoned()
 
     def put(self, stream: BinaryIO) -> Ref:
         """Keep what the stream holds."""
         first, second = stream.read(_CHUNK), stream.read(_CHUNK)
         if not second and self._holds(ref := _named(hashlib.sha256(first)), len(first)):
+            with self._explained():
+                self._make_durable(self._path(ref))
             return ref
         with self._explained():
             handle, name = tempfile.mkstemp(dir=self._incoming)
@@ -139,15 +145,20 @@ class LocalStore:
                 if not self._holds(ref, file.tell()):
                     os.fsync(file.fileno())
                     self._place(incoming, self._path(ref))
+                self._make_durable(self._path(ref))
         return ref
 
     def _place(self, incoming: Path, path: Path) -> None:
-        if not path.parent.exists():
-            path.parent.mkdir(exist_ok=True)
-            _sync_folder(self._root)
+        path.parent.mkdir(exist_ok=True)
         incoming.chmod(0o444)
         incoming.replace(path)
-        _sync_folder(path.parent)
+
+    def _make_durable(self, path: Path) -> None:
+        """Put a blob's name on the disk, even where another process made it, which may have been killed since."""
+        sync_folder(path.parent)
+        if path.parent not in self._durable:
+            sync_folder(self._root)
+            self._durable.add(path.parent)
 
     def _clear_abandoned(self) -> None:
         oldest = time.time() - _ABANDONED_SECONDS
@@ -175,11 +186,3 @@ def _write_all(file: FileIO, chunk: bytes) -> None:
     rest = memoryview(chunk)
     while rest:
         rest = rest[file.write(rest) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
