@@ -47,6 +47,7 @@ def judged(folder: str) -> dict[str, Any]:
         "dense": [entry.position for entry in entries] == [*range(1, len(entries) + 1)],
         "said": [_said(entry.kind, entry.evidence.subjects, entry.body) for entry in entries],
         "outputs": {entry.body["title"]: entry.body["outputs"] for entry in entries if entry.kind == "stage.completed"},
+        "logs": {entry.body["log"]: entry.kind for entry in entries if "log" in entry.body},
         "blobs": sorted(store.list()),
         "strays": strays(workspace.home),
     }
