@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sterling.core.sqlite_schema import first_id
 from tests.cli.conftest import COMMAND, Answer, environment, sterling
 from tests.cli.test_run import fits
 from tests.lifecycle.small import edit
@@ -176,8 +177,9 @@ def test_a_byte_that_was_changed_in_the_database_is_found_at_its_position(folder
     with closing(sqlite3.connect(folder / ".sterling" / "ledger.db")) as database:
         for (trigger,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             database.execute(f'DROP TRIGGER "{trigger}"')
-        altered = 'CAST(replace(CAST(document AS TEXT), \'"rollout":"now"\', \'"rollout":"new"\') AS BLOB)'
-        changed = database.execute(f"UPDATE entry SET document = {altered} WHERE position = ?", [released["position"]])
+        altered = 'CAST(replace(CAST(content AS TEXT), \'"rollout":"now"\', \'"rollout":"new"\') AS BLOB)'
+        place = first_id(1) + released["position"]
+        changed = database.execute(f"UPDATE record SET content = {altered} WHERE id = ?", [place])
         assert changed.rowcount == 1
         database.commit()
     answer = sterling(folder, "verify")

@@ -110,7 +110,8 @@ def test_ci_vouches_for_what_runs_there(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "url", "known"), [("STERLING_LEDGER", "mongo://x", "sqlite"), ("STERLING_STORE", "s3://x", "file")]
+    ("variable", "url", "known"),
+    [("STERLING_LEDGER", "mongo://x", "postgresql, sqlite"), ("STERLING_STORE", "ftp://x", "abfs, file, gs, s3")],
 )
 def test_a_place_without_an_adapter_names_those_that_there_are(
     released: Path, variable: str, url: str, known: str

@@ -17,6 +17,7 @@ from sterling.core.evidence import Evidence, Query
 from sterling.core.ledger import check_chain
 from sterling.core.sqlite import SQLiteLedger
 from sterling.testing import FixedClock, LedgerContract
+from sterling.testing.ledger import COPY
 
 HEADER = """
 import sys
@@ -70,11 +71,15 @@ class TestSQLiteLedger(LedgerContract):
     def ledger(self, path: Path) -> SQLiteLedger:
         return SQLiteLedger(path, "contract", clock=FixedClock())
 
+    @pytest.fixture
+    def copy(self, path: Path) -> SQLiteLedger:
+        return SQLiteLedger(path, "contract", chain=COPY)
+
 
 def test_processes_that_append_at_once_lose_nothing(path: Path) -> None:
     run_at_once(APPEND_IN_PAIRS, path, 50)
     ledger = SQLiteLedger(path, "flights")
-    assert check_chain(ledger.read()) == (400, None)
+    assert check_chain(ledger.records()) == (400, None)
     assert ledger.check_index() is None
     entries = list(ledger.read())
     for n in range(4):
@@ -87,10 +92,10 @@ def test_reading_while_another_process_appends_gives_whole_transactions(path: Pa
     ledger = SQLiteLedger(path, "flights")
     process = start(APPEND_IN_PAIRS, path, "writer", 100)
     while process.poll() is None:
-        count, broken = check_chain(ledger.read())
+        count, broken = check_chain(ledger.records())
         assert (count % 2, broken) == (0, None)
     process.communicate()
-    assert check_chain(ledger.read()) == (200, None)
+    assert check_chain(ledger.records()) == (200, None)
 
 
 def test_of_processes_that_decide_on_the_same_evidence_exactly_one_wins(path: Path) -> None:
@@ -108,7 +113,7 @@ def test_a_kill_while_appending_leaves_whole_transactions_only(path: Path) -> No
         time.sleep(0.002 * (n % 12))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        count, broken = check_chain(ledger.read())
+        count, broken = check_chain(ledger.records())
         assert (count % 2, broken, ledger.check_index()) == (0, None, None)
         lengths.append(count)
     assert lengths[-1] > lengths[0]
@@ -132,7 +137,7 @@ def test_a_forked_child_and_its_parent_append_to_one_chain(path: Path) -> None:
     for _ in range(20):
         ledger.append([Evidence("parent.spoke")])
     assert os.waitpid(child, 0)[1] == 0
-    assert check_chain(ledger.read()) == (41, None)
+    assert check_chain(ledger.records()) == (41, None)
     assert len(list(ledger.read(Query(("child.spoke",))))) == 20
 
 
@@ -142,7 +147,7 @@ def test_one_file_holds_a_chain_for_each_project(path: Path) -> None:
     churn.append([Evidence("b.happened", ("s",))] * 2)
     assert flights.chain != churn.chain
     assert [entry.kind for entry in flights.read(Query((), ("s",)))] == ["a.happened"]
-    assert check_chain(churn.read()) == (2, None)
+    assert check_chain(churn.records()) == (2, None)
     assert SQLiteLedger(path, "flights").chain == flights.chain
 
 
@@ -153,7 +158,7 @@ def test_entries_say_who_acted_what_vouches_for_it_and_when(path: Path) -> None:
     assert (entry.actor, entry.attestor, entry.recorded_at) == ("user:ada", "ci", "2026-01-01T00:00:00.000000Z")
 
 
-@pytest.mark.parametrize("edit", ["UPDATE entry SET kind = 'b'", "DELETE FROM entry"])
+@pytest.mark.parametrize("edit", ["UPDATE record SET content = x'00'", "DELETE FROM record"])
 def test_entries_cannot_be_edited_in_place(path: Path, edit: str) -> None:
     SQLiteLedger(path, "flights").append([Evidence("a.happened")])
     db = sqlite3.connect(path)
@@ -217,7 +222,7 @@ except StorageError as error:
     assert "the disk" in said
     assert "Make room" in said
     ledger = SQLiteLedger(path, "flights")
-    count, broken = check_chain(ledger.read())
+    count, broken = check_chain(ledger.records())
     assert (count % 2, broken) == (1, None)
     assert ledger.append([Evidence("a.happened")]) == count + 1
 
@@ -254,11 +259,12 @@ def test_damaged_pages_are_named(path: Path) -> None:
         Query((), ("s:3",)),
         Query(("b.happened",), ("s:3", "all")),
         Query((), ("all", "s:3")),
+        Query(("b.happened", "c.happened")),
     ],
 )
 def test_a_page_is_read_along_an_index_and_never_sorted(path: Path, query: Query) -> None:
     ledger = SQLiteLedger(path, "flights")
-    ledger.append([Evidence("b.happened", (f"s:{n}", "all")) for n in range(10)])
+    ledger.append([Evidence("b.happened", (f"s:{n}", "all")) for n in range(10)] + [Evidence("c.happened")])
     seen: list[str] = []
     with ledger._file.connection() as db:
         db.set_trace_callback(seen.append)

@@ -11,24 +11,27 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sterling.core.canonical import canonical
-from sterling.core.evidence import Entry, Evidence, Query, link
+from sterling.core.evidence import Evidence, Query, Record, Writer
 from sterling.core.ledger import Broken
 from sterling.core.refs import Ref, ref_of
 from sterling.core.sqlite import SQLiteLedger
+from sterling.core.sqlite_schema import first_id
 from sterling.core.store import LocalStore
 from sterling.core.verify import Cited, verify
 from sterling.testing import FixedClock
 
-UNLOCK = "DROP TRIGGER entries_stay; DROP TRIGGER entries_are_kept; PRAGMA foreign_keys = OFF;"
-SWAP = """
-UPDATE entry SET position = -3 WHERE position = 3;
-UPDATE entry SET position = 3 WHERE position = 5;
-UPDATE entry SET position = 5 WHERE position = -3;
+UNLOCK = "DROP TRIGGER records_stay; DROP TRIGGER records_are_kept;"
+BASE = first_id(1)
+ID = f"id - {BASE}"
+WORD = "(SELECT number FROM word WHERE text = '{}')"
+SWAP = f"""
+UPDATE record SET id = -3 WHERE {ID} = 3;
+UPDATE record SET id = {BASE} + 3 WHERE {ID} = 5;
+UPDATE record SET id = {BASE} + 5 WHERE id = -3;
 """
-MAKE_ROOM = """
-UPDATE entry SET position = -position - 1 WHERE position >= 4; UPDATE entry SET position = -position WHERE position < 0;
-UPDATE subject SET position = -position - 1 WHERE position >= 4; UPDATE subject SET position = -position WHERE position < 0;
+MAKE_ROOM = f"""
+UPDATE record SET id = -id - 1 WHERE {ID} >= 4; UPDATE record SET id = -id WHERE id < 0;
+UPDATE label SET record = -record - 1 WHERE record - {BASE} >= 4; UPDATE label SET record = -record WHERE record < 0;
 """
 
 
@@ -48,6 +51,10 @@ def ledger(path: Path) -> SQLiteLedger:
     ledger.append([Evidence(f"kind.{n % 2}", (f"n:{n}", "all"), {"auc": 0.7, "n": n}) for n in range(1, 8)])
     ledger.close()
     return ledger
+
+
+def at(position: int, change: str) -> str:
+    return f"UPDATE record SET {change} WHERE {ID} = {position}"
 
 
 def tamper(path: Path, script: str) -> None:
@@ -83,32 +90,51 @@ def test_what_nobody_touched_is_intact(ledger: SQLiteLedger, store: LocalStore) 
 @pytest.mark.parametrize(
     ("script", "position", "reason"),
     [
-        ("UPDATE entry SET document = replace(document, '0.7', '0.9') WHERE position = 4", 4, "was changed"),
-        ("UPDATE entry SET document = CAST(document || ' ' AS BLOB) WHERE position = 4", 4, "its bytes are not those"),
-        ("UPDATE entry SET document = 'no json' WHERE position = 4", 4, "cannot be read any more"),
-        ("UPDATE entry SET document = '[1]' WHERE position = 4", 4, "cannot be read any more"),
-        ("UPDATE entry SET document = replace(document, '0.7', 'NaN') WHERE position = 4", 4, "was changed"),
-        ("UPDATE entry SET recorded_at = '2020-01-01T00:00:00.000000Z' WHERE position = 2", 2, "was changed"),
-        ("UPDATE entry SET actor = 'user:eve' WHERE position = 1", 1, "was changed"),
-        ("UPDATE entry SET attestor = 'ci' WHERE position = 7", 7, "was changed"),
-        ("UPDATE entry SET digest = 'x' WHERE position = 5", 5, "was changed"),
-        ("UPDATE entry SET previous = 'no hex' WHERE position = 5", 5, "is not the one that was recorded"),
-        ("DELETE FROM entry WHERE position = 4", 4, "entry 4 is missing: the chain goes on with 5"),
-        ("DELETE FROM entry WHERE position = 1", 1, "entry 1 is missing: the chain goes on with 2"),
+        (at(4, "content = replace(content, '0.7', '0.9')"), 4, "was changed"),
+        (at(4, "content = CAST(replace(content, '0.7', '0.9') AS BLOB)"), 4, "it does not match its digest"),
+        (at(4, "content = CAST(content || ' ' AS BLOB)"), 4, "it does not match its digest"),
+        (at(4, "content = 'no json'"), 4, "was changed"),
+        (at(4, "content = CAST('[1]' AS BLOB)"), 4, "was changed"),
+        (at(2, "content = CAST(replace(content, '2026', '2020') AS BLOB)"), 2, "was changed"),
+        (at(1, "content = CAST(replace(content, 'unknown', 'user:eve') AS BLOB)"), 1, "was changed"),
+        (at(7, "content = CAST(replace(content, 'laptop', 'ci') AS BLOB)"), 7, "was changed"),
+        (at(5, "digest = 'x'"), 5, "was changed"),
+        (at(5, "digest = zeroblob(32)"), 5, "was changed"),
+        (at(5, "previous = 'no digest'"), 5, "is not the one that was recorded"),
+        (f"DELETE FROM record WHERE {ID} = 4", 4, "entry 4 is missing: the chain goes on with 5"),
+        (f"DELETE FROM record WHERE {ID} = 1", 1, "entry 1 is missing: the chain goes on with 2"),
         (SWAP, 3, "entry 3 is not the one that was recorded there: it was moved"),
-        ("UPDATE entry SET position = 70 WHERE position = 7", 7, "entry 7 is missing: the chain goes on with 70"),
-        ("DELETE FROM entry WHERE position = 7", 7, "entry 7 is missing: queries still look for it"),
-        ("UPDATE entry SET chain = 'another' WHERE position = 4", 4, "entry 4 is missing"),
-        ("UPDATE entry SET kind = 'gate.judged' WHERE position = 3", 3, "says 'kind.1', but queries find it as"),
-        ("DELETE FROM subject WHERE position = 6 AND subject = 'all'", 6, "carries ['all', 'n:6'], but queries"),
+        (at(7, f"id = {BASE} + 70"), 7, "entry 7 is missing: the chain goes on with 70"),
+        (f"DELETE FROM record WHERE {ID} = 7", 7, "entry 7 is missing: queries still look for it"),
+        (at(4, f"id = id + {BASE}"), 4, "entry 4 is missing"),
         (
-            "UPDATE subject SET subject = 'n:9' WHERE position = 2 AND subject = 'n:2'",
-            2,
-            "find it under ['all', 'n:9']",
+            f"UPDATE label SET word = {WORD.format('k:kind.0')} WHERE record - {BASE} = 3 AND word = {WORD.format('k:kind.1')}",
+            3,
+            "says 'kind.1', 'all', 'n:3', but queries find it under 'kind.0', 'all', 'n:3'",
         ),
-        ("INSERT INTO subject SELECT id, 'approved', 5 FROM chain", 5, "find it under ['all', 'approved', 'n:5']"),
-        ("INSERT INTO subject SELECT id, 'approved', 9 FROM chain", 9, "entry 9 is missing: queries still look for it"),
-        ("UPDATE subject SET position = 3 WHERE subject = 'n:5'", 3, "queries find it under ['all', 'n:3', 'n:5']"),
+        (
+            f"DELETE FROM label WHERE record - {BASE} = 6 AND word = {WORD.format('s:all')}",
+            6,
+            "says 'kind.0', 'all', 'n:6', but queries find it under 'kind.0', 'n:6'",
+        ),
+        ("UPDATE word SET text = 's:n:9' WHERE text = 's:n:2'", 2, "find it under 'kind.0', 'all', 'n:9'"),
+        (
+            "UPDATE word SET text = 's:-' WHERE text = 's:n:2'; UPDATE word SET text = 's:n:2' WHERE text = 's:n:3';"
+            "UPDATE word SET text = 's:n:3' WHERE text = 's:-'",
+            2,
+            "find it under 'kind.0', 'all', 'n:3'",
+        ),
+        (
+            f"INSERT INTO label SELECT {WORD.format('s:n:1')}, {BASE} + 5",
+            5,
+            "find it under 'kind.1', 'all', 'n:1', 'n:5'",
+        ),
+        (f"INSERT INTO label VALUES (1, {BASE} + 9)", 9, "entry 9 is missing: queries still look for it"),
+        (
+            f"UPDATE label SET record = {BASE} + 3 WHERE word = {WORD.format('s:n:5')}",
+            3,
+            "queries find it under 'kind.1', 'all', 'n:3', 'n:5'",
+        ),
     ],
 )
 def test_an_edit_is_found_at_the_first_position_that_it_touches(
@@ -120,32 +146,28 @@ def test_an_edit_is_found_at_the_first_position_that_it_touches(
 
 
 def test_an_entry_that_was_slipped_in_is_found(ledger: SQLiteLedger, store: LocalStore, path: Path) -> None:
-    tamper(
-        path,
-        MAKE_ROOM
-        + "INSERT INTO entry SELECT chain, 4, recorded_at, actor, attestor, kind, document, previous, digest FROM entry WHERE position = 3;",
-    )
+    copied = f"INSERT INTO record SELECT id + 1, previous, digest, content FROM record WHERE {ID} = 3"
+    tamper(path, MAKE_ROOM + copied)
     assert first_fault(ledger, store)[0] == 4
 
 
 def test_an_entry_that_was_slipped_in_with_a_digest_of_its_own_is_found_behind_it(
     ledger: SQLiteLedger, store: LocalStore, path: Path
 ) -> None:
-    before = list(ledger.read())[2]
+    before = list(ledger.records())[2]
     ledger.close()
-    forged = forge(before, Evidence("kind.0", (), {"forged": True}))
     tamper(path, MAKE_ROOM)
-    insert(path, ledger.chain, forged)
+    insert(path, forged_after(before))
     assert first_fault(ledger, store)[0] == 5
 
 
 def test_an_entry_that_was_exchanged_with_a_digest_of_its_own_is_found_behind_it(
     ledger: SQLiteLedger, store: LocalStore, path: Path
 ) -> None:
-    before = list(ledger.read())[2]
+    before = list(ledger.records())[2]
     ledger.close()
-    tamper(path, "DELETE FROM entry WHERE position = 4; DELETE FROM subject WHERE position = 4")
-    insert(path, ledger.chain, forge(before, Evidence("kind.0", (), {"forged": True})))
+    tamper(path, f"DELETE FROM record WHERE {ID} = 4; DELETE FROM label WHERE record - {BASE} = 4")
+    insert(path, forged_after(before))
     position, reason = first_fault(ledger, store)
     assert (position, "entry 5 does not follow entry 4" in reason) == (5, True)
 
@@ -153,16 +175,18 @@ def test_an_entry_that_was_exchanged_with_a_digest_of_its_own_is_found_behind_it
 def test_an_index_whose_pages_were_edited_is_found(ledger: SQLiteLedger, store: LocalStore, path: Path) -> None:
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'entry_by_kind'").fetchone()
+    (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'word_by_text'").fetchone()
     db.close()
     data = path.read_bytes()
     start = (page - 1) * 4096
     index = data[start : start + 4096]
-    at = index.index(b"kind.1")
+    at = index.index(b"k:kind.1") + 2
     path.write_bytes(data[: start + at] + b"kind.9" + data[start + at + 6 :])
     position, reason = first_fault(ledger, store)
-    assert "queries find it as ['kind.1', 'kind.9']" in reason
-    assert position in {1, 3, 5, 7}
+    assert (position, reason) == (
+        1,
+        "entry 1 says 'kind.1', 'all', 'n:1', but queries find it under 'kind.9', 'all', 'n:1'",
+    )
 
 
 def test_pages_that_cannot_be_read_break_the_verdict(ledger: SQLiteLedger, store: LocalStore, path: Path) -> None:
@@ -176,7 +200,7 @@ def test_pages_that_cannot_be_read_break_the_verdict(ledger: SQLiteLedger, store
 def test_a_cut_tail_is_not_found_without_a_head_that_was_kept_elsewhere(
     ledger: SQLiteLedger, store: LocalStore, path: Path
 ) -> None:
-    tamper(path, "DELETE FROM entry WHERE position > 4; DELETE FROM subject WHERE position > 4")
+    tamper(path, f"DELETE FROM record WHERE {ID} > 4; DELETE FROM label WHERE record - {BASE} > 4")
     assert verify(ledger, store).intact
     assert verify(ledger, store).entries == 4
 
@@ -187,13 +211,13 @@ def test_a_bit_flipped_anywhere_in_a_document_is_found_where_it_is(
     ledger: SQLiteLedger, store: LocalStore, path: Path, position: int, where: int, bit: int
 ) -> None:
     db = sqlite3.connect(path, isolation_level=None)
-    db.execute("DROP TRIGGER IF EXISTS entries_stay")
-    (document,) = db.execute("SELECT document FROM entry WHERE position = ?", (position,)).fetchone()
-    flipped = bytearray(document)
-    flipped[where % len(document)] ^= 1 << bit
-    db.execute("UPDATE entry SET document = ? WHERE position = ?", (bytes(flipped), position))
+    db.execute("DROP TRIGGER IF EXISTS records_stay")
+    (content,) = db.execute(f"SELECT content FROM record WHERE {ID} = ?", (position,)).fetchone()
+    flipped = bytearray(content)
+    flipped[where % len(content)] ^= 1 << bit
+    db.execute(f"UPDATE record SET content = ? WHERE {ID} = ?", (bytes(flipped), position))
     broken = verify(ledger, store).broken
-    db.execute("UPDATE entry SET document = ? WHERE position = ?", (document, position))
+    db.execute(f"UPDATE record SET content = ? WHERE {ID} = ?", (content, position))
     db.close()
     assert broken
     assert broken.position == position
@@ -234,9 +258,9 @@ def test_blobs_behind_a_broken_entry_are_checked_too(path: Path, store: LocalSto
     ledger.append([Evidence("k.done"), Evidence("k.done"), Evidence("k.done", body={"ref": bad})])
     ledger.close()
     alter(store, bad)
-    tamper(path, "UPDATE entry SET document = 'no json' WHERE position = 1")
+    tamper(path, at(1, "content = CAST('no json' AS BLOB)"))
     report = verify(ledger, store)
-    assert report.broken == Broken(1, "entry 1 was changed: it cannot be read any more")
+    assert report.broken == Broken(1, "entry 1 was changed: it does not match its digest")
     assert report.altered == (Cited(bad, 3),)
 
 
@@ -247,15 +271,13 @@ def test_a_ledger_that_is_still_written_to_verifies(ledger: SQLiteLedger, store:
     assert verify(ledger, store).entries == 8
 
 
-def forge(before: Entry, fact: Evidence) -> Entry:
-    position = before.position + 1
-    digest = link(before.digest, position, before.recorded_at, "user:eve", "ci", fact)
-    return Entry(position, before.recorded_at, "user:eve", "ci", before.digest, digest, fact)
+def forged_after(before: Record) -> Record:
+    writer = Writer("user:eve", "ci", "2026-01-01T00:00:00.000000Z")
+    return writer.record(before.digest, before.position + 1, Evidence("kind.0", (), {"forged": True}))
 
 
-def insert(path: Path, chain: str, entry: Entry) -> None:
+def insert(path: Path, record: Record) -> None:
     db = sqlite3.connect(path, isolation_level=None)
-    said_by = (chain, entry.position, entry.recorded_at, entry.actor, entry.attestor, entry.kind)
-    linked = (canonical(entry.evidence.document()), entry.previous, entry.digest)
-    db.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*said_by, *linked))
+    db.execute("INSERT INTO record VALUES (?, ?, ?, ?)", (BASE + record.position, *record[1:]))
+    db.execute("INSERT INTO label SELECT number, ? FROM word WHERE text = 'k:kind.0'", (BASE + record.position,))
     db.close()

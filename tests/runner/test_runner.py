@@ -155,4 +155,4 @@ def test_runs_at_once_record_nothing_twice(tmp_path: Path) -> None:
     ledger = SQLiteLedger(tmp_path / "ledger.db", "sums")
     completed = [entry.body["key"] for entry in ledger.read(Query(("stage.completed",)))]
     assert len(completed) == len(set(completed)) == 6
-    assert check_chain(ledger.read()) == (12, None)
+    assert check_chain(ledger.records()) == (12, None)

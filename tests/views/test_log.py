@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sterling.core.evidence import GENESIS, Entry, Evidence
+from sterling.core.evidence import Entry, Evidence
 from sterling.views.log import SENTENCES, line, sentence
 from tests.views.golden import golden
 from tests.views.ledger import Entries
@@ -41,11 +41,11 @@ def test_every_sentence_ends_and_stands_on_one_line(refused: Entries) -> None:
 
 
 def test_a_kind_of_a_newer_version_is_said_to_be_unknown() -> None:
-    assert "has no sentence for" in sentence(Entry(1, "", "", "", GENESIS, GENESIS, Evidence("model.pondered")))
+    assert "has no sentence for" in sentence(Entry(1, "", "", "", "", "", Evidence("model.pondered")))
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "ece"])
 def test_an_undefined_metric_says_why(metric: str) -> None:
     body = {"metric": metric, "name": "lightgbm", "slice": {"carrier": "HA"}, "value": None, "reason": "one class only"}
-    entry = Entry(1, "", "", "", GENESIS, GENESIS, Evidence("metric.measured", (), body))
+    entry = Entry(1, "", "", "", "", "", Evidence("metric.measured", (), body))
     assert sentence(entry).endswith("where carrier is HA is undefined: one class only.")

@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from json import JSONEncoder
 from json.encoder import encode_basestring
 from typing import Any
 
 _LARGEST_EXACT = 2**53 - 1
 _WRITTEN_WITH_EXPONENT = 10**21
 _OBJECTS, _ARRAYS = (dict, Mapping), (list, tuple)
+_compiled = JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+class _UnusualError(Exception):
+    """A value that the compiled encoder would write in another way than RFC 8785, or not at all."""
 
 
 def canonical(value: Any) -> bytes:
@@ -34,10 +40,8 @@ def canonical(value: Any) -> bytes:
         >>> canonical({"b": 1e21, "a": [1.0, -0.0, 1e-7, True, None]}).decode()
         '{"a":[1,0,1e-7,true,null],"b":1e+21}'
     """
-    parts: list[str] = []
-    _write(value, parts)
     try:
-        return "".join(parts).encode()
+        return _text(value).encode()
     except UnicodeEncodeError as error:
         raise ValueError(_lone_surrogate(error.object)) from None
 
@@ -45,6 +49,50 @@ def canonical(value: Any) -> bytes:
 def digest(value: Any) -> str:
     """SHA-256 of the canonical bytes, in hex."""
     return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def _text(value: Any) -> str:
+    try:
+        return _compiled(_plain(value))
+    except _UnusualError:
+        parts: list[str] = []
+        _write(value, parts)
+        return "".join(parts)
+
+
+def _plain(value: Any) -> Any:
+    """The value with its numbers as the compiled encoder has to see them; itself where nothing changes.
+
+    Raises:
+        _UnusualError: where that encoder would err: numbers with an exponent, keys that are not ASCII text, other types.
+    """
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return value
+    if kind is int and -_LARGEST_EXACT <= value <= _LARGEST_EXACT:
+        return value
+    if kind is float and (1e-4 <= value < 1e15 or -1e15 < value <= -1e-4 or value == 0):
+        return int(value) if value.is_integer() else value
+    if kind is list or kind is tuple:
+        return [_plain(item) for item in value]
+    if kind is dict:
+        return _plain_object(value)
+    raise _UnusualError
+
+
+def _plain_object(value: dict[Any, Any]) -> dict[str, Any]:
+    changed: dict[str, Any] | None = None
+    for key, item in value.items():
+        if type(key) is not str or not key.isascii():
+            raise _UnusualError
+        kind = type(item)
+        if kind is str or (kind is float and 1e-4 <= item < 1e15 and not item.is_integer()):
+            continue  # most of what is recorded, decided without a call
+        plain = _plain(item)
+        if plain is not item:
+            changed = dict(value) if changed is None else changed
+            changed[key] = plain
+    return value if changed is None else changed
 
 
 def _write(value: Any, parts: list[str]) -> None:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from sterling.core.errors import MissingExtraError, UnknownBackendError
-from sterling.core.ledger import Ledger
+from sterling.core.ledger import ChainInfo, Ledger
 from sterling.core.sqlite import SQLiteLedger
 from sterling.core.store import LocalStore, Store
 
+_LEDGER_EXAMPLE = "sqlite:.sterling/ledger.db"
 
-def connect_ledger(url: str, project: str, *, actor: str = "unknown", attestor: str = "laptop") -> Ledger:
+
+def connect_ledger(
+    url: str, project: str, *, actor: str = "unknown", attestor: str = "laptop", chain: ChainInfo | None = None
+) -> Ledger:
     """Open a project's chain in the ledger at a URL, such as ``sqlite:.sterling/ledger.db``.
+
+    Args:
+        url: Where the ledger lies.
+        project: Name of the project; its own chain is begun where there is none.
+        actor: Who appends.
+        attestor: What vouches for the actor.
+        chain: Open this chain instead, whoever it belongs to; begun as it says where it is not there yet.
 
     Raises:
         UnknownBackendError: if no adapter is registered for the scheme.
@@ -22,10 +32,26 @@ def connect_ledger(url: str, project: str, *, actor: str = "unknown", attestor: 
     """
     scheme, _, rest = url.partition(":")
     if scheme == "sqlite":
-        return SQLiteLedger(_path(rest, url, "sqlite:.sterling/ledger.db"), project, actor=actor, attestor=attestor)
-    found = _adapter("sterling.ledgers", scheme, url, built_in="sqlite", example="sqlite:.sterling/ledger.db")
-    ledger: Ledger = found(url, project, actor=actor, attestor=attestor)
+        path = _path(rest, url, _LEDGER_EXAMPLE)
+        return SQLiteLedger(path, project, actor=actor, attestor=attestor, chain=chain)
+    found = _adapter("sterling.ledgers", scheme, url, built_in="sqlite", example=_LEDGER_EXAMPLE)
+    ledger: Ledger = found(url, project, actor=actor, attestor=attestor, chain=chain)
     return ledger
+
+
+def list_chains(url: str) -> tuple[ChainInfo, ...]:
+    """Every chain in the ledger at a URL, by project and age.
+
+    Raises:
+        UnknownBackendError: if no adapter is registered for the scheme.
+        MissingExtraError: if the adapter's own dependencies are not installed.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme == "sqlite":
+        return SQLiteLedger.chains(_path(rest, url, _LEDGER_EXAMPLE))
+    found = _adapter("sterling.ledgers", scheme, url, built_in="sqlite", example=_LEDGER_EXAMPLE)
+    chains: tuple[ChainInfo, ...] = found.chains(url)
+    return chains
 
 
 def connect_store(url: str) -> Store:
@@ -48,13 +74,13 @@ def _path(text: str, url: str, example: str) -> Path:
     return Path(text)
 
 
-def _adapter(group: str, scheme: str, url: str, *, built_in: str, example: str) -> Callable[..., Any]:
+def _adapter(group: str, scheme: str, url: str, *, built_in: str, example: str) -> Any:
     found = {point.name: point for point in entry_points(group=group)}
     if scheme not in found:
         known = ", ".join(sorted({built_in, *found}))
         raise UnknownBackendError(f"No adapter for {scheme!r} in {url!r}. Known: {known}. Example: {example}")
     try:
-        adapter: Callable[..., Any] = found[scheme].load()
+        adapter = found[scheme].load()
     except ImportError as error:
         raise MissingExtraError(
             f"{scheme!r} needs an extra. Install it with: pip install 'sterling-ml[{scheme}]'"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from sterling.core.canonical import canonical
+from sterling.core.errors import TamperedLedgerError
+from sterling.core.kinds import current
 
-GENESIS = "0" * 64
+GENESIS = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +34,29 @@ class Evidence:
     body: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
 
-    def document(self) -> dict[str, Any]:
-        """The fact as JSON, with its subjects in one order."""
-        subjects = sorted(set(self.subjects))
-        return {"body": self.body, "kind": self.kind, "subjects": subjects, "version": self.version}
+
+class Record(NamedTuple):
+    """An entry as it lies in a ledger: bytes, and its place in the chain.
+
+    Attributes:
+        position: 1 for the first entry of the chain, dense.
+        previous: Digest of the record before; 32 zero bytes for the first.
+        digest: ``sha256(previous + content)``.
+        content: RFC 8785 JSON of ``actor``, ``attestor``, ``body``, ``kind``, ``position``, ``recorded_at``,
+            ``subjects`` and ``version``.
+    """
+
+    position: int
+    previous: bytes
+    digest: bytes
+    content: bytes
+
+    def holds(self) -> bool:
+        """Whether the digest is that of what the record says; False also where something else was written over it."""
+        try:
+            return hashlib.sha256(self.previous + self.content).digest() == self.digest
+        except TypeError:
+            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +68,9 @@ class Entry:
         recorded_at: ISO 8601 UTC; for people, never for order.
         actor: Who acted, such as ``user:ada`` or ``controller``.
         attestor: What vouches for the actor: ``laptop``, ``ci`` or ``production``.
-        previous: Digest of the entry before, 64 zeros for the first.
-        digest: ``sha256(previous || canonical(entry))`` in hex.
-        evidence: What happened.
+        previous: Digest of the entry before in hex, 64 zeros for the first.
+        digest: Digest of this entry in hex.
+        evidence: What happened, as the newest version of its kind says it.
     """
 
     position: int
@@ -68,10 +91,6 @@ class Entry:
         """Payload of the evidence."""
         return self.evidence.body
 
-    def expected_digest(self) -> str:
-        """The digest that this entry must have, given what it says and what came before."""
-        return link(self.previous, self.position, self.recorded_at, self.actor, self.attestor, self.evidence)
-
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -86,9 +105,83 @@ class Query:
     subjects: tuple[str, ...] = ()
 
 
-def link(previous: str, position: int, recorded_at: str, actor: str, attestor: str, evidence: Evidence) -> str:
-    """Digest that ties an entry to everything before it."""
-    entry = evidence.document() | {
-        "position": position, "recorded_at": recorded_at, "actor": actor, "attestor": attestor,
-    }  # fmt: skip
-    return hashlib.sha256(bytes.fromhex(previous) + canonical(entry)).hexdigest()
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who appends, and when: what all entries of one append share.
+
+    Attributes:
+        actor: Who acts.
+        attestor: What vouches for the actor.
+        recorded_at: ISO 8601 UTC.
+    """
+
+    actor: str
+    attestor: str
+    recorded_at: str
+
+    def record(self, previous: bytes, position: int, fact: Evidence) -> Record:
+        """A fact as the record that follows another.
+
+        Raises:
+            ValueError, TypeError: if the fact is no JSON.
+        """
+        content = canonical({
+            "actor": self.actor, "attestor": self.attestor, "body": fact.body, "kind": fact.kind, "position": position,
+            "recorded_at": self.recorded_at, "subjects": sorted(set(fact.subjects)), "version": fact.version,
+        })  # fmt: skip
+        return Record(position, previous, hashlib.sha256(previous + content).digest(), content)
+
+
+def entry_of(record: Record) -> Entry:
+    """What a record says.
+
+    Raises:
+        TamperedLedgerError: if it is no entry any more.
+        NewerKindError: if it is of a later version of its kind than is known here.
+    """
+    try:
+        said = json.loads(record.content)
+        fact = Evidence(said["kind"], tuple(said["subjects"]), said["body"], said["version"])
+        entry = Entry(
+            record.position, said["recorded_at"], said["actor"], said["attestor"],
+            record.previous.hex(), record.digest.hex(), fact,
+        )  # fmt: skip
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise TamperedLedgerError(
+            f"entry {record.position} was changed: it cannot be read any more", record.position
+        ) from error
+    version, body = current(fact.kind, fact.version, fact.body, position=record.position)
+    if version == fact.version:
+        return entry
+    fact = Evidence(fact.kind, fact.subjects, body, version)
+    return Entry(entry.position, entry.recorded_at, entry.actor, entry.attestor, entry.previous, entry.digest, fact)
+
+
+def labels(content: bytes) -> tuple[str, tuple[str, ...]]:
+    """Kind and subjects of a record's content, which queries find it by, without reading its body.
+
+    In RFC 8785 they stand behind the body, where no text can hold the bare quotes of ``,"kind":``.
+
+    Raises:
+        ValueError: if the content is no entry.
+    """
+    _, _, tail = content.rpartition(b',"kind":')
+    kind, _, rest = tail.partition(b',"position":')
+    _, found, subjects = rest.partition(b',"subjects":')
+    if not found:
+        raise ValueError("no entry")
+    return _read_labels(kind, subjects)
+
+
+def says_position(content: bytes) -> int | None:
+    """The position that a record's content says it has; None where the content is no entry."""
+    try:
+        position: int = json.loads(content)["position"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return position
+
+
+@lru_cache(maxsize=65_536)
+def _read_labels(kind: bytes, subjects: bytes) -> tuple[str, tuple[str, ...]]:
+    return json.loads(kind), tuple(json.loads(b'{"subjects":' + subjects)["subjects"])

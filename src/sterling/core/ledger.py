@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from hashlib import sha256
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from sterling.core.errors import TamperedLedgerError
-from sterling.core.evidence import GENESIS, Entry, Evidence, Query
+from sterling.core.errors import StorageError, TamperedLedgerError
+from sterling.core.evidence import GENESIS, Entry, Evidence, Query, Record, says_position
+
+_LOOK_SECONDS = 0.1
 
 
 class Ledger(Protocol):
@@ -29,24 +33,83 @@ class Ledger(Protocol):
         """
         ...
 
-    def read(self, query: Query | None = None, *, after: int = 0, newest_first: bool = False) -> Iterator[Entry]:
-        """Entries after a position that match the query, oldest first unless asked otherwise, one at a time.
+    def read(
+        self, query: Query | None = None, *, after: int = 0, until: int | None = None, newest_first: bool = False
+    ) -> Iterator[Entry]:
+        """Entries that match the query, oldest first unless asked otherwise, one at a time.
 
         What is appended while they are read is not among them, and a reader that stops early holds nobody up.
         ``next(ledger.read(newest_first=True), None)`` is the chain's head, in constant time.
 
+        Args:
+            query: What is asked for; every entry where left out.
+            after: Only entries behind this position.
+            until: Only entries up to this position, itself included; to the end where left out.
+            newest_first: Newest first.
+
         Raises:
             TamperedLedgerError: where an entry was changed so that it is none any more.
+            NewerKindError: where a later version of Sterling recorded more than this one can read.
         """
         ...
 
 
+class ChainInfo(NamedTuple):
+    """A chain in a database that may hold many.
+
+    Attributes:
+        id: Its random name, the same wherever it is copied to.
+        project: The project that it belongs to.
+        created_at: ISO 8601 UTC.
+        copied: Whether it was copied here from elsewhere; a copy is continued by copying more, never appended to.
+    """
+
+    id: str
+    project: str
+    created_at: str
+    copied: bool = False
+
+
 @runtime_checkable
-class Indexed(Protocol):
-    """A ledger that finds entries by columns kept beside their documents, which could be edited on their own."""
+class Chained(Protocol):
+    """A ledger whose chain can be verified, proven and copied byte by byte."""
+
+    @property
+    def chain(self) -> ChainInfo:
+        """Which chain this is."""
+        ...
+
+    def records(self, *, after: int = 0, until: int | None = None) -> Iterator[Record]:
+        """The chain as it lies there, whatever was done to it, oldest first, in one state of the database."""
+        ...
+
+    def extend(self, records: Iterable[Record]) -> int:
+        """Continue a copy byte for byte, all or none.
+
+        Returns:
+            Position of the copy's last entry.
+
+        Raises:
+            TamperedLedgerError: if a record does not follow the one before it, or does not match its digest.
+            StorageError: if the chain is no copy.
+        """
+        ...
 
     def check_index(self) -> Broken | None:
         """The first entry that queries find under what it does not say, or do not find under what it says."""
+        ...
+
+
+@runtime_checkable
+class Awaited(Protocol):
+    """A ledger that can tell when something is appended without being asked again and again."""
+
+    def wait(self, after: int, timeout_seconds: float) -> bool:
+        """Wait for an entry behind a position.
+
+        Returns:
+            Whether there is one; False when the time is over.
+        """
         ...
 
 
@@ -63,7 +126,61 @@ class Broken:
     reason: str
 
 
-def check_chain(entries: Iterable[Entry]) -> tuple[int, Broken | None]:
+def head_of(ledger: Ledger) -> int:
+    """Position of a chain's last entry, 0 where there is none."""
+    newest = next(ledger.read(newest_first=True), None)
+    return newest.position if newest else 0
+
+
+def chained(ledger: Ledger) -> Chained:
+    """The ledger, as one whose chain can be verified and copied.
+
+    Raises:
+        StorageError: if it cannot.
+    """
+    if not isinstance(ledger, Chained):
+        raise StorageError(
+            f"{ledger!r} does not give its records, so that its chain can be neither verified nor copied."
+        )
+    return ledger
+
+
+def follow(ledger: Ledger, query: Query | None = None, *, after: int = 0) -> Iterator[Entry]:
+    """Entries behind a position as they are appended, for ever."""
+    while True:
+        head = head_of(ledger)
+        yield from ledger.read(query, after=after, until=head)
+        after = max(after, head)
+        if isinstance(ledger, Awaited):
+            while not ledger.wait(after, timeout_seconds=60.0):
+                pass
+        else:
+            time.sleep(_LOOK_SECONDS)
+
+
+def following(records: Iterable[Record], position: int, digest: bytes) -> Iterator[Record]:
+    """Records, each of which follows the one before.
+
+    Args:
+        records: The records.
+        position: Position of the record before the first.
+        digest: Its digest.
+
+    Raises:
+        TamperedLedgerError: at the first that does not.
+    """
+    for record in records:
+        if (record.position, record.previous) != (position + 1, digest) or not record.holds():
+            raise TamperedLedgerError(
+                f"entry {record.position} does not follow entry {position} of the copy: one of them was changed, or the "
+                "two went different ways",
+                record.position,
+            )
+        yield record
+        position, digest = record.position, record.digest
+
+
+def check_chain(records: Iterable[Record]) -> tuple[int, Broken | None]:
     """Walk a chain from its first entry.
 
     A chain that was cut short at its end cannot be told from a short one: that takes a head that somebody else kept.
@@ -71,32 +188,20 @@ def check_chain(entries: Iterable[Entry]) -> tuple[int, Broken | None]:
     Returns:
         How many entries hold, and the first that does not.
     """
-    previous, count = GENESIS, 0
-    try:
-        for expected, entry in enumerate(entries, start=1):
-            if reason := _fault(entry, expected, previous):
-                return count, Broken(expected, reason)
-            previous, count = entry.digest, expected
-    except TamperedLedgerError as error:
-        return count, Broken(count + 1, str(error))
+    last, count = GENESIS, 0
+    for record in records:
+        position, previous, digest, content = record
+        if position != count + 1 or previous != last or sha256(last + content).digest() != digest:
+            return count, Broken(count + 1, _fault(record, count + 1, last))
+        last, count = digest, position
     return count, None
 
 
-def _fault(entry: Entry, expected: int, previous: str) -> str | None:
-    if entry.position != expected:
-        return f"entry {expected} is missing: the chain goes on with {entry.position}"
-    follows, holds = entry.previous == previous, _holds(entry)
-    if follows and not holds:
+def _fault(record: Record, expected: int, last: bytes) -> str:
+    if record.position != expected:
+        return f"entry {expected} is missing: the chain goes on with {record.position}"
+    if record.previous == last:
         return f"entry {expected} was changed: it does not match its digest"
-    if holds and not follows:
+    if record.holds() and says_position(record.content) == expected:
         return f"entry {expected} does not follow entry {expected - 1}: one of them was replaced or inserted"
-    if not holds:
-        return f"entry {expected} is not the one that was recorded there: it was moved, replaced or inserted"
-    return None
-
-
-def _holds(entry: Entry) -> bool:
-    try:
-        return entry.digest == entry.expected_digest()
-    except (ValueError, TypeError):  # what was written over it is no JSON, or no digest
-        return False
+    return f"entry {expected} is not the one that was recorded there: it was moved, replaced or inserted"

@@ -13,6 +13,7 @@ from sterling.core.errors import InvalidDefinitionError
 Ref = NewType("Ref", str)
 
 _REF = re.compile(r"sha256:[0-9a-f]{64}")
+_REF_IN_CONTENT = re.compile(b'"(' + _REF.pattern.encode() + b')"')
 _REF_IN_BYTES = re.compile(_REF.pattern.encode() + rb"(?![0-9a-f])")
 
 
@@ -70,6 +71,18 @@ def refs_in(value: Any) -> Iterator[Ref]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from refs_in(item)
+
+
+def refs_in_content(content: bytes) -> Iterator[Ref]:
+    """What `refs_in` finds, in the bytes of a JSON value without blanks.
+
+    Example:
+        >>> [short(ref) for ref in refs_in_content(b'{"model":"%s"}' % ref_of(b"").encode())]
+        ['e3b0c44298fc']
+    """
+    if b'"sha256:' in content:
+        for found in _REF_IN_CONTENT.findall(content):
+            yield Ref(found.decode())
 
 
 def refs_in_file(path: Path) -> Iterator[Ref]:

@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
-from itertools import groupby
-from operator import itemgetter
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from sterling.core.canonical import canonical
 from sterling.core.clock import Clock, iso, utcnow
-from sterling.core.errors import ConflictError, TamperedLedgerError
-from sterling.core.evidence import GENESIS, Entry, Evidence, Query, link
-from sterling.core.ledger import Broken
+from sterling.core.errors import ConflictError, StorageError
+from sterling.core.evidence import GENESIS, Entry, Evidence, Query, Record, Writer, entry_of, labels
+from sterling.core.ledger import Broken, ChainInfo, following
 from sterling.core.sqlite_file import SQLiteFile
+from sterling.core.sqlite_index import Words, check_index, kind_word, select, subject_word, words_of
+from sterling.core.sqlite_schema import SCHEMA, VERSION, first_id, from_1, last_id
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS chain (id TEXT PRIMARY KEY, project TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS entry (
-    chain TEXT NOT NULL REFERENCES chain, position INTEGER NOT NULL, recorded_at TEXT NOT NULL, actor TEXT NOT NULL,
-    attestor TEXT NOT NULL, kind TEXT NOT NULL, document BLOB NOT NULL, previous TEXT NOT NULL, digest TEXT NOT NULL,
-    PRIMARY KEY (chain, position)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS entry_by_kind ON entry (chain, kind, position);
-CREATE TABLE IF NOT EXISTS subject (
-    chain TEXT NOT NULL, subject TEXT NOT NULL, position INTEGER NOT NULL,
-    PRIMARY KEY (chain, subject, position)) WITHOUT ROWID;
-CREATE TRIGGER IF NOT EXISTS entries_stay BEFORE UPDATE ON entry
-    BEGIN SELECT RAISE(ABORT, 'ledger entries are never updated'); END;
-CREATE TRIGGER IF NOT EXISTS entries_are_kept BEFORE DELETE ON entry
-    BEGIN SELECT RAISE(ABORT, 'ledger entries are never deleted'); END;
-"""
-_SCHEMA_VERSION = 1
-_COLUMNS = "e.position, e.recorded_at, e.actor, e.attestor, e.document, e.previous, e.digest"
 _FIRST_PAGE, _LARGEST_PAGE = 4, 4096
-_NO_END = 2**63 - 1
-_WHAT_QUERIES_GO_BY = """
-SELECT position, 'entry', kind, document FROM entry WHERE chain = :chain
-UNION ALL SELECT position, 'kind', kind, NULL FROM entry INDEXED BY entry_by_kind WHERE chain = :chain
-UNION ALL SELECT position, 'subject', subject, NULL FROM subject WHERE chain = :chain
-ORDER BY 1
-"""
-
-_Row = tuple[int, str, str, str, bytes, str, str]
+_LOOK_SECONDS = 0.05
+_CHAINS = "SELECT id, project, created_at, copied FROM chains ORDER BY project, created_at, id"
+_BEGIN = "INSERT INTO chains (id, project, created_at, copied) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_BY_ID = "SELECT number, id, project, created_at, copied FROM chains WHERE id = ?"
+_BY_PROJECT = "SELECT number, id, project, created_at, copied FROM chains WHERE project = ? AND NOT copied"
+_HEAD = "SELECT id - ?1, digest FROM record WHERE id > ?1 AND id <= ?2 ORDER BY id DESC LIMIT 1"
+_RECORDS = "SELECT id - ?1, previous, digest, CAST(content AS BLOB) FROM record WHERE id > ?2 AND id <= ?3 ORDER BY id"
 
 
 class SQLiteLedger:
@@ -59,6 +39,7 @@ class SQLiteLedger:
         actor: Who appends, such as ``user:ada``.
         attestor: What vouches for the actor: ``laptop``, ``ci`` or ``production``.
         clock: Gives the time that entries carry.
+        chain: Open this chain instead, whoever it belongs to; it is begun, as `chain` says, when it is not there yet.
 
     Raises:
         StorageError: if the file is no ledger, is too new, or cannot be opened, read or written.
@@ -73,48 +54,99 @@ class SQLiteLedger:
     """
 
     def __init__(
-        self, path: Path, project: str, *, actor: str = "unknown", attestor: str = "laptop", clock: Clock = utcnow
+        self,
+        path: Path,
+        project: str,
+        *,
+        actor: str = "unknown",
+        attestor: str = "laptop",
+        clock: Clock = utcnow,
+        chain: ChainInfo | None = None,
     ) -> None:
         self._project, self._actor, self._attestor, self._clock = project, actor, attestor, clock
-        self._file = SQLiteFile(path, _SCHEMA, _SCHEMA_VERSION)
-        self.chain: str = self._find_chain() or self._begin_chain()
+        self._file = SQLiteFile(path, SCHEMA, VERSION, {1: from_1})
+        self._words = Words()
+        self._number, self.chain = self._opened(chain)
+        self._first, self._last = first_id(self._number), last_id(self._number)
+
+    @classmethod
+    def chains(cls, path: Path) -> tuple[ChainInfo, ...]:
+        """Every chain in a file, by project and age; none where there is no file."""
+        if not path.is_file():
+            return ()
+        file = SQLiteFile(path, SCHEMA, VERSION, {1: from_1})
+        with file.snapshot() as db:
+            return tuple(map(_chain, db.execute(_CHAINS)))
 
     def append(self, facts: Sequence[Evidence], *, unless: Query | None = None, after: int = 0) -> int:
         """Record facts, all or none."""
+        if self.chain.copied:
+            raise StorageError(
+                f"The chain {self.chain.id} is a copy of one that is kept elsewhere. Append there, and push again."
+            )
         with self._file.transaction() as db:
-            if unless is not None and (clash := self._page(unless, after, _NO_END, 1, newest_first=False)):
-                kind, position = _entry(*clash[0]).kind, clash[0][0]
+            if unless is not None and (clash := self._page(db, unless, after, None, 1, newest_first=False)):
                 raise ConflictError(
-                    f"{kind} was recorded at {position}, after {after}, on which this decision was based. "
-                    "Read the ledger again and decide again."
+                    f"{labels(clash[0].content)[0]} was recorded at {clash[0].position}, after {after}, on which this "
+                    "decision was based. Read the ledger again and decide again."
                 )
             position, digest = self._head(db)
-            for fact in facts:
-                position, digest = self._insert(db, fact, position + 1, digest)
-        return position
+            writer = Writer(self._actor, self._attestor, iso(self._clock()))
+            records = list(_chained(writer, facts, position, digest))
+            words = self._insert(db, records, [words_of(fact.kind, fact.subjects) for fact in facts])
+        self._words.keep(db, words)
+        return position + len(records)
 
-    def read(self, query: Query | None = None, *, after: int = 0, newest_first: bool = False) -> Iterator[Entry]:
-        """Entries after a position that match the query, of those that are there when the first is asked for.
-
-        Raises:
-            TamperedLedgerError: where an entry was changed so that it is none any more.
-        """
+    def read(
+        self, query: Query | None = None, *, after: int = 0, until: int | None = None, newest_first: bool = False
+    ) -> Iterator[Entry]:
+        """Entries that match the query, of those that are there when the first is asked for."""
         query = query or Query()
         with self._file.connection() as db:
-            last = self._head(db)[0]
+            head = self._head(db)[0]
+        until = head if until is None else min(until, head)
         size = _FIRST_PAGE
-        while rows := self._page(query, after, last, size, newest_first=newest_first):
-            for row in rows:
-                yield _entry(*row)
-            if len(rows) < size:
+        while True:
+            with self._file.connection() as db:
+                found = self._page(db, query, after, until, size, newest_first=newest_first)
+            yield from map(entry_of, found)
+            if len(found) < size:
                 return
-            after, last = (after, rows[-1][0] - 1) if newest_first else (rows[-1][0], last)
+            after, until = (after, found[-1].position - 1) if newest_first else (found[-1].position, until)
             size = min(8 * size, _LARGEST_PAGE)
+
+    def records(self, *, after: int = 0, until: int | None = None) -> Iterator[Record]:
+        """The chain as it lies there, oldest first, in one state of the file."""
+        last = self._last if until is None else self._first + until
+        with self._file.snapshot() as db:
+            yield from map(Record._make, db.execute(_RECORDS, (self._first, self._first + after, last)))
+
+    def extend(self, records: Iterable[Record]) -> int:
+        """Continue a copy byte for byte, all or none."""
+        if not self.chain.copied:
+            raise StorageError(f"The chain {self.chain.id} was begun here; only a copy is continued by copying.")
+        with self._file.transaction() as db:
+            position, digest = self._head(db)
+            checked = list(following(records, position, digest))
+            words = self._insert(db, checked, [words_of(*labels(record.content)) for record in checked])
+        self._words.keep(db, words)
+        return position + len(checked)
 
     def check_index(self) -> Broken | None:
         """The first entry that a query would not find under what it says, or would find under what it does not say."""
         with self._file.snapshot() as db:
-            return next(_index_faults(db, self.chain), None)
+            return check_index(db, self._first, self._last)
+
+    def wait(self, after: int, timeout_seconds: float) -> bool:
+        """Wait for an entry behind a position, looking twenty times a second."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            with self._file.connection() as db:
+                if self._head(db)[0] > after:
+                    return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_LOOK_SECONDS)
 
     def close(self) -> None:
         """Let go of the file; the next call opens it again."""
@@ -129,95 +161,56 @@ class SQLiteLedger:
     def __repr__(self) -> str:
         return f"SQLiteLedger({str(self._file.path)!r}, {self._project!r})"
 
-    def _find_chain(self) -> str | None:
+    def _opened(self, wanted: ChainInfo | None) -> tuple[int, ChainInfo]:
         with self._file.connection() as db:
-            found = db.execute("SELECT id FROM chain WHERE project = ?", (self._project,)).fetchone()
-        return found[0] if found else None
+            found = self._find(db, wanted)
+        if found is None:
+            with self._file.transaction() as db:
+                row = wanted or ChainInfo(secrets.token_hex(8), self._project, iso(self._clock()))
+                db.execute(_BEGIN, row)
+                found = self._find(db, wanted)
+        if found is None:
+            raise StorageError(
+                f"{self._file.path} has another chain of {self._project!r} already, so that this one cannot be its own."
+            )
+        return found
 
-    def _begin_chain(self) -> str:
-        with self._file.transaction() as db:
-            row = (secrets.token_hex(8), self._project, iso(self._clock()))
-            db.execute("INSERT INTO chain VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
-            (found,) = db.execute("SELECT id FROM chain WHERE project = ?", (self._project,)).fetchone()
-        return str(found)
+    def _find(self, db: sqlite3.Connection, wanted: ChainInfo | None) -> tuple[int, ChainInfo] | None:
+        sql, value = (_BY_ID, wanted.id) if wanted else (_BY_PROJECT, self._project)
+        row = db.execute(sql, (value,)).fetchone()
+        return (row[0], _chain(row[1:])) if row else None
 
-    def _page(self, query: Query, after: int, last: int, size: int, *, newest_first: bool) -> list[_Row]:
-        sql, values = _select(self.chain, query, after, last, size, newest_first=newest_first)
-        with self._file.connection() as db:
-            return db.execute(sql, values).fetchall()
+    def _page(
+        self, db: sqlite3.Connection, query: Query, after: int, until: int | None, size: int, *, newest_first: bool
+    ) -> list[Record]:
+        kinds = self._words.find(db, map(kind_word, query.kinds))
+        subjects = self._words.find(db, map(subject_word, query.subjects))
+        if (query.kinds and not kinds) or len(subjects) < len(set(query.subjects)):
+            return []
+        span = (self._first + after, self._last if until is None else self._first + until)
+        sql, values = select(kinds, subjects, span, size, newest_first=newest_first)
+        return [Record._make(row) for row in db.execute(sql, (self._first, *values))]
 
-    def _head(self, db: sqlite3.Connection) -> tuple[int, str]:
-        sql = "SELECT position, digest FROM entry WHERE chain = ? ORDER BY position DESC LIMIT 1"
-        return db.execute(sql, (self.chain,)).fetchone() or (0, GENESIS)
+    def _head(self, db: sqlite3.Connection) -> tuple[int, bytes]:
+        return db.execute(_HEAD, (self._first, self._last)).fetchone() or (0, GENESIS)
 
-    def _insert(self, db: sqlite3.Connection, fact: Evidence, position: int, previous: str) -> tuple[int, str]:
-        recorded_at = iso(self._clock())
-        digest = link(previous, position, recorded_at, self._actor, self._attestor, fact)
-        document = canonical(fact.document())
-        row = (self.chain, position, recorded_at, self._actor, self._attestor, fact.kind, document, previous, digest)
-        db.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-        db.executemany("INSERT INTO subject VALUES (?, ?, ?)", [(self.chain, s, position) for s in set(fact.subjects)])
-        return position, digest
-
-
-def _select(chain: str, query: Query, after: int, last: int, size: int, *, newest_first: bool) -> tuple[str, list[Any]]:
-    """One page of matching entries: along the first subject's rows where subjects are asked for, as they are few."""
-    tables, lead, values = "entry e", "e", [chain, after, last]
-    if query.subjects:
-        tables, lead = "subject s CROSS JOIN entry e ON e.chain = s.chain AND e.position = s.position", "s"
-    where = [f"{lead}.chain = ?", f"{lead}.position > ?", f"{lead}.position <= ?"]
-    for first in query.subjects[:1]:
-        where.append("s.subject = ?")
-        values.append(first)
-    for other in query.subjects[1:]:
-        where.append("EXISTS (SELECT 1 FROM subject o WHERE o.chain = ? AND o.subject = ? AND o.position = e.position)")
-        values += [chain, other]
-    if query.kinds:
-        where.append(f"e.kind IN ({', '.join('?' * len(query.kinds))})")
-        values += query.kinds
-    direction = "DESC" if newest_first else "ASC"
-    sql = f"SELECT {_COLUMNS} FROM {tables} WHERE {' AND '.join(where)} ORDER BY {lead}.position {direction} LIMIT ?"  # noqa: S608  placeholders only
-    return sql, [*values, size]
+    def _insert(
+        self, db: sqlite3.Connection, records: Sequence[Record], words: Sequence[Sequence[str]]
+    ) -> dict[str, int]:
+        numbers = self._words.make(db, {word for some in words for word in some})
+        rows = [(self._first + record.position, *record[1:]) for record in records]
+        db.executemany("INSERT INTO record VALUES (?, ?, ?, ?)", rows)
+        pairs = [(numbers[word], row[0]) for row, some in zip(rows, words, strict=True) for word in some]
+        db.executemany("INSERT INTO label VALUES (?, ?)", pairs)
+        return numbers
 
 
-def _entry(
-    position: int, recorded_at: str, actor: str, attestor: str, document: bytes, previous: str, digest: str
-) -> Entry:
-    return Entry(position, recorded_at, actor, attestor, previous, digest, _evidence(position, document))
+def _chain(row: Sequence[Any]) -> ChainInfo:
+    return ChainInfo(row[0], row[1], row[2], bool(row[3]))
 
 
-def _evidence(position: int, document: bytes) -> Evidence:
-    try:
-        fact = json.loads(document)
-        return Evidence(fact["kind"], tuple(fact["subjects"]), fact["body"], fact["version"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise TamperedLedgerError(f"entry {position} was changed: it cannot be read any more", position) from error
-
-
-def _index_faults(db: sqlite3.Connection, chain: str) -> Iterator[Broken]:
-    rows = db.execute(_WHAT_QUERIES_GO_BY, {"chain": chain})
-    for position, group in groupby(rows, itemgetter(0)):
-        told = list(group)
-        documents = [(kind, document) for _, source, kind, document in told if source == "entry"]
-        kinds = {kind for _, source, kind, _ in told if source != "subject"}
-        subjects = {subject for _, source, subject, _ in told if source == "subject"}
-        if reason := _index_fault(position, documents, kinds, subjects):
-            yield Broken(position, reason)
-
-
-def _index_fault(position: int, documents: list[tuple[str, bytes]], kinds: set[str], subjects: set[str]) -> str | None:
-    if not documents:
-        return f"entry {position} is missing: queries still look for it"
-    [(_, document)] = documents
-    try:
-        fact = _evidence(position, document)
-        unchanged = canonical(fact.document()) == document
-    except (TamperedLedgerError, ValueError, TypeError):
-        unchanged = False
-    if not unchanged:
-        return f"entry {position} was changed: its bytes are not those that were recorded"
-    if kinds != {fact.kind}:
-        return f"entry {position} says {fact.kind!r}, but queries find it as {sorted(kinds)}"
-    if subjects != set(fact.subjects):
-        return f"entry {position} carries {list(fact.subjects)}, but queries find it under {sorted(subjects)}"
-    return None
+def _chained(writer: Writer, facts: Iterable[Evidence], position: int, digest: bytes) -> Iterator[Record]:
+    for fact in facts:
+        record = writer.record(digest, position + 1, fact)
+        yield record
+        position, digest = record.position, record.digest

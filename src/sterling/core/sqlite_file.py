@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -33,13 +33,17 @@ class SQLiteFile:
 
     Args:
         path: File to open or create.
-        schema: Statements that make the tables, each harmless where they are there.
+        schema: Statements that make the tables in a new file.
         version: Version of the schema; a file with a later one is refused.
+        migrations: By version, what turns a file of that version into the next one. It runs in the transaction that
+            it is given, so that a file is of one version or the other.
     """
 
-    def __init__(self, path: Path, schema: str, version: int) -> None:
+    def __init__(
+        self, path: Path, schema: str, version: int, migrations: Mapping[int, Callable[[sqlite3.Connection], None]]
+    ) -> None:
         self.path = path
-        self._schema, self._version = schema, version
+        self._schema, self._version, self._migrations = schema, version, migrations
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
         with explained(path):
@@ -62,15 +66,8 @@ class SQLiteFile:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """The connection, holding the file's write lock: all that the block writes is kept and durable, or none."""
-        with self.connection() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:  # where the disk is full, SQLite itself has rolled back
-                    db.execute("ROLLBACK")
-                raise
+        with self.connection() as db, _transaction(db):
+            yield db
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
@@ -117,8 +114,31 @@ class SQLiteFile:
             )
         if found < self._version:
             db.execute("PRAGMA journal_mode = WAL")
-            db.executescript(f"BEGIN IMMEDIATE; {self._schema} PRAGMA user_version = {self._version}; COMMIT;")
+            db.execute("PRAGMA synchronous = FULL")
+            with _transaction(db):
+                self._bring_up(db)
         db.execute("PRAGMA synchronous = FULL")
+
+    def _bring_up(self, db: sqlite3.Connection) -> None:
+        (found,) = db.execute("PRAGMA user_version").fetchone()  # another process may have been first
+        if found == 0:
+            for statement in self._schema.split(";\n\n"):
+                db.execute(statement)
+        for version in range(found or self._version, self._version):
+            self._migrations[version](db)
+        db.execute(f"PRAGMA user_version = {self._version}")
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # where the disk is full, SQLite itself has rolled back
+            db.execute("ROLLBACK")
+        raise
 
 
 @contextmanager

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sterling.core.errors import TamperedLedgerError
-from sterling.core.evidence import Entry
-from sterling.core.ledger import Broken, Indexed, Ledger, check_chain
-from sterling.core.refs import Ref, ref_of_file, refs_in, refs_in_file
+from sterling.core.evidence import Record
+from sterling.core.ledger import Broken, Chained, Ledger, chained, check_chain
+from sterling.core.refs import Ref, ref_of_file, refs_in_content, refs_in_file
 from sterling.core.store import Store
 
 
@@ -64,14 +64,10 @@ def verify(ledger: Ledger, store: Store) -> VerifyReport:
     Returns:
         What holds, what does not, and where that shows first.
     """
-    first_cited: dict[Ref, int] = {}
-    entries, broken = check_chain(_noting(ledger.read(), first_cited))
-    if broken:
-        for _ in _noting(_readable(ledger, after=entries), first_cited):
-            pass
-    if isinstance(ledger, Indexed):
-        broken = _first(broken, _check_index(ledger, entries))
-    intact, altered, missing = _check_blobs(store, first_cited)
+    walk, chain = _Walk(), chained(ledger)
+    entries, broken = walk.check(chain)
+    broken = _first(broken, _check_index(chain, entries))
+    intact, altered, missing = _check_blobs(store, walk.first_cited)
     return VerifyReport(
         entries=min(entries, broken.position - 1) if broken else entries,
         broken=broken,
@@ -81,27 +77,32 @@ def verify(ledger: Ledger, store: Store) -> VerifyReport:
     )
 
 
-def _noting(entries: Iterable[Entry], first_cited: dict[Ref, int]) -> Iterator[Entry]:
-    for entry in entries:
-        for ref in refs_in(entry.body):
-            first_cited.setdefault(ref, entry.position)
-        yield entry
+class _Walk:
+    """One walk over all records, behind a break as well, that notes what they cite."""
 
+    def __init__(self) -> None:
+        self.first_cited: dict[Ref, int] = {}
+        self._position = 0
 
-def _readable(ledger: Ledger, *, after: int) -> Iterator[Entry]:
-    """The entries behind a position, without those that cannot be read any more."""
-    while True:
+    def check(self, ledger: Chained) -> tuple[int, Broken | None]:
+        records = self._noted(ledger.records())
         try:
-            yield from ledger.read(after=after)
-        except TamperedLedgerError as error:
-            if error.position <= after:
-                return
-            after = error.position
-        else:
-            return
+            found = check_chain(records)
+            for _ in records:
+                pass
+        except TamperedLedgerError as error:  # the database itself cannot be read to its end
+            return self._position, Broken(self._position + 1, str(error))
+        return found
+
+    def _noted(self, records: Iterable[Record]) -> Iterator[Record]:
+        for record in records:
+            self._position = record.position
+            for ref in refs_in_content(record.content):
+                self.first_cited.setdefault(ref, record.position)
+            yield record
 
 
-def _check_index(ledger: Indexed, entries: int) -> Broken | None:
+def _check_index(ledger: Chained, entries: int) -> Broken | None:
     try:
         return ledger.check_index()
     except TamperedLedgerError as error:

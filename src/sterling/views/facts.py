@@ -64,8 +64,8 @@ def stage_key(entry: Entry) -> str | None:
     """Key of the stage that found a fact.
 
     Example:
-        >>> from sterling.core.evidence import GENESIS, Evidence
-        >>> stage_key(Entry(1, "", "", "", GENESIS, GENESIS, Evidence("spine.built", ("key:ab12",))))
+        >>> from sterling.core.evidence import Evidence
+        >>> stage_key(Entry(1, "", "", "", "", "", Evidence("spine.built", ("key:ab12",))))
         'ab12'
     """
     return next((s.removeprefix("key:") for s in entry.evidence.subjects if s.startswith("key:")), None)

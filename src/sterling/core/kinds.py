@@ -1,0 +1,55 @@
+"""Versions of kinds: what was recorded long ago is read as it would be recorded today."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sterling.core.errors import NewerKindError
+
+Body = Mapping[str, Any]
+Upcaster = Callable[[Body], Body]
+
+KINDS: dict[str, tuple[Upcaster, ...]] = dict.fromkeys(
+    (
+        "as_of.resolved", "availability.measured", "calibration.measured", "champion.resolved", "data.prepared",
+        "data.snapshotted", "data.validated", "features.built", "frame.assembled", "gate.judged", "golden.checked",
+        "importance.measured", "metric.compared", "metric.measured", "model.refused", "model.registered",
+        "model.trained", "model.validated", "predictions.made", "project.defined", "run.completed", "spine.built",
+        "stage.completed", "stage.diverged", "stage.failed", "version.released",
+    ),
+    (),
+)  # fmt: skip
+"""Every kind that is recorded and read here, with what leads its body from version 1 to 2, from 2 to 3, and so on."""
+
+
+def current(kind: str, version: int, body: Body, *, position: int = 0) -> tuple[int, Body]:
+    """A body as the newest version of its kind says it, and that version.
+
+    A kind that is not known here is given back as it is: readers look for kinds by name, and pass over it.
+
+    Args:
+        kind: The kind.
+        version: The version that was recorded.
+        body: The payload that was recorded.
+        position: Where, for the error.
+
+    Raises:
+        NewerKindError: if the version is later than the newest that is known here.
+
+    Example:
+        >>> current("model.pondered", 7, {"thought": "hm"})
+        (7, {'thought': 'hm'})
+    """
+    upcasters = KINDS.get(kind)
+    if upcasters is None:
+        return version, body
+    newest = len(upcasters) + 1
+    if version > newest:
+        raise NewerKindError(
+            f"Entry {position} is version {version} of {kind}; this Sterling knows version {newest}. "
+            "Upgrade: pip install --upgrade sterling-ml"
+        )
+    for upcast in upcasters[version - 1 :]:
+        body = upcast(body)
+    return newest, body
