@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import io
+import os
 import sys
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from sterling.core.sqlite import SQLiteLedger
 from sterling.core.verify import verify
 from sterling.core.workspace import Workspace
 
+NOBODY = 65534
 PROJECT = "late-parcels"
 
 
@@ -36,6 +39,19 @@ def run_and_judge(folder: str) -> dict[str, Any]:
     return {"code": code, **judged(folder)}
 
 
+def sterling_unprivileged(writable: str, folder: str, *arguments: str) -> None:
+    """A command in a folder as a user who owns nothing, once a run elsewhere has imported all that is needed."""
+    with suppress(SystemExit), redirect_stdout(None), redirect_stderr(None):
+        sterling(writable, "run", "--release-now")
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(NOBODY)
+    try:
+        sterling(folder, *arguments)
+    finally:
+        os.seteuid(user)
+
+
 def judged(folder: str) -> dict[str, Any]:
     """What is on record, whether it holds, and what lies about that nothing on record accounts for."""
     workspace = Workspace(Path(folder))
@@ -54,10 +70,11 @@ def judged(folder: str) -> dict[str, Any]:
 
 
 def strays(home: Path) -> list[str]:
-    """Files of a workspace that are none of its own; what a killed process was receiving is known and cleared later."""
+    """Files of a workspace that are none of its own; what a killed process was writing is known and cleared later."""
     files = sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())
     known = ("ledger.db", "ledger.db-wal", "ledger.db-shm", "fingerprints.json")
-    return [file for file in files if file not in known and not file.startswith("store/")]
+    arriving = ("store/", ".fingerprints.json-")
+    return [file for file in files if file not in known and not file.startswith(arriving)]
 
 
 def _said(kind: str, subjects: tuple[str, ...], body: Any) -> str:
@@ -91,6 +108,11 @@ def append_facts(root: str, times: int, checkpoint_pages: int = 1000) -> None:
             facts = [Evidence(f"{name}.happened", (f"n:{n}",), {"half": half, "text": "x" * 99}) for name in "ab"]
             mark(str(ledger.append(facts)))
         ledger.close()
+
+
+def open_ledger(root: str, project: str) -> None:
+    """Open the ledger below a root, which brings it up where it is of an earlier version."""
+    SQLiteLedger(Path(root) / ".sterling" / "ledger.db", project).close()
 
 
 def mark(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import random
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.slow
 
 State = dict[str, bytes | None]
 LIMIT = 100
+OLD = Path(__file__).parents[1] / "core" / "ledgers" / "0.1.0.db.gz"
 BLOBS = ("small", "middling" * 200, "large" * 1000, "small")
 
 
@@ -118,7 +120,7 @@ def test_the_store_keeps_what_it_acknowledged_where_a_process_was_killed_before_
 
 def check_ledger(folder: Path, acknowledged: list[str], where: str) -> None:
     with SQLiteLedger(folder / ".sterling" / "ledger.db", PROJECT) as ledger:
-        count, broken = check_chain(ledger.read())
+        count, broken = check_chain(ledger.records())
         assert (broken, ledger.check_index(), count % 2) == (None, None, 0), where
         assert count >= int(acknowledged[-1] if acknowledged else 0), where
         assert ledger.append([Evidence("next.happened")]) == count + 1, where
@@ -153,3 +155,20 @@ def test_the_ledger_keeps_what_it_acknowledged_where_a_process_was_killed_before
         stop_at += 1
     assert stop_at > 50
     record_property("tried: states of a ledger after a kill and a loss of power", tried)
+
+
+def test_a_ledger_of_an_earlier_version_is_brought_up_or_left_whatever_the_disk_lost(
+    crasher: Crasher, root: Path, found: Path, record_property: Any
+) -> None:
+    (root / ".sterling").mkdir()
+    with gzip.open(OLD) as old:
+        (root / ".sterling" / "ledger.db").write_bytes(old.read())
+    disk, tried = Disk(root), 0
+    logged(crasher, root, "open_ledger", PROJECT)
+    for state, _, where in crashes(disk, read_log(crasher.log), limit=12, ignore="-shm"):
+        with SQLiteLedger(lay_out(state, found) / ".sterling" / "ledger.db", PROJECT) as ledger:
+            assert check_chain(ledger.records()) == (103, None), where
+            assert ledger.check_index() is None
+        tried += 1
+    assert tried > 50
+    record_property("tried: states of a ledger of an earlier version after a loss of power", tried)

@@ -97,7 +97,8 @@ class LocalStore:
         try:
             return self._receive(handle, Path(name), chain([first, second], iter(lambda: stream.read(_CHUNK), b"")))
         finally:
-            Path(name).unlink(missing_ok=True)
+            with suppress(OSError):  # it has its name, or is cleared later
+                Path(name).unlink()
 
     def open(self, ref: Ref) -> Path:
         """A local file with the bytes."""
