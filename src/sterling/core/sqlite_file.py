@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -14,6 +15,7 @@ from sterling.core.errors import StorageError, TamperedLedgerError
 from sterling.core.folders import make_folder
 
 _BUSY_SECONDS = 60.0
+_LOOK_SECONDS = 0.005
 _SQLITE_ERRORS = {
     sqlite3.SQLITE_BUSY: f"another process has held it for {_BUSY_SECONDS:.0f} seconds. Wait for that one, or end it",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened. Choose a folder that you may write to",
@@ -113,7 +115,7 @@ class SQLiteFile:
                 f"{self._version}). Upgrade: pip install --upgrade sterling-ml"
             )
         if found < self._version:
-            db.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(db)
             db.execute("PRAGMA synchronous = FULL")
             with _transaction(db):
                 self._bring_up(db)
@@ -127,6 +129,20 @@ class SQLiteFile:
         for version in range(found or self._version, self._version):
             self._migrations[version](db)
         db.execute(f"PRAGMA user_version = {self._version}")
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Keep a write-ahead log; SQLite itself does not wait where another process is about to do the same."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+            time.sleep(_LOOK_SECONDS)
+        else:
+            return
 
 
 @contextmanager
