@@ -15,7 +15,7 @@ from sterling.core.errors import StorageError, TamperedLedgerError
 from sterling.core.folders import make_folder
 
 _BUSY_SECONDS = 60.0
-_LOOK_SECONDS = 0.005
+_AGAIN_SECONDS = 0.01
 _SQLITE_ERRORS = {
     sqlite3.SQLITE_BUSY: f"another process has held it for {_BUSY_SECONDS:.0f} seconds. Wait for that one, or end it",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened. Choose a folder that you may write to",
@@ -101,11 +101,22 @@ class SQLiteFile:
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False)
         try:
-            self._prepare(db)
+            self._prepare_patiently(db)
         except BaseException:
             db.close()
             raise
         return db
+
+    def _prepare_patiently(self, db: sqlite3.Connection) -> None:
+        """Prepare it, and again while others do: changing to a write-ahead log does not wait for its turn by itself."""
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                return self._prepare(db)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(_AGAIN_SECONDS)
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         (found,) = db.execute("PRAGMA user_version").fetchone()
@@ -115,7 +126,7 @@ class SQLiteFile:
                 f"{self._version}). Upgrade: pip install --upgrade sterling-ml"
             )
         if found < self._version:
-            _write_ahead(db)
+            db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             with _transaction(db):
                 self._bring_up(db)
@@ -129,20 +140,6 @@ class SQLiteFile:
         for version in range(found or self._version, self._version):
             self._migrations[version](db)
         db.execute(f"PRAGMA user_version = {self._version}")
-
-
-def _write_ahead(db: sqlite3.Connection) -> None:
-    """Keep a write-ahead log; SQLite itself does not wait where another process is about to do the same."""
-    deadline = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
-                raise
-            time.sleep(_LOOK_SECONDS)
-        else:
-            return
 
 
 @contextmanager
