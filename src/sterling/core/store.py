@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from sterling.core.durable import make_folder, sync_folder
 from sterling.core.errors import MissingBlobError, StorageError
 from sterling.core.refs import Ref, parse_ref, ref_of_file
 
@@ -90,7 +91,9 @@ class LocalStore:
         self._incoming = root / "incoming"
         self._entered = set[Path]()  # folders that are known to stand in the root on the disk
         with self._explained("written"):
-            _make_folder(self._incoming)
+            if not self._incoming.is_dir():  # it is made last: where it is there, the way to it is on the disk
+                make_folder(root)
+            self._incoming.mkdir(exist_ok=True)
             self._clear_abandoned()
 
     def put(self, stream: BinaryIO, *, admit: Callable[[Ref, Path], object] | None = None) -> Ref:
@@ -128,7 +131,7 @@ class LocalStore:
         path = self.path(ref)
         with self._explained("written"), suppress(FileNotFoundError):
             path.unlink()
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
     def intact(self, ref: Ref) -> bool:
         """Whether the bytes are still those that their name says; those that the disk cannot read any more are not."""
@@ -188,9 +191,9 @@ class LocalStore:
 
     def _enter(self, path: Path) -> None:
         """Have the name on the disk, whoever gave it: another process may have, and not have come this far."""
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         if path.parent not in self._entered:
-            _sync_folder(self._root)
+            sync_folder(self._root)
             self._entered.add(path.parent)
 
     def _clear_abandoned(self) -> None:
@@ -220,19 +223,3 @@ def _write_all(file: FileIO, chunk: bytes) -> None:
     rest = memoryview(chunk)
     while rest:
         rest = rest[file.write(rest) :]
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it, on the disk when it returns."""
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in new:
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sterling.core.errors import InvalidDefinitionError
+from sterling.core.errors import ConflictError, InvalidDefinitionError
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.history import entry_at
 from sterling.core.ledger import Ledger
@@ -35,7 +35,13 @@ def release(ledger: Ledger, version: int | None = None) -> tuple[Entry, bool]:
         "seen": [registered.position],
     }
     fact = Evidence("version.released", (f"version:{number}", f"model:{registered.body['model']}"), body)
-    ledger.append([fact], unless=Query(("version.released",)), after=current.position if current else 0)
+    try:
+        ledger.append([fact], unless=Query(("version.released",)), after=current.position if current else 0)
+    except ConflictError:
+        theirs = live(ledger)
+        if theirs and theirs.body["version"] == number:
+            return theirs, False
+        raise
     released = live(ledger)
     assert released is not None
     return released, True
