@@ -29,7 +29,8 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644, replace: bool = Tr
     Raises:
         OSError: if it cannot be written; what was there is unharmed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():  # where it is there, the way to it is on the disk
+        make_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     arriving = Path(name)
     try:
