@@ -93,10 +93,13 @@ class Intake:
         if not self._changed:
             return
         self.cache.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.cache.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(self._known, file)
-        Path(name).replace(self.cache)
+        handle, name = tempfile.mkstemp(dir=self.cache.parent, prefix=f".{self.cache.name}-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(self._known, file)
+            Path(name).replace(self.cache)
+        finally:
+            Path(name).unlink(missing_ok=True)
         self._changed = False
 
     def _take(self, locator: str, path: Path) -> RawFile:
