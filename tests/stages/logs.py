@@ -107,15 +107,18 @@ class Case:
             pa.table({"i": range(numbered.num_rows), "t": numbered.column("predict_at"), "k": own["k"], "n": own["n"]}),
         )
 
-    def windows(self, wanted: dict[str, tuple[str, str]]) -> dict[str, list[list[Any]]]:
-        """For each name an expression and a condition: the values of the events that meet it, for each moment."""
+    def windows(self, wanted: dict[str, tuple[str, str]], *, blind: bool = False) -> dict[str, list[list[Any]]]:
+        """For each name an expression and a condition: the values of the events that meet it, for each moment.
+
+        With ``blind`` as a join would have it that knows nothing of availability: the newest version counts always.
+        """
         different = {pair: f"c{number}" for number, pair in enumerate(dict.fromkeys(wanted.values()))}
         lists = ", ".join(
             f"list({what} ORDER BY happened, available, id, seq) FILTER ({what} IS NOT NULL AND newest AND ({condition})) AS {name}"
             for (what, condition), name in different.items()
         )
         newer = (
-            "EXISTS (SELECT 1 FROM log AS later WHERE later.id = log.id AND later.available < t AND "
+            f"EXISTS (SELECT 1 FROM log AS later WHERE later.id = log.id AND later.available < {'9e18' if blind else 't'} AND "
             "(later.available > log.available OR (later.available = log.available AND later.seq > log.seq)))"
         )
         found = self._session.sql(
@@ -138,6 +141,14 @@ def inside(kind: str, hours_long: int | None, known: list[str]) -> str:
         "ahead": f"t <= happened AND happened < t + {size}",
     }[kind]
     return f"{available} AND {rule}"
+
+
+def inside_blind(kind: str, hours_long: int | None, known: list[str]) -> str:
+    """The window rule of a join on the time of the event alone, of what was ever known."""
+    size = us(hours_long or 100_000)
+    forward = f"t <= happened AND happened < t + {size}"
+    ever = " AND ".join(f"{name} IS NOT NULL" for name in known)
+    return f"{ever} AND {forward if kind == 'ahead' else f't - {size} <= happened AND happened < t'}"
 
 
 def exact(values: list[Any]) -> list[Any]:

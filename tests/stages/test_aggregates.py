@@ -30,8 +30,9 @@ from sterling.project.aggregates import (
 from sterling.project.features import FeatureView, First, Last, names_of
 from sterling.project.sources import Delay, EventSource
 from sterling.project.spine import EventSpine, Label
+from sterling.stages.graph import feature_stage
 from tests.stages.bench import TIME, Bench, at, day, rows
-from tests.stages.logs import KNOWN, SOURCES, SPINE, VALUES, Case, exact, inside, log_table, logs, moments
+from tests.stages.logs import KNOWN, SOURCES, SPINE, VALUES, Case, exact, inside, inside_blind, log_table, logs, moments
 
 LENGTHS = {"1h": 1, "3h": 3, "1d": 24, "400d": 9600}
 WAYS: dict[str, dict[str, Any]] = {
@@ -79,25 +80,31 @@ def expected(aggregate: Aggregate, values: list[Any], column: str) -> Any:
 
 def check(bench: Bench, log: list[Any], at_moments: list[Any], updates: str) -> None:
     case = Case(bench, log, at_moments, updates)
-    wanted, whose = {}, {}
+    wanted, blind, whose = {}, {}, {}
     for aggregate, column in every_aggregate():
         for window in windows_of(aggregate):
             name = aggregate_name("x", aggregate, window)
             reads = {column, *(["w", "f"] if aggregate.where else [])}
             clocks = sorted({"available"}.union(*(KNOWN.get(read, []) for read in reads)))
             condition = inside(window.kind, LENGTHS[window.length], clocks)
+            naive = inside_blind(window.kind, LENGTHS[window.length], clocks)
             if aggregate.where:
-                condition += f" AND ({aggregate.where})"
+                condition, naive = (f"{rule} AND ({aggregate.where})" for rule in (condition, naive))
             if isinstance(aggregate, Pending):
                 condition += " AND NOT coalesce(ended < t AND ended_known < t, FALSE)"
-            wanted[name], whose[name] = (column, condition), aggregate
-    held = case.windows(wanted)
+                naive += " AND NOT coalesce(ended < t AND ended_known IS NOT NULL, FALSE)"
+            wanted[name], blind[name], whose[name] = (column, condition), (column, naive), aggregate
+    held, there = case.windows(wanted), case.windows(blind, blind=True)
     view = FeatureView("x", SOURCES[updates], entities=["k", "n"], features=list(dict.fromkeys(whose.values())))  # type: ignore[arg-type]
-    made = bench.feature(view, SPINE, case.inputs)
+    outcome = bench.run(feature_stage(view, SPINE), case.inputs)
+    made, leaks = (bench.table(outcome.outputs[name]) for name in ("features", "leaks"))
     assert set(made.schema.names) == set(wanted)
     for name, aggregate in whose.items():
         column = wanted[name][0]
-        assert made.column(name).to_pylist() == [expected(aggregate, values, column) for values in held[name]], name
+        answers = [expected(aggregate, values, column) for values in held[name]]
+        assert made.column(name).to_pylist() == answers, name
+        others = [expected(aggregate, values, column) for values in there[name]]
+        assert leaks.column(name).to_pylist() == [a != b for a, b in zip(answers, others, strict=True)], name
 
 
 @given(logs, moments)

@@ -8,6 +8,7 @@ lateness costs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -83,6 +84,18 @@ class Moments:
         spread[self._valid] = answers[self._inverse]
         return spread
 
+    def __len__(self) -> int:
+        return len(self._valid)
+
+    @cached_property
+    def _before(self) -> Ints:
+        """How many moments lie before each place."""
+        return np.concatenate([[0], np.cumsum(np.bincount(self._inverse, minlength=self.size))])
+
+    def within(self, reach: Reach) -> Ints:
+        """At how many moments each event is inside."""
+        return self._before[reach.leave] - self._before[reach.enter]
+
     def place(self, codes: Ints, times: Ints) -> Ints:
         """Key and time as one number, in an order that agrees with strict comparison to the moments."""
         if self._ranks is None:
@@ -111,6 +124,10 @@ class Reach(NamedTuple):
         """Those of the events that are chosen, a flag for each event of the log."""
         kept = chosen[self.rows]
         return self if kept.all() else Reach(self.rows[kept], self.enter[kept], self.leave[kept])
+
+    def same(self, other: Reach) -> bool:
+        """Whether another reach has the same events in the same places."""
+        return all(np.array_equal(mine, theirs) for mine, theirs in zip(self, other, strict=True))
 
 
 class Log:

@@ -14,7 +14,8 @@ from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
 from sterling.features.aggregates import OPERATIONS
 from sterling.features.inside import Inside, Values
-from sterling.features.windows import NEVER, Log, Moments
+from sterling.features.leaks import Censoring, censoring
+from sterling.features.windows import NEVER, Log, Moments, Reach
 from sterling.project.aggregates import (
     Aggregate,
     Count,
@@ -29,7 +30,7 @@ from sterling.project.sources import EventSource
 from sterling.project.spine import EventSpine, ScheduledSpine
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.events import Events
-from sterling.stages.features import LIBRARIES, built, view_name
+from sterling.stages.features import LIBRARIES, built, censored, leaked, view_name
 from sterling.stages.row import Row
 
 
@@ -62,13 +63,24 @@ class PickedFeatures(Stage, frozen=True):
         events = Events(source, source.entities, feature.on, place, inputs, context)
         log, moments = events.log(Row(self.spine, inputs, context), facts)
         window = Window(feature.max_age, "past") if feature.max_age else None
-        made = {}
+        made, naive = {}, {}
         for name, read in zip(names_of(feature), feature.columns.names, strict=True):
             chosen = events.chosen(read, feature.where, place)
-            reach = log.reach(window, chosen.clocks).only(chosen.flags[log.order])
-            found = moments.spread(Inside(moments.size, reach, log.order).newest(first=isinstance(feature, First)), -1)
-            made[name] = events.table.column(read).take(pa.array(found, mask=(found < 0) | (found == NEVER)))
-        return built(feature, pa.table(made), context, facts)
+            flags, cells = chosen.flags[log.order], events.table.column(read)
+            reach = log.reach(window, chosen.clocks).only(flags)
+            made[name] = self._picked(Inside(moments.size, reach, log.order), moments, cells)
+            happened = log.reach(window, None).only(flags)
+            naive[name] = self._picked(Inside(moments.size, happened, log.order), moments, cells)
+            measured = censoring(
+                moments, Inside(moments.size, reach, log.order).count, reach, happened, log.order, None
+            )
+            facts.append(censored(name, place, measured._replace(known=None)))
+        return built(feature, pa.table(made), context, facts, leaks=leaked(made, naive))
+
+    def _picked(self, inside: Inside, moments: Moments, cells: pa.ChunkedArray) -> pa.ChunkedArray:
+        """The values of the events that are the last, or the first."""
+        found = moments.spread(inside.newest(first=isinstance(self.feature, First)), -1)
+        return cells.take(pa.array(found, mask=(found < 0) | (found == NEVER)))
 
 
 class ViewFeatures(Stage, frozen=True):
@@ -98,16 +110,24 @@ class ViewFeatures(Stage, frozen=True):
         events = Events(view.source, view.entities, view.on, view.name, inputs, context)
         log, moments = events.log(Row(self.spine, inputs, context), facts)
         made: dict[str, pa.Array] = {}
+        naive: dict[str, pa.Array] = {}
         shares: dict[str, float | None] = {}
         for way, cells in _ways(view, events, log).items():
-            ended = events.ends(way.until, view.name)[log.order] if way.until else None
-            known, every = log.reach(way.window, way.clocks, ended), log.reach(way.window, None, ended)
+            known, ended = events.ends(way.until, view.name) if way.until else (None, None)
+            ends = None if known is None else known[log.order]
+            read, every = log.reach(way.window, way.clocks, ends), log.reach(way.window, None, ends)
+            blind = every if ended is None else log.reach(way.window, None, ended[log.order])
             for cell in cells:
-                inside = Inside(moments.size, known.only(cell.chosen), log.order, cell.values)
+                inside = cell.inside(read, log, moments)
                 made[cell.name] = cell.answer(inside, moments)
-                happened = Inside(moments.size, every.only(cell.chosen), log.order)
-                shares[cell.name] = _share(inside, happened, moments)
-        return built(view, pa.table({name: made[name] for name in names_of(view)}), context, facts, shares)
+                one_clock = cell.inside(blind, log, moments)
+                same = read.only(cell.chosen).same(blind.only(cell.chosen))
+                naive[cell.name] = made[cell.name] if same else cell.answer(one_clock, moments)
+                measured = cell.censoring(inside, read, every, log, moments)
+                shares[cell.name] = measured.known
+                facts.append(censored(cell.name, view.name, measured))
+        made = {name: made[name] for name in names_of(view)}
+        return built(view, pa.table(made), context, facts, shares, leaked(made, naive))
 
 
 class _Way(NamedTuple):
@@ -140,6 +160,17 @@ class _Cell(NamedTuple):
     window: Window
     chosen: NDArray[np.bool_]
     values: Values | None
+
+    def inside(self, reach: Reach, log: Log, moments: Moments) -> Inside:
+        """The events that it reads."""
+        return Inside(moments.size, reach.only(self.chosen), log.order, self.values)
+
+    def censoring(self, inside: Inside, read: Reach, every: Reach, log: Log, moments: Moments) -> Censoring:
+        """What of the window's events is known; of a window of what became known, all is."""
+        numeric = self.values if self.values and OPERATIONS[type(self.aggregate)].result != "whole" else None
+        known, there = read.only(self.chosen), every.only(self.chosen)
+        found = censoring(moments, inside.count, known, there, log.order, numeric)
+        return found if self.window.kind != "known" else Censoring(found.empty, None, None, None, None)
 
     def answer(self, inside: Inside, moments: Moments) -> pa.Array:
         """The feature at each moment."""
@@ -175,9 +206,3 @@ def _ways(view: FeatureView, events: Events, log: Log) -> dict[_Way, list[_Cell]
             )
             found.setdefault(_Way(window, chosen.clocks, until), []).append(cell)
     return found
-
-
-def _share(known: Inside, every: Inside, moments: Moments) -> float | None:
-    """The share of the windows' events that are known at their moments."""
-    all_of_them = moments.spread(every.count, 0).sum()
-    return float(moments.spread(known.count, 0).sum() / all_of_them) if all_of_them else None

@@ -90,13 +90,14 @@ class Events:
             self._values[column] = Values(column_of(self.table, column, place))
         return self._values[column]
 
-    def ends(self, until: str, place: str) -> Ints:
-        """When each event is known to have ended, or `NEVER`."""
+    def ends(self, until: str, place: str) -> tuple[Ints, Ints]:
+        """When each event is known to have ended, and when it had; or `NEVER`."""
         cells = column_of(self.table, until, place)
         if not pa.types.is_timestamp(cells.type) or cells.type.tz is None:
             raise InvalidDefinitionError(f"{place}.until is {until!r}, which is {cells.type}: no time with a zone.")
         rule = rule_of(until, self._source, place)
-        return latest([cells.cast(pa.timestamp("us", "UTC")).cast(pa.int64()), self.table.column(rule.clock)])
+        ended = cells.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+        return latest([ended, self.table.column(rule.clock)]), latest([ended])
 
     def _meet(self, where: str) -> NDArray[np.bool_]:
         if where not in self._met:

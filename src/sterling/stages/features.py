@@ -3,11 +3,11 @@
 | stage | for | inputs | outputs |
 |---|---|---|---|
 | `row.RowFeatures` | `Columns`, `Expression` | ``spine``, ``clean:<spine's source>`` | ``features`` |
-| `aggregates.PickedFeatures` | `Last`, `First` | ``spine``, ``clean:<spine's source>``, ``clean:<feature's source>`` | ``features`` |
-| `aggregates.ViewFeatures` | `FeatureView` | ``spine``, ``clean:<spine's source>``, ``clean:<view's source>`` | ``features`` |
+| `aggregates.PickedFeatures` | `Last`, `First` | ``spine``, ``clean:<spine's source>``, ``clean:<feature's source>`` | ``features``, ``leaks`` |
+| `aggregates.ViewFeatures` | `FeatureView` | ``spine``, ``clean:<spine's source>``, ``clean:<view's source>`` | ``features``, ``leaks`` |
 | `derived.DerivedFeatures` | `Derived` | ``features:<view>`` for each definition that it reads (`reads`) | ``features`` |
 | `on_demand.OnDemandFeatures` | `OnDemand` | the same | ``features`` |
-| `frame.Assemble` | the service | ``spine``, ``features:<view>`` for each definition, ``clean:<spine's source>`` where slices are no features | ``frame`` |
+| `frame.Assemble` | the service | ``spine``, ``features:<view>`` for each definition, ``leaks:<view>`` for those of events, ``clean:<spine's source>`` where slices are no features | ``frame`` |
 
 ``<view>`` is what `view_name` calls a definition. Row i of a features table belongs to row i of the spine. Columns of the
 frame, ordered by (predict_at, unit): ``unit``, ``predict_at``, ``label``, ``matured_at``, ``status``, ``cluster``, the
@@ -26,6 +26,7 @@ from sterling.core.errors import DataError, InvalidDefinitionError, nearest
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
 from sterling.engine.tables import StoredTable, finite, put_table, read_table
+from sterling.features.leaks import Censoring, changed
 from sterling.project.definition import essence
 from sterling.project.features import (
     Derived,
@@ -85,8 +86,18 @@ def built(
     context: Context,
     facts: Sequence[Evidence],
     shares: Mapping[str, float | None] | None = None,
+    leaks: pa.Table | None = None,
 ) -> Outcome:
-    """Keep the features and say what they are."""
+    """Keep the features and say what they are.
+
+    Args:
+        feature: The definition.
+        table: Its features, a column for each.
+        context: Where to keep them.
+        facts: What else was found.
+        shares: For each feature of windows, the share of the windows' events that were known.
+        leaks: For each feature of events, where it would be another one if availability were ignored.
+    """
     view = view_name(feature)
     cells = {name: fitting(table.column(name), name) for name in table.schema.names}
     made = finite(pa.table(cells), view)
@@ -102,7 +113,22 @@ def built(
         for name in made.schema.names
     ]
     fact = Evidence("features.built", (f"view:{view}",), {"view": view, "ref": ref, "features": described})
-    return Outcome({"features": ref}, (*facts, fact))
+    outputs = {"features": ref} | ({} if leaks is None else {"leaks": put_table(context.store, leaks)})
+    return Outcome(outputs, (*facts, fact))
+
+
+def leaked(made: Mapping[str, pa.Array], naive: Mapping[str, pa.Array]) -> pa.Table:
+    """For each feature the rows in which a join on the time of the event alone would have given another value."""
+    return pa.table({name: changed(cells, naive[name]) for name, cells in made.items()})
+
+
+def censored(name: str, view: str, found: Censoring) -> Evidence:
+    """What of a feature's events was known, as a fact."""
+    body = {
+        "feature": name, "view": view, "empty": found.empty, "known_events": found.known,
+        "known_mean": found.known_mean, "every_mean": found.every_mean, "warning": found.warning,
+    }  # fmt: skip
+    return Evidence("censoring.measured", (f"feature:{name}",), body)
 
 
 def beside(inputs: Mapping[str, Ref], context: Context) -> dict[str, pa.ChunkedArray]:

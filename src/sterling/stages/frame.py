@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
@@ -58,7 +60,28 @@ class Assemble(Stage, frozen=True):
         ref = put_table(context.store, frame)
         types = {name: str(frame.schema.field(name).type) for name in self.features}
         body = {"ref": ref, "rows": frame.num_rows, "features": list(self.features), "types": types}
-        return Outcome({"frame": ref}, (Evidence("frame.assembled", (), body),))
+        facts = (Evidence("frame.assembled", (), body), *_leaks(inputs, spine, self.features, context))
+        return Outcome({"frame": ref}, facts)
+
+
+def _leaks(
+    inputs: Mapping[str, Ref], spine: pa.Table, features: Sequence[str], context: Context
+) -> tuple[Evidence, ...]:
+    """In how many rows with a label a join on the time of the event alone would have given other features."""
+    tables = [read_table(context.store.open(ref)) for name, ref in sorted(inputs.items()) if name.startswith("leaks:")]
+    if not tables:
+        return ()
+    labelled = pc.is_valid(spine.column("label")).to_numpy()
+    cells = {name: table.column(name).to_numpy()[labelled] for table in tables for name in table.schema.names}
+    rows = int(labelled.sum())
+    body = {
+        "rows": rows,
+        "changed": float(np.logical_or.reduce(list(cells.values())).mean()) if rows else None,
+        "features": [
+            {"name": name, "changed": float(cells[name].mean()) if rows else None} for name in features if name in cells
+        ],
+    }
+    return (Evidence("leaks.measured", (), body),)
 
 
 def assemble(service: FeatureService, spine: EventSpine | ScheduledSpine, slices: Sequence[str]) -> Assemble:

@@ -112,7 +112,13 @@ def _features(project: Project, folder: Path) -> Iterator[Step]:
             yield Step(OnDemandFeatures(feature, supplied_code(feature, folder)), inputs)
         else:
             yield Step(feature_stage(feature, spine), inputs)
-    yield Step(assemble(service, spine, project.slices()), own | _SPINE | dict(map(_built, service.features)))
+    leaks: Inputs = {
+        f"leaks:{view_name(feature)}": Output(f"features {view_name(feature)}", "leaks")
+        for feature in service.features
+        if isinstance(feature, FeatureView | Last | First)
+    }
+    inputs = own | _SPINE | dict(map(_built, service.features)) | leaks
+    yield Step(assemble(service, spine, project.slices()), inputs)
 
 
 def _rank(feature: Feature) -> int:

@@ -19,6 +19,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -39,14 +40,17 @@ from sterling.features.availability import (
     happened,
     own_rules,
 )  # fmt: skip
+from sterling.features.lateness import QUANTILES, lateness
+from sterling.features.windows import NEVER, latest
 from sterling.project.sources import Delay, EntitySource, EventSource
-from sterling.project.sql import check_columns, check_query, columns_of, normalized, quoted
+from sterling.project.sql import check_columns, check_query, column_plus_constant, columns_of, normalized, quoted
 from sterling.project.times import micros, moment_micros
 from sterling.stages.contract import Context, Outcome, Stage, put_json
 
 RAW = "raw:"
 _CLOCK = pa.timestamp("us", "UTC")
-_CLOCKS = {EVENT_TIME, AVAILABLE_AT, VALID_TO, EVENT_ID, VERSION, REPLACED_AT, "_deleted"}
+_ARRIVED = "_arrived"
+_CLOCKS = {_ARRIVED, EVENT_TIME, AVAILABLE_AT, VALID_TO, EVENT_ID, VERSION, REPLACED_AT, "_deleted", "_tied"}
 _LIBRARIES = ("duckdb", "pyarrow")
 
 
@@ -133,6 +137,9 @@ class Snapshot(Stage, frozen=True):
         columns = _listed(source, raw.schema.names)
         table = _with_clocks(source, columns, raw, context)
         facts = []
+        late = _lateness(source, table)
+        if _ARRIVED in table.schema.names:
+            table = table.drop_columns([_ARRIVED])
         if isinstance(source, EventSource) and source.updates == "replace":
             table, versions = _versions(source, table)
             facts.append(Evidence("versions.counted", (f"source:{source.name}",), versions))
@@ -142,7 +149,9 @@ class Snapshot(Stage, frozen=True):
         body = _summary(source, table, columns) | {
             "ref": ref, "no_event": no_event, "inputs": _described(inputs, context),
         }  # fmt: skip
-        return Outcome({"snapshot": ref}, (Evidence("data.snapshotted", (f"source:{source.name}",), body), *facts))
+        return Outcome(
+            {"snapshot": ref}, (Evidence("data.snapshotted", (f"source:{source.name}",), body), *facts, *late)
+        )
 
 
 class AsOf(Stage, frozen=True):
@@ -220,6 +229,8 @@ def _times(source: Source) -> dict[str, str]:
         clocks[AVAILABLE_AT] = source.available_at
     if isinstance(source, EntitySource):
         clocks |= {VALID_TO: source.valid_to} if source.valid_to else {}
+    elif source.arrived:
+        clocks[_ARRIVED] = source.arrived
     return clocks | {clock_of(column): rule for column, rule in own_rules(source).items()}
 
 
@@ -239,7 +250,8 @@ def _listed(source: Source, found: list[str]) -> list[str]:
             check_columns(said, found, f"{source.name}: {field}")
     if source.columns is None:
         return found
-    read = set(named).union(*(columns_of(rule) for rule in _times(source).values()))
+    times = [rule for clock, rule in _times(source).items() if clock != _ARRIVED]
+    read = set(named).union(*(columns_of(rule) for rule in times))
     return [name for name in found if name in read]
 
 
@@ -302,6 +314,33 @@ def _versions(source: EventSource, table: pa.Table) -> tuple[pa.Table, dict[str,
         "replaced": events.num_rows - events.column(REPLACED_AT).null_count,
     }
     return events.drop_columns(["_deleted", "_tied"]), counts
+
+
+def _lateness(source: Source, table: pa.Table) -> tuple[Evidence, ...]:
+    """How late rows became known, where the data say so and the definition does not."""
+    if not isinstance(source, EventSource) or (source.arrived is None and _constant(source)):
+        return ()
+    if VERSION in table.schema.names:  # a correction is no late event
+        table = table.filter(pc.equal(table.column(VERSION), 1))
+    known = latest([table.column(AVAILABLE_AT)])
+    measured = latest([table.column(_ARRIVED)]) if source.arrived else known
+    happened = pc.fill_null(table.column(EVENT_TIME), NEVER).to_numpy()
+    measured = np.where(happened < NEVER, measured, NEVER)
+    found = lateness(happened, measured, known if source.arrived else None)
+    body = {
+        "source": source.name, "clock": source.arrived or source.available_at, "rows": found.rows,
+        "quantiles": [[share, late] for share, late in zip(QUANTILES, found.quantiles, strict=False)],
+        "instants": found.instants, "later_than_declared": found.later, "proposed": found.proposed, "warning": found.warning,
+    }  # fmt: skip
+    return (Evidence("lateness.measured", (f"source:{source.name}",), body),)
+
+
+def _constant(source: EventSource) -> bool:
+    """Whether every row is said to be known the same time after its event."""
+    if isinstance(source.available_at, Delay):
+        return True
+    event, known = column_plus_constant(source.event_time), column_plus_constant(source.available_at)
+    return bool(event and known and event[0] == known[0])
 
 
 def _check_time(field: pa.Field, rule: str, source: Source) -> None:
