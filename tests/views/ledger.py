@@ -231,7 +231,7 @@ class Flights:
                 [("data.snapshotted", [f"source:{source}"],
                   {"source": source, "ref": ref(f"snapshot {source}"), "rows": rows, "columns": {"origin": "VARCHAR"},
                    "no_event": lost, "event_time": ["2013-01-01T06:00:00Z", last], "newest_available": last,
-                   "known_ahead": ahead, "inputs": inputs})],
+                   "known_ahead": ahead, "inputs": inputs}), *(_CLOCKS if source == "weather" else [])],
             )  # fmt: skip
             valid[source] = snapshot["frame"]
         as_of = self.stage("as of", dict(valid), {"as_of": ref("as of")}, [
@@ -267,6 +267,11 @@ class Flights:
             facts: list[tuple[str, list[str], dict[str, Any]]] = [
                 ("features.built", [f"view:{view}"], {"view": view, "ref": ref(view), "features": rows})
             ]
+            if view == "origin_delay":
+                rows[0]["known_events"] = 0.094
+                facts.append(("censoring.measured", [f"feature:{rows[0]['name']}"], {
+                    "feature": rows[0]["name"], "view": view, "empty": 0.0912, "known_events": 0.094, "known_mean": -19.8, "every_mean": 6.1,
+                    "warning": "9% of the window's events are known at the moment; their mean is -19.8, that of all 6.1."}))  # fmt: skip
             if view == "row":
                 facts.append(("availability.measured", ["feature:carrier"], {
                     "feature": "carrier", "column": "carrier", "source": "schedule", "known": "scheduled_departure - INTERVAL 90 DAY",
@@ -276,7 +281,9 @@ class Flights:
             )["frame"]
         names = list(self.shares)
         return self.stage("frame", inputs, {"frame": ref("frame")}, [
-            ("frame.assembled", [], {"ref": ref("frame"), "rows": 245_690, "features": names})])["frame"]  # fmt: skip
+            ("frame.assembled", [], {"ref": ref("frame"), "rows": 245_690, "features": names}),
+            ("leaks.measured", [], {"rows": 245_690, "changed": 0.412, "features": [{"name": "origin_delay_mean_arr_delay_1h", "changed": 0.387},
+                                                                                    {"name": "overdue_pending_4h", "changed": 0.012}]})])["frame"]  # fmt: skip
 
     def train(self, frame: str, trees: int) -> dict[str, str]:
         models = {}
@@ -388,3 +395,11 @@ class Flights:
             body = {"gate": gate, "title": title, "passed": passed, "reason": reason, "seen": looked, "margin": margin}
             positions.append(self.append("gate.judged", (f"model:{candidate}", f"decision:{decision}"), body))
         return positions
+
+
+_CLOCKS: list[tuple[str, list[str], dict[str, Any]]] = [
+    ("versions.counted", ["source:weather"], {"source": "weather", "events": 26_115, "versions": 26_130, "deleted": 3, "replaced": 12}),
+    ("lateness.measured", ["source:weather"], {
+        "source": "weather", "clock": "measured_at", "rows": 26_115, "quantiles": [[0.5, 3_900_000_000], [0.99, 7_000_000_000], [1.0, 9e10]],
+        "instants": 8_712, "later_than_declared": None, "proposed": "117m", "warning": None}),
+]  # fmt: skip

@@ -33,7 +33,7 @@ def test_a_gate_that_changed_is_two_gates(refused: Entries) -> None:
 
 
 def test_an_unknown_run_names_those_that_there_are(second: Entries) -> None:
-    with pytest.raises(UnknownRunError, match=r"'version:7'.*#91, #154"):
+    with pytest.raises(UnknownRunError, match=r"'version:7'.*#95, #158"):
         find(second, "version:7")
 
 

@@ -52,7 +52,7 @@ def test_each_stage_is_expanded_once(second: Entries) -> None:
     positions = [node.position for node in nodes(why(second, "release")) if node.text.startswith("stage ")]
     expanded = [position for position in positions if position is not None]
     assert len(expanded) == len(set(expanded))
-    assert "see [32]" in texts(why(second, "release"))
+    assert "see [36]" in texts(why(second, "release"))
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

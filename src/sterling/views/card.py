@@ -30,6 +30,7 @@ _NOT_MEASURED = {
     "golden.checked": "golden examples",
     "model.validated": "validation on blocks before the holdout",
     "availability.measured": "availability of features at prediction",
+    "leaks.measured": "what ignoring availability would change",
 }
 _BEYOND = ("fairness between groups of people", "robustness against shifted data", "behaviour in production")
 
@@ -240,6 +241,7 @@ def _limits(project: Mapping[str, Any], report: Report) -> str:
         where = "" if m.slice is None else f" where {m.slice[0]} is {m.slice[1]}"
         text = f"{label(m.metric)} of {m.name}{where} is undefined: {m.reason} {cite(m.position)}."
         lines.append(f"- {escaped(text)}")
+    lines += [f"- {escaped(warning)} {cite(position)}" for warning, position in report.warnings()]
     cluster = project["cluster"]
     rows = f"rows of one {cluster} count as dependent" if cluster else "every row counts as independent of the others"
     lines.append(f"- Intervals: {escaped(rows)}; they speak of the {escaped(_holdout(project))} and of no later time.")

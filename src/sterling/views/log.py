@@ -98,6 +98,36 @@ def _features(body: Body) -> str:
     return f"{body['view']}: {plural(len(body['features']), 'feature')}, {listed(f['name'] for f in body['features'])}."
 
 
+def _censoring(body: Body) -> str:
+    found = f"{body['feature']}: nothing is known in {percent(body['empty'])} of rows"
+    share = "" if body["known_events"] is None else f", {percent(body['known_events'])} of its events are known in time"
+    return " ".join(filter(None, (f"{found}{share}.", body["warning"])))
+
+
+def _leaks(body: Body) -> str:
+    worst = max(body["features"], key=lambda feature: feature["changed"] or 0.0)
+    return (
+        f"Without availability {percent(body['changed'])} of {plural(body['rows'], 'row')} would have other features; "
+        f"most of all {worst['name']}, in {percent(worst['changed'])}."
+    )
+
+
+def _lateness(body: Body) -> str:
+    late = dict(body["quantiles"])
+    found = ", ".join(
+        f"{percent(share)} within {_duration(max(late[share], 0))}" for share in (0.5, 0.99, 1) if share in late
+    )
+    shown = f"{body['source']} is known {found} of the event" if found else f"{body['source']}: no lateness to measure"
+    return " ".join(filter(None, (f"{shown}.", body["warning"])))
+
+
+def _versions(body: Body) -> str:
+    return (
+        f"{body['source']}: {plural(body['versions'], 'version')} of {plural(body['events'], 'event')}, "
+        f"{number(body['deleted'])} of them deletions, {number(body['replaced'])} replaced by a later one."
+    )
+
+
 def _frame(body: Body) -> str:
     return f"A frame of {plural(body['rows'], 'row')} and {plural(len(body['features']), 'feature')}."
 
@@ -205,6 +235,10 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "spine.built": _spine,
     "availability.measured": _availability,
     "features.built": _features,
+    "censoring.measured": _censoring,
+    "leaks.measured": _leaks,
+    "lateness.measured": _lateness,
+    "versions.counted": _versions,
     "frame.assembled": _frame,
     "model.trained": _trained,
     "model.validated": _fold,

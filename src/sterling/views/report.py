@@ -142,6 +142,9 @@ class FeatureRow:
         definition: Hash of its definition.
         position: Position in the ledger.
         importance: Share of the model's gain, or None where it was not measured.
+        known: Share of the windows' events that were known at prediction, or None for what has no windows.
+        leaks: Share of rows with a label in which ignoring availability would give another value, or None where it was
+            not measured.
     """
 
     name: str
@@ -151,6 +154,8 @@ class FeatureRow:
     definition: str
     position: int
     importance: float | None
+    known: float | None = None
+    leaks: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +227,12 @@ class Report:
         """The candidate against the baseline that is hardest to beat."""
         best = self.best_baseline(metric)
         return next((c for c in self.comparisons if best and c.metric == metric and c.against == best.model), None)
+
+    def warnings(self) -> tuple[tuple[str, int], ...]:
+        """What the run warns of, and where it says so: features of which little is known in time, doubtful clocks."""
+        facts = self.run.of("lateness.measured", "censoring.measured")
+        said = ((entry.body.get("feature") or entry.body["source"], entry) for entry in facts if entry.body["warning"])
+        return tuple((f"{name}: {entry.body['warning']}", entry.position) for name, entry in said)
 
     def fact(self, kind: str) -> Entry | None:
         """The newest fact of a kind, of the candidate where the kind is about models."""
@@ -337,10 +348,12 @@ def _features(run: Run) -> tuple[FeatureRow, ...]:
         ({f["name"]: f["share"] for f in e.body["features"]} for e in reversed(run.of("importance.measured"))
          if e.body["model"] == run.candidate), {},
     )  # fmt: skip
+    leaks = run.newest("leaks.measured")
+    leaking = {f["name"]: f["changed"] for f in leaks.body["features"]} if leaks else {}
     found = {
         feature["name"]: FeatureRow(
             feature["name"], entry.body["view"], feature["kind"], feature["nulls"], feature["definition"],
-            entry.position, shares.get(feature["name"]),
+            entry.position, shares.get(feature["name"]), feature.get("known_events"), leaking.get(feature["name"]),
         )
         for entry in run.of("features.built")
         for feature in entry.body["features"]

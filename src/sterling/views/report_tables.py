@@ -109,18 +109,40 @@ def data_table(report: Report) -> Table:
         for source in report.sources
     )  # fmt: skip
     note = "Quarantined are rows. Nulled are cells; so are hidden ones, not yet known when the data were counted."
+    if (leaks := report.fact("leaks.measured")) and leaks.body["changed"] is not None:
+        note += (
+            f" Without the times at which they were known, {percent(leaks.body['changed'])} of the rows with a label would "
+            f"have other features {cite(leaks.position)}."
+        )
     columns = "source", ">rows", "last event", ">quarantined", ">nulled", ">hidden", ""
     return Table("Data", columns, tuple(rows), empty="no snapshot is on record", note=note)
 
 
 def features_table(report: Report) -> Table:
-    """The vector's features, with their definitions' hashes and null shares."""
+    """The vector's features: nulls, how much of their windows was known, and what ignoring availability would change."""
     rows = (
-        Row((f.name, f.view, f.kind, percent(f.nulls), percent(f.importance), f.definition[:12], cite(f.position)))
+        Row(
+            (
+                f.name, f.view, f.kind, percent(f.nulls), percent(f.known), percent(f.leaks), percent(f.importance),
+                f.definition[:12], cite(f.position),
+            )
+        )
         for f in report.features
+    )  # fmt: skip
+    columns = "feature", "view", "kind", ">nulls", ">known", ">leaks", ">importance", "definition", ""
+    return Table("Features", columns, tuple(rows), empty="no features are on record", note=leaks_note(report))
+
+
+def leaks_note(report: Report) -> str | None:
+    """What a join that knows nothing of availability would have let in."""
+    leaks = report.fact("leaks.measured")
+    if leaks is None or leaks.body["changed"] is None:
+        return None
+    return (
+        "Known is the share of the windows' events that were known at prediction. Leaks is the share of rows that a join on "
+        f"the time of the event alone would have filled with what nobody knew: {percent(leaks.body['changed'])} of all rows in "
+        f"some feature {cite(leaks.position)}."
     )
-    columns = "feature", "view", "kind", ">nulls", ">importance", "definition", ""
-    return Table("Features", columns, tuple(rows), empty="no features are on record")
 
 
 def calibration_table(report: Report) -> Table:
