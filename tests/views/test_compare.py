@@ -38,4 +38,4 @@ def test_an_unknown_run_names_those_that_there_are(second: Entries) -> None:
 
 
 def test_changes_are_json(second: Entries) -> None:
-    assert to_json(compare(second, find(second, "previous"), find(second, "#154")))["after"] == 154
+    assert to_json(compare(second, find(second, "previous"), find(second, "#158")))["after"] == 158
