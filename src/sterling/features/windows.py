@@ -61,7 +61,8 @@ class Moments:
         self._first = int(known.min()) if len(known) else 0
         self._span = int(known.max()) - self._first + 2 if len(known) else 2
         self._ranks: Ints | None = None
-        if (int(codes.max(initial=0)) + 2) * self._span >= 2**62:
+        self._beyond = int(codes.max(initial=0)) + 1
+        if (self._beyond + 1) * self._span >= 2**62:
             self._ranks = np.unique(known)
             self._span = len(self._ranks) + 1
         self._places, self._inverse = np.unique(self.place(codes[self._valid], known), return_inverse=True)
@@ -103,7 +104,7 @@ class Moments:
             ranks -= self._first - 1
         else:
             ranks = np.searchsorted(self._ranks, times, side="right").astype(np.int64)
-        ranks += codes * self._span
+        ranks += np.minimum(codes, self._beyond) * self._span
         return ranks
 
 
