@@ -187,7 +187,7 @@ def test_different_values_over_the_budget_are_refused_by_name(bench: Bench) -> N
     values = [float(n % 30) for n in range(90)]
     assert late(bench, values, CountDistinct("v", windows=["400d"], budget=30)) == {"x_count_distinct_v_400d": [30]}
     message = (
-        "x_count_distinct_v_400d: one window of 400d holds 30 different values of 'v', over the budget of 29. "
+        "x_count_distinct_v_400d: one window holds 30 different values of 'v', over the budget of 29. "
         "Shorten the window, narrow it with where=, or raise budget="
     )
     with pytest.raises(InvalidDefinitionError, match=message):

@@ -118,6 +118,11 @@ class Inside:
         return self._values
 
     @cached_property
+    def _numbers(self) -> Floats | Ints:
+        """The values that are inside."""
+        return self.values.numbers[self._events]
+
+    @cached_property
     def count(self) -> Ints:
         """How many events are inside."""
         return self._running(lambda at: np.bincount(at, minlength=self.size + 1))
@@ -125,7 +130,7 @@ class Inside:
     @cached_property
     def total(self) -> Floats | Ints:
         """The exact sum of the values: whole where they are, else the float nearest to it."""
-        if self.values.scale is None and (small := self._small()) is not None:
+        if self.values.scale is None and (small := self._small) is not None:
             total = self._weighted(small)
             return total if self.values.whole else total.astype(np.float64)
         sums = self._digits(lambda numbers: numbers)
@@ -135,7 +140,7 @@ class Inside:
     def variance(self) -> Floats:
         """The float nearest to the sample variance; of fewer than two values, anything."""
         count = np.maximum(self.count, 2)
-        if self.values.scale is None and (small := self._small()) is not None:
+        if self.values.scale is None and (small := self._small) is not None:
             largest = float(np.abs(small).max(initial=0)) * float(count.max(initial=0))
             if largest * largest < _EXACT_IN_FLOAT:
                 total = self._weighted(small)
@@ -160,7 +165,7 @@ class Inside:
         choose, bound = (np.minimum, 1) if least else (np.maximum, -1)
         if self.values.scale is not None:
             return self._extreme_decimal(choose, bound)
-        values = self.values.numbers[self._events]
+        values = self._numbers
         if values.dtype.kind == "f":
             return self._extreme(values + 0.0, choose, bound * np.inf)  # of the two zeros the positive one
         return self._extreme(values, choose, np.iinfo(np.int64).max if least else np.iinfo(np.int64).min)
@@ -178,9 +183,10 @@ class Inside:
         joined = Reach(first, begin[first] % (self.size + 1), end[last] % (self.size + 1))
         return Inside(self.size, joined, np.arange(len(begin))).count
 
+    @cached_property
     def _small(self) -> Ints | None:
         """The values as whole numbers whose sums a double holds, where they are."""
-        values = self.values.numbers[self._events]
+        values = self._numbers
         largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
         if largest * max(len(values), 1) >= _EXACT_IN_FLOAT:
             return None
@@ -202,7 +208,7 @@ class Inside:
         steps: list[Ints] = []
         exponent, width = self._exponent()
         for part in _parts(len(self._events), max(_CELLS // width, 1)):
-            made = of(self._numbers(self._events[part], exponent))
+            made = of(self._as_digits(part, exponent))
             enter, leave = self._enter[part], self._leave[part]
             steps += [np.zeros(self.size + 1, np.int64) for _ in range(len(made.places) - len(steps))]
             for index, place in enumerate(made.places):
@@ -215,7 +221,7 @@ class Inside:
 
     def _exponent(self) -> tuple[int, int]:
         """What a digit of the lowest place is worth, and how many places there may be at most."""
-        values = self.values.numbers[self._events]
+        values = self._numbers
         if values.dtype.kind != "f" or self.values.scale is not None:
             return 0, 12
         power = np.frexp(values[values != 0])[1]
@@ -224,11 +230,11 @@ class Inside:
         lowest, highest = int(power.min()) - 53, int(power.max())
         return lowest, 2 * ((highest - lowest) // BITS + 3)
 
-    def _numbers(self, events: Ints, exponent: int) -> Digits:
+    def _as_digits(self, part: slice, exponent: int) -> Digits:
         if self.values.scale is not None:
-            low, high = self.values.words
+            (low, high), events = self.values.words, self._events[part]
             return decimal_digits(low[events], high[events])
-        return digits(self.values.numbers[events], exponent)
+        return digits(self._numbers[part], exponent)
 
     def _tens(self, power: int) -> list[int]:
         """What decimals are divided by to put their point back, in factors."""

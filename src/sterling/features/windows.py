@@ -65,8 +65,8 @@ class Moments:
         if (self._beyond + 1) * self._span >= 2**62:
             self._ranks = np.unique(known)
             self._span = len(self._ranks) + 1
-        self._places, self._inverse = np.unique(self.place(codes[self._valid], known), return_inverse=True)
-        self.size: int = len(self._places)
+        self.places, self._inverse = np.unique(self.place(codes[self._valid], known), return_inverse=True)
+        self.size: int = len(self.places)
         """How many places there are."""
 
     def after(self, codes: Ints, times: Ints) -> Ints:
@@ -75,7 +75,40 @@ class Moments:
         Where there is none, it is the place after the last one of the key, or where the key would lie. So an event whose
         moments t lie in (lo, hi] is inside from the place after lo up to, and without, the place after hi.
         """
-        return np.searchsorted(self._places, self.place(codes, times), side="right").astype(np.int64, copy=False)
+        return self.search(self.place(codes, times))
+
+    def times(self, lift: Ints, places: Ints) -> Ints:
+        """The times of some places of keys that are worth ``lift``; `NEVER` where a place is of another key."""
+        ranks = np.append(self.places, NEVER)[places]
+        ranks -= lift
+        other = ranks >= self._span
+        if self._ranks is None:
+            ranks += self._first - 1
+        else:
+            ranks = np.append(self._ranks, NEVER)[np.where(other, 0, ranks - 1)]
+        ranks[other] = NEVER
+        return ranks
+
+    def search(self, points: Ints) -> Ints:
+        """The first place after each point."""
+        return np.searchsorted(self.places, points, side="right").astype(np.int64, copy=False)
+
+    def place(self, codes: Ints, times: Ints) -> Ints:
+        """Keys and times as points, whose order agrees with strict comparison to the places of moments."""
+        return self.point(self.lift(codes), times)
+
+    def lift(self, codes: Ints) -> Ints:
+        """What keys are worth in a point; a key that no moment has lies behind all others."""
+        return np.minimum(codes, self._beyond) * self._span
+
+    def point(self, lift: Ints, times: Ints) -> Ints:
+        """Times as points, of keys that are worth ``lift``."""
+        if self._ranks is not None:
+            return lift + np.searchsorted(self._ranks, times, side="right")
+        points = np.clip(times, self._first - 1, self._first + self._span - 2)
+        points -= self._first - 1
+        points += lift
+        return points
 
     def spread(self, answers: NDArray, absent: float) -> NDArray:  # type: ignore[type-arg]
         """The answers at the places for the moments as they were given; ``absent`` for those without a key."""
@@ -96,16 +129,6 @@ class Moments:
     def within(self, reach: Reach) -> Ints:
         """At how many moments each event is inside."""
         return self._before[reach.leave] - self._before[reach.enter]
-
-    def place(self, codes: Ints, times: Ints) -> Ints:
-        """Key and time as one number, in an order that agrees with strict comparison to the moments."""
-        if self._ranks is None:
-            ranks = np.clip(times, self._first - 1, self._first + self._span - 2)
-            ranks -= self._first - 1
-        else:
-            ranks = np.searchsorted(self._ranks, times, side="right").astype(np.int64)
-        ranks += np.minimum(codes, self._beyond) * self._span
-        return ranks
 
 
 class Reach(NamedTuple):
@@ -132,7 +155,7 @@ class Reach(NamedTuple):
 
 
 class Log:
-    """The events of some entities, sorted by key and time, beside the moments of these.
+    """The events of some entities, sorted by key, beside the moments of these.
 
     Args:
         moments: The moments.
@@ -148,11 +171,11 @@ class Log:
         self, moments: Moments, codes: Ints, clocks: Callable[[tuple[str, ...]], Ints], *, versions: bool = False
     ) -> None:
         self._moments, self._clocks = moments, clocks
-        happened = clocks((EVENT_TIME,))
-        self.order: Ints = np.argsort(moments.place(codes, happened))[int((codes < 0).sum()) :]
-        self._codes, self._happened = codes[self.order], happened[self.order]
+        self.order: Ints = _sorted(codes)
+        self._lift = moments.lift(codes[self.order])
+        self._happened = self.known((EVENT_TIME,))
         self._replaced = self.known((REPLACED_AT,)) if versions else None
-        self._entered: dict[tuple[str, ...], Ints] = {}
+        self._entered: dict[tuple[str, ...], tuple[Ints, Ints]] = {}
 
     def known(self, clocks: tuple[str, ...]) -> Ints:
         """When all of these clocks have passed."""
@@ -167,37 +190,56 @@ class Log:
                 time of the event does: only the newest version of an event counts then, from the beginning.
             ended: When each event of the log is known to have ended, or `NEVER`.
         """
-        enter = self._enter(window, clocks)
-        ends = [self._end(window, clocks), *([] if ended is None else [ended])]
+        enter, first = self._enter(window, clocks)
+        end = self._end(window, clocks)
+        if ended is not None:
+            end = np.minimum(end, ended)
         if self._replaced is not None and clocks is not None:
-            ends.append(self._replaced)
-        leave = self._moments.after(self._codes, np.minimum.reduce(ends))
-        inside = enter < leave
+            end = np.minimum(end, self._replaced)
+        inside = first <= end
+        if window is None or window.kind == "known":
+            inside &= first < NEVER
         if self._replaced is not None and clocks is None:
             inside &= self._replaced == NEVER
         rows = np.flatnonzero(inside)
-        return Reach(rows, enter[rows], leave[rows])
+        leave = self._moments.search(self._moments.point(self._lift[rows], end[rows]))
+        return Reach(rows, enter[rows], leave)
 
-    def _enter(self, window: Window | None, clocks: tuple[str, ...] | None) -> Ints:
-        """The first place of each event; kept where windows of different lengths have it in common."""
-        if window and window.kind == "ahead":
-            return self._moments.after(self._codes, self._latest(self._happened - window.micros, clocks))
-        key = ("known" if window and window.kind == "known" else "past", *(clocks or ()))
+    def _enter(self, window: Window | None, clocks: tuple[str, ...] | None) -> tuple[Ints, Ints]:
+        """The first place of each event, and its time; kept where windows of different lengths have it in common."""
+        kind = window.kind if window else "past"
+        if window and kind == "ahead":
+            return self._found(self._latest(self._happened - window.micros, clocks))
+        key = (kind, *(clocks or ()))
         if key not in self._entered:
-            begin = self.known(clocks) if clocks and key[0] == "known" else self._latest(self._happened, clocks)
-            self._entered[key] = self._moments.after(self._codes, begin)
+            begin = self.known(clocks) if clocks and kind == "known" else self._latest(self._happened, clocks)
+            self._entered[key] = self._found(begin)
         return self._entered[key]
+
+    def _found(self, begin: Ints) -> tuple[Ints, Ints]:
+        enter = self._moments.search(self._moments.point(self._lift, begin))
+        return enter, self._moments.times(self._lift, enter)
 
     def _latest(self, times: Ints, clocks: tuple[str, ...] | None) -> Ints:
         return times if clocks is None else np.maximum(times, self.known(clocks))
 
     def _end(self, window: Window | None, clocks: tuple[str, ...] | None) -> Ints:
         if window is None:
-            return np.full(len(self._codes), NEVER)
+            return np.full(len(self.order), NEVER)
         if window.kind == "ahead":
             return self._happened
-        begin = self.known(clocks) if clocks and window.kind == "known" else self._happened
-        return np.minimum(begin, NEVER - window.micros) + window.micros
+        if clocks and window.kind == "known":
+            return np.minimum(self.known(clocks), NEVER - window.micros) + window.micros
+        return self._happened + window.micros
+
+
+def _sorted(codes: Ints) -> Ints:
+    """The events of each key one after the other, by a radix sort of 16 bits at a time; without those of no key."""
+    order: Ints = np.flatnonzero(codes >= 0)
+    for shift in range(0, int(codes.max(initial=0)).bit_length(), 16):
+        part = ((codes[order] >> shift) & 0xFFFF).astype(np.uint16)
+        order = order[np.argsort(part, kind="stable")]
+    return order
 
 
 def _alike(a: pa.ChunkedArray, b: pa.ChunkedArray) -> list[pa.Array]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sterling.core.errors import DataError, InvalidDefinitionError
@@ -15,10 +16,9 @@ from sterling.core.refs import Ref
 from sterling.features.aggregates import OPERATIONS
 from sterling.features.inside import Inside, Values
 from sterling.features.leaks import Censoring, censoring
-from sterling.features.windows import NEVER, Log, Moments, Reach
+from sterling.features.windows import NEVER, Log, Moments
 from sterling.project.aggregates import (
     Aggregate,
-    Count,
     CountDistinct,
     Pending,
     Window,
@@ -112,20 +112,25 @@ class ViewFeatures(Stage, frozen=True):
         made: dict[str, pa.Array] = {}
         naive: dict[str, pa.Array] = {}
         shares: dict[str, float | None] = {}
-        for way, cells in _ways(view, events, log).items():
+        for way, groups in _ways(view, events, log).items():
             known, ended = events.ends(way.until, view.name) if way.until else (None, None)
             ends = None if known is None else known[log.order]
             read, every = log.reach(way.window, way.clocks, ends), log.reach(way.window, None, ends)
             blind = every if ended is None else log.reach(way.window, None, ended[log.order])
-            for cell in cells:
-                inside = cell.inside(read, log, moments)
-                made[cell.name] = cell.answer(inside, moments)
-                one_clock = cell.inside(blind, log, moments)
-                same = read.only(cell.chosen).same(blind.only(cell.chosen))
-                naive[cell.name] = made[cell.name] if same else cell.answer(one_clock, moments)
-                measured = cell.censoring(inside, read, every, log, moments)
-                shares[cell.name] = measured.known
-                facts.append(censored(cell.name, view.name, measured))
+            for group in groups.values():
+                seen, there, unseen = (reach.only(group.chosen) for reach in (read, every, blind))
+                inside = Inside(moments.size, seen, log.order, group.values)
+                one_clock = inside if seen.same(unseen) else Inside(moments.size, unseen, log.order, group.values)
+                for name, aggregate in group.cells.items():
+                    made[name] = _answer(name, aggregate, inside, moments)
+                    _refuse_over_budget(name, aggregate, made[name])
+                    naive[name] = made[name] if one_clock is inside else _answer(name, aggregate, one_clock, moments)
+                    numbers = group.values if OPERATIONS[type(aggregate)].result != "whole" else None
+                    measured = censoring(moments, inside.count, seen, there, log.order, numbers)
+                    if way.window.kind == "known":  # all that became known is known
+                        measured = Censoring(measured.empty, None, None, None, None)
+                    shares[name] = measured.known
+                    facts.append(censored(name, view.name, measured))
         made = {name: made[name] for name in names_of(view)}
         return built(view, pa.table(made), context, facts, shares, leaked(made, naive))
 
@@ -144,65 +149,55 @@ class _Way(NamedTuple):
     until: str | None
 
 
-class _Cell(NamedTuple):
-    """One feature of a view.
+class _Group(NamedTuple):
+    """The features of one way that read the same events.
 
     Attributes:
-        name: Its name.
-        aggregate: What is computed.
-        window: Over which window.
-        chosen: Whether it reads each event of the log.
-        values: The column that it reads, or None.
+        chosen: Whether they read each event of the log.
+        values: The column that they read, or None.
+        cells: Name and definition of each.
     """
 
-    name: str
-    aggregate: Aggregate
-    window: Window
     chosen: NDArray[np.bool_]
     values: Values | None
-
-    def inside(self, reach: Reach, log: Log, moments: Moments) -> Inside:
-        """The events that it reads."""
-        return Inside(moments.size, reach.only(self.chosen), log.order, self.values)
-
-    def censoring(self, inside: Inside, read: Reach, every: Reach, log: Log, moments: Moments) -> Censoring:
-        """What of the window's events is known; of a window of what became known, all is."""
-        numeric = self.values if self.values and OPERATIONS[type(self.aggregate)].result != "whole" else None
-        known, there = read.only(self.chosen), every.only(self.chosen)
-        found = censoring(moments, inside.count, known, there, log.order, numeric)
-        return found if self.window.kind != "known" else Censoring(found.empty, None, None, None, None)
-
-    def answer(self, inside: Inside, moments: Moments) -> pa.Array:
-        """The feature at each moment."""
-        operation = OPERATIONS[type(self.aggregate)]
-        absent = inside.count < operation.least
-        try:
-            found = operation.answer(inside)
-        except OverflowError as error:
-            raise DataError(f"{self.name}: {error}. Cast the column to DOUBLE, or to larger units.") from error
-        if isinstance(self.aggregate, CountDistinct) and (most := int(found.max(initial=0))) > self.aggregate.budget:
-            raise InvalidDefinitionError(
-                f"{self.name}: one window of {self.window.length} holds {most:,} different values of {self.aggregate.column!r}, over the budget of "
-                f"{self.aggregate.budget:,}. Shorten the window, narrow it with where=, or raise budget=."
-            )
-        return pa.array(moments.spread(found, 0), mask=moments.spread(absent, operation.least > 0))
+    cells: dict[str, Aggregate]
 
 
-def _ways(view: FeatureView, events: Events, log: Log) -> dict[_Way, list[_Cell]]:
-    """The features of a view, by where their events are inside."""
-    found: dict[_Way, list[_Cell]] = {}
+def _ways(view: FeatureView, events: Events, log: Log) -> dict[_Way, dict[object, _Group]]:
+    """The features of a view, by where their events are inside, and by which of these they read."""
+    found: dict[_Way, dict[object, _Group]] = {}
+    flags: dict[object, NDArray[np.bool_]] = {}
     for aggregate in view.features:
         place = f"FeatureView {view.name!r}: {type(aggregate).__name__}"
-        column = aggregate.reads
+        column, values, which = aggregate.reads, None, (aggregate.reads, aggregate.where)
         chosen = events.chosen(column, aggregate.where, place)
-        values = None
-        if column is not None and not isinstance(aggregate, Count):
+        if column is not None:
             values = events.values(column, place)
             aggregate.check_type(column, str(values.type), place)
+        if which not in flags:
+            flags[which] = chosen.flags[log.order]
         until = aggregate.until if isinstance(aggregate, Pending) else None
         for window in windows_of(aggregate):
-            cell = _Cell(
-                aggregate_name(view.name, aggregate, window), aggregate, window, chosen.flags[log.order], values
-            )
-            found.setdefault(_Way(window, chosen.clocks, until), []).append(cell)
+            groups = found.setdefault(_Way(window, chosen.clocks, until), {})
+            group = groups.setdefault(which, _Group(flags[which], values, {}))
+            group.cells[aggregate_name(view.name, aggregate, window)] = aggregate
     return found
+
+
+def _answer(name: str, aggregate: Aggregate, inside: Inside, moments: Moments) -> pa.Array:
+    """A feature at each moment."""
+    operation = OPERATIONS[type(aggregate)]
+    try:
+        found = operation.answer(inside)
+    except OverflowError as error:
+        raise DataError(f"{name}: {error}. Cast the column to DOUBLE, or to larger units.") from error
+    absent = moments.spread(inside.count < operation.least, operation.least > 0)
+    return pa.array(moments.spread(found, 0), mask=absent)
+
+
+def _refuse_over_budget(name: str, aggregate: Aggregate, found: pa.Array) -> None:
+    if isinstance(aggregate, CountDistinct) and (most := pc.max(found).as_py() or 0) > aggregate.budget:
+        raise InvalidDefinitionError(
+            f"{name}: one window holds {most:,} different values of {aggregate.column!r}, over the budget of "
+            f"{aggregate.budget:,}. Shorten the window, narrow it with where=, or raise budget=."
+        )

@@ -1,0 +1,315 @@
+"""Point-in-time features with two clocks, against hand-written SQL with one: seconds and peak memory, side by side.
+
+Sets: ``2 % late``; ``all late``, where every event is known one to 48 hours after it happened; ``hot``, a tenth of the rows
+for 100 keys. Windows of 1h, 24h and 7d of count, mean and max, plus the last value. Each method runs in a process of its
+own, reads Parquet and writes Parquet; before anything is timed its answers are held against a naive join on a sample, and
+afterwards against each other. DuckDB and we use two threads where they can.
+
+Run: .venv/bin/python benchmarks/features.py [--scale 0.1] [--only "2 % late"] [--values real]
+Scale 1 is 1M moments, 5M events, 100k keys. ``--values real`` takes doubles with all their bits instead of whole minutes;
+SQL then sums them inexactly, and is held against ours with a tolerance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from sterling.features.aggregates import OPERATIONS
+from sterling.features.inside import Inside, Values
+from sterling.features.windows import Log, Moments, key_codes
+from sterling.project.aggregates import Aggregate, Count, Max, Mean, Window
+
+HOUR = 3_600_000_000
+LENGTHS = {"1h": HOUR, "24h": 24 * HOUR, "7d": 168 * HOUR}
+SPAN = 30 * 24 * HOUR
+CLOCKS = ("event_time", "available_at")
+THREADS = 2
+SETS = ("2 % late", "all late", "hot")
+
+
+def main() -> None:
+    """Print one table for each set."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--scale", type=float, default=0.05)
+    parser.add_argument("--only", choices=SETS)
+    parser.add_argument("--values", choices=("whole", "real"), default="whole")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run:
+        measure(options.run, options.folder)
+        return
+    for name in [options.only] if options.only else SETS:
+        with tempfile.TemporaryDirectory() as folder:
+            compare(name, options.scale, options.values, options.rounds, Path(folder))
+
+
+def compare(name: str, scale: float, values: str, rounds: int, folder: Path) -> None:
+    """Make a set, check every method, and print what each of them took."""
+    moments, events, keys = make(name, scale, values, folder)
+    print(f"\n{name}: {moments:,} moments, {events:,} events, {keys:,} keys, {values} values")
+    check_sample(folder)
+    reference: dict[str, pa.Table] = {}
+    for method, (clocks, _) in METHODS.items():
+        if method.startswith("polars") and find_spec("polars") is None:
+            print(f"  {method:44} not installed")
+            continue
+        best: dict[str, float] = {}
+        for _ in range(rounds):
+            command = [sys.executable, __file__, "--run", method, "--folder", str(folder)]
+            run = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
+            if run.returncode:
+                sys.exit(f"{method} failed:\n{run.stderr}")
+            found = json.loads(run.stdout)
+            best = min(best or found, found, key=lambda seen: seen["seconds"])
+        note = ""
+        if clocks:
+            made = pq.read_table(folder / "out.parquet")
+            truth = reference.setdefault(clocks, made)
+            wrong = differing(truth, made, exact=values == "whole")
+            note = (
+                f"{made.num_columns} features, {wrong} cells differ"
+                if truth is not made
+                else f"{made.num_columns} features"
+            )
+        print(f"  {method:44} {best['seconds']:6.2f} s {best['peak_mb'] / 1000:6.2f} GB  {note}")
+
+
+def make(name: str, scale: float, values: str, folder: Path) -> tuple[int, int, int]:
+    """Write the events and the moments of a set."""
+    size = scale / 10 if name == "hot" else scale
+    moments, events = int(1_000_000 * size), int(5_000_000 * size)
+    keys = 100 if name == "hot" else max(int(100_000 * size), 1)
+    rng = np.random.default_rng(7)
+    happened = rng.integers(0, SPAN, events)
+    if name == "all late":
+        known = happened + rng.integers(HOUR, 48 * HOUR, events)
+    else:
+        known = happened + np.where(rng.random(events) < 0.02, rng.integers(1, 12 * HOUR, events), 0)
+    value = rng.normal(10, 40, events)
+    order = np.argsort(happened, kind="stable")
+    table = pa.table({
+        "key": rng.integers(0, keys, events), "event_time": happened[order], "available_at": known[order],
+        "value": value if values == "real" else np.rint(value), "id": np.arange(events),
+    })  # fmt: skip
+    pq.write_table(table, folder / "events.parquet")
+    asked = pa.table({"key": rng.integers(0, keys, moments), "t": rng.integers(0, SPAN, moments)})
+    pq.write_table(asked, folder / "moments.parquet")
+    return moments, events, keys
+
+
+def measure(method: str, folder: Path) -> None:
+    """Run one method, and say what it took."""
+    begin = time.perf_counter()
+    METHODS[method][1](folder)
+    seconds = time.perf_counter() - begin
+    print(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}))
+
+
+def peak_mb() -> float:
+    """The most memory that this process had; what it inherited from the one that started it does not count."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1000
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def ours(folder: Path, *, two_clocks: bool) -> pa.Table:
+    """The plan of Sterling."""
+    asked = pq.read_table(folder / "moments.parquet")
+    events = pq.read_table(folder / "events.parquet", columns=["key", *CLOCKS[: 1 + two_clocks], "value"])
+    codes, whose = key_codes([events.column("key")], [asked.column("key")])
+    moments = Moments(whose, asked.column("t").to_numpy())
+    names = {"_event_time": "event_time", "_available_at": "available_at"}
+
+    def clock(wanted: tuple[str, ...]) -> NDArray[np.int64]:
+        return np.maximum.reduce([events.column(names[name]).to_numpy() for name in wanted])
+
+    log, values = Log(moments, codes, clock), Values(events.column("value"))
+    del codes, whose
+    clocks = ("_available_at",) if two_clocks else None
+    made: dict[str, pa.Array] = {}
+    for length in LENGTHS:
+        inside = Inside(moments.size, log.reach(Window(length, "past"), clocks), log.order, values)
+        for kind in (Count, Mean, Max):
+            made[f"{kind.__name__.lower()}_{length}"] = answer(kind, inside, moments)
+        del inside
+    newest = moments.spread(Inside(moments.size, log.reach(None, clocks), log.order).newest(), -1)
+    made["last"] = values.cells.take(pa.array(newest, mask=newest < 0)).combine_chunks()
+    return pa.table(made)
+
+
+def answer(kind: type[Aggregate], inside: Inside, moments: Moments) -> pa.Array:
+    """One feature."""
+    operation = OPERATIONS[kind]
+    absent = moments.spread(inside.count < operation.least, operation.least > 0)
+    return pa.array(moments.spread(operation.answer(inside), 0), mask=absent)
+
+
+def write(made: pa.Table, folder: Path) -> None:
+    """Write the features."""
+    pq.write_table(made, folder / "out.parquet", compression="zstd")
+
+
+def floor_ours(folder: Path) -> None:
+    """Read, sort once, write."""
+    asked = pq.read_table(folder / "moments.parquet")
+    events = pq.read_table(folder / "events.parquet", columns=["key", *CLOCKS, "value"])
+    place = events.column("key").to_numpy() * (SPAN + 2) + events.column("event_time").to_numpy()
+    order = np.argsort(place)
+    value = events.column("value").to_numpy()[order]
+    made = {f"f{n}": pa.array(value[: asked.num_rows]) for n in range(10)}
+    write(pa.table(made), folder)
+
+
+def session(folder: Path) -> duckdb.DuckDBPyConnection:
+    """DuckDB with the two tables."""
+    database = duckdb.connect(config={"threads": THREADS})
+    for name in ("events", "moments"):
+        database.execute(f"CREATE VIEW {name} AS SELECT * FROM '{folder / f'{name}.parquet'}'")
+    return database
+
+
+def union(extra: str = "") -> str:
+    """Moments and events in one table; a moment stands after the events of its own time."""
+    return (
+        f"SELECT key, t, NULL::DOUBLE AS value, NULL::BIGINT AS id, row_number() OVER () - 1 AS i{extra} FROM moments "
+        f"UNION ALL SELECT key, event_time, value, id, NULL{extra} FROM events"
+    )
+
+
+def copied(database: duckdb.DuckDBPyConnection, sql: str, folder: Path) -> None:
+    """Write what a query says, in the order of the moments."""
+    database.execute(f"COPY ({sql}) TO '{folder / 'out.parquet'}' (FORMAT parquet, COMPRESSION zstd)")
+
+
+def floor_duckdb(folder: Path) -> None:
+    """Scan, union, sort."""
+    database = session(folder)
+    database.execute(f"CREATE TABLE sorted AS SELECT * FROM ({union()}) ORDER BY key, t")
+
+
+def frames(folder: Path) -> None:
+    """RANGE frames on one clock, as one would write them by hand."""
+    windows = ", ".join(
+        f"w{name} AS (PARTITION BY key ORDER BY t RANGE BETWEEN {size} PRECEDING AND 1 PRECEDING)"
+        for name, size in LENGTHS.items()
+    )
+    features = ", ".join(
+        f"count(id) OVER w{name} AS count_{name}, avg(value) OVER w{name} AS mean_{name}, max(value) OVER w{name} AS max_{name}"
+        for name in LENGTHS
+    )
+    last = "last_value(value IGNORE NULLS) OVER (PARTITION BY key ORDER BY t RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+    sql = f"SELECT i, {features}, {last} AS last FROM ({union()}) WINDOW {windows}"
+    copied(session(folder), f"SELECT * EXCLUDE i FROM ({sql}) WHERE i IS NOT NULL ORDER BY i", folder)
+
+
+def prefix_sums(folder: Path) -> None:
+    """ASOF joins on prefix sums, on one clock; it has no maxima."""
+    database = session(folder)
+    database.execute(
+        "CREATE TABLE sums AS SELECT key, event_time AS t, max(n) AS n, max_by(s, n) AS s, max_by(value, n) AS value FROM (SELECT key, "
+        "event_time, value, count(*) OVER w AS n, sum(value) OVER w AS s FROM events WINDOW w AS (PARTITION BY key "
+        "ORDER BY event_time, id ROWS UNBOUNDED PRECEDING)) GROUP BY key, event_time"
+    )
+    database.execute("CREATE TABLE asked AS SELECT row_number() OVER () - 1 AS i, key, t FROM moments")
+    for name, size in {"now": 0, **LENGTHS}.items():
+        database.execute(
+            f"CREATE TABLE at_{name} AS SELECT i, n, s, value FROM (SELECT i, key, t - {size} AS t FROM asked) AS asked "
+            "ASOF LEFT JOIN sums ON asked.key = sums.key AND asked.t > sums.t"
+        )
+    features = ", ".join(
+        f"coalesce(at_now.n, 0) - coalesce(at_{name}.n, 0) AS count_{name}, "
+        f"(at_now.s - coalesce(at_{name}.s, 0)) / nullif(at_now.n - coalesce(at_{name}.n, 0), 0) AS mean_{name}"
+        for name in LENGTHS
+    )
+    joins = " ".join(f"JOIN at_{name} USING (i)" for name in LENGTHS)
+    copied(database, f"SELECT {features}, at_now.value AS last FROM at_now {joins} ORDER BY i", folder)
+
+
+def polars_rolling(folder: Path) -> None:
+    """Polars' rolling aggregates over the union, on one clock; without the last value."""
+    import polars as pl  # type: ignore[import-not-found, unused-ignore]
+
+    asked = (
+        pl.read_parquet(folder / "moments.parquet")
+        .with_row_index("i")
+        .with_columns(pl.lit(None, pl.Float64).alias("value"))
+    )
+    events = pl.read_parquet(folder / "events.parquet", columns=["key", "event_time", "value"]).rename(
+        {"event_time": "t"}
+    )
+    both = pl.concat([asked, events], how="diagonal").sort("key", "t")
+    one = pl.when(pl.col("value").is_not_null()).then(1).otherwise(0)
+    features = []
+    for name, size in LENGTHS.items():
+        window = {"window_size": f"{size}i", "closed": "left", "min_samples": 0}
+        features += [
+            one.rolling_sum_by("t", **window).over("key").alias(f"count_{name}"),
+            pl.col("value").rolling_mean_by("t", **window).over("key").alias(f"mean_{name}"),
+            pl.col("value").rolling_max_by("t", **window).over("key").alias(f"max_{name}"),
+        ]
+    made = both.with_columns(features).filter(pl.col("i").is_not_null()).sort("i")
+    made.select(pl.selectors.contains("_")).write_parquet(folder / "out.parquet")
+
+
+METHODS: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "Sterling, two clocks": ("two", lambda folder: write(ours(folder, two_clocks=True), folder)),
+    "Sterling, one clock": ("one", lambda folder: write(ours(folder, two_clocks=False), folder)),
+    "DuckDB, RANGE frames, one clock": ("one", frames),
+    "DuckDB, ASOF on prefix sums, one clock, no max": ("one", prefix_sums),
+    "polars, rolling, one clock": ("one", polars_rolling),
+    "floor: DuckDB scans, unites and sorts": ("", floor_duckdb),
+    "floor: we read, sort once and write": ("", floor_ours),
+}
+
+
+def check_sample(folder: Path) -> None:
+    """Hold both plans against a naive join for moments of a few keys."""
+    database = session(folder)
+    keys = [key for (key,) in database.execute("SELECT DISTINCT key FROM moments ORDER BY key LIMIT 3").fetchall()]
+    for two_clocks in (True, False):
+        known = "AND available_at < t" if two_clocks else ""
+        features = ", ".join(
+            f"count(id) FILTER ({rule}) AS count_{name}, avg(value) FILTER ({rule}) AS mean_{name}, max(value) FILTER ({rule}) AS max_{name}"
+            for name, rule in ((name, f"t - {size} <= event_time") for name, size in LENGTHS.items())
+        )
+        naive = database.execute(
+            f"SELECT i, {features}, arg_max(value, id) AS last FROM (SELECT row_number() OVER () - 1 AS i, * FROM moments) AS m "
+            f"LEFT JOIN events AS e ON m.key = e.key AND event_time < t {known} WHERE m.key IN ({', '.join(map(str, keys))}) "
+            "GROUP BY i ORDER BY i LIMIT 2000"
+        ).to_arrow_table()
+        made = ours(folder, two_clocks=two_clocks).take(naive.column("i"))
+        if wrong := differing(naive.drop_columns(["i"]), made, exact=False):
+            sys.exit(f"{wrong} cells differ from a naive join.")
+
+
+def differing(a: pa.Table, b: pa.Table, *, exact: bool) -> int:
+    """How many cells differ, of the columns that both have."""
+    wrong = 0
+    for name in set(a.schema.names) & set(b.schema.names):
+        x, y = (t.column(name).cast(pa.float64()).to_numpy().astype(np.float64) for t in (a, b))
+        same = (x == y) if exact else np.isclose(x, y, rtol=1e-9, atol=1e-6)
+        wrong += int((~(same | (np.isnan(x) & np.isnan(y)))).sum())
+    return wrong
+
+
+if __name__ == "__main__":
+    main()
