@@ -16,6 +16,7 @@ from sterling.core.code import library_versions, source_of_module_closure
 from sterling.core.errors import ConflictError, StageFailedError, SterlingError
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.ledger import Ledger
+from sterling.core.parts import is_whole
 from sterling.core.refs import Ref
 from sterling.views.plan import PlannedStep, changes
 from sterling.views.registry import champion
@@ -148,7 +149,7 @@ def _completed(ledger: Ledger, key: str) -> Entry | None:
 
 
 def _kept(entry: Entry, context: Context) -> bool:
-    return all(context.store.has(ref) for ref in entry.body["outputs"].values())
+    return all(is_whole(context.store, ref) for ref in entry.body["outputs"].values())
 
 
 def _do(step: Step, inputs: Mapping[str, Ref], ledger: Ledger, context: Context, observe: Observer) -> Done:
