@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "cli": {"lifecycle", "runner", "serving", "stages", "engine", "decisions", "views", "models", "project", "core"},
 }
 EXCEPTIONS = {("project", "project.py", "lifecycle"): "Project.run is the one door from a definition to its run"}
-THIRD_PARTY = {"core": set(), "stats": {"numpy", "scipy"}, "project": {"msgspec", "sqlglot"}, "decisions": set()}
+THIRD_PARTY = {"core": {"msgspec"}, "stats": {"numpy", "scipy"}, "project": {"msgspec", "sqlglot"}, "decisions": set()}
 STANDARD = set(__import__("sys").stdlib_module_names)
 
 

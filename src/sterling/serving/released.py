@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from sterling.core.errors import SterlingError
 from sterling.core.evidence import Entry, Query
-from sterling.core.ledger import Ledger
+from sterling.core.ledger import Awaited, Ledger, head_of
 from sterling.core.refs import Ref
 from sterling.core.store import Store
 from sterling.models import Model
@@ -79,7 +81,7 @@ class Follower:
     Args:
         ledger: Where releases are recorded.
         store: Where models are.
-        every_seconds: How often the ledger is asked, outside of any request.
+        every_seconds: How long it waits for news at most before it asks the ledger, outside of any request.
         supplied: The project's functions.
     """
 
@@ -89,6 +91,7 @@ class Follower:
     supplied: Sequence[Supplied] = ()
     trouble: str | None = field(default=None, init=False)
     _served: ServedModel = field(init=False)
+    _seen: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         release = self._newer(0)
@@ -106,12 +109,22 @@ class Follower:
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="follow-releases") as thread:
             while True:
-                await asyncio.sleep(self.every_seconds)
+                await loop.run_in_executor(thread, self._wait)
                 await loop.run_in_executor(thread, self.look)
+
+    def _wait(self) -> None:
+        """Until something was appended, where the ledger can tell, or the time is over."""
+        started = time.monotonic()
+        with suppress(SterlingError):  # `look` will say so
+            if isinstance(self.ledger, Awaited):
+                self.ledger.wait(self._seen, self.every_seconds)
+                return
+        time.sleep(max(0.0, started + self.every_seconds - time.monotonic()))
 
     def look(self) -> None:
         """Load the newest release, if it is newer than what is served, and swap to it."""
         try:
+            self._seen = head_of(self.ledger)
             if release := self._newer(self._served.position):
                 self._served = ServedModel.load(self.ledger, self.store, release, self.supplied)
                 _log.info("serving version %s, released at %s", self._served.version, release.position)
