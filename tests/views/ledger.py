@@ -137,6 +137,9 @@ class Flights:
             "found": {"model": ref("other")},
         }
         self.append("stage.diverged", (f"key:{key}", "stage:train"), body)
+        self.append("data.referenced", ("file:/data/radar.parquet",), {
+            "locator": "/data/radar.parquet", "ref": ref("radar"), "bytes": 98_304_551_120,
+            "since": "2013-10-03T06:19:00.000000Z", "until": "2014-01-01T06:19:00.000000Z"})  # fmt: skip
         return self
 
     def append(self, kind: str, subjects: tuple[str, ...], body: dict[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -98,6 +99,8 @@ def run(
         print_json(summary(result))
     else:
         show_result(loaded.name, project, result)
+        for warning in result.warnings:
+            print(f"Beware: {warning}", file=sys.stderr)
     raise typer.Exit(1 if result.verdict == "failed" or (release_now and not result.released) else 0)
 
 
@@ -183,6 +186,7 @@ def summary(result: Result) -> dict[str, object]:
         "version": result.version,
         "released": result.released,
         "news": result.news,
+        "warnings": list(result.warnings),
         "position": result.position,
         "steps": [{"title": step.title, "cached": step.cached, "position": step.position} for step in result.steps],
         "gates": [{"position": entry.position, **entry.body} for entry in result.gates],

@@ -180,7 +180,9 @@ def _read_all(locators: Collection[str], inputs: Mapping[str, Ref], context: Con
     """Files of one table, one after the other."""
     parts: list[pa.Table] = []
     for locator in sorted(locators):
-        part = context.engine.read(context.store.open(inputs[raw_input(locator)]), locator.rpartition("/")[2])
+        path = context.store.open(ref := inputs[raw_input(locator)])
+        part = context.engine.read(path, locator.rpartition("/")[2])
+        context.store.open(ref)  # a file outside of the store is looked at again: it may have changed while it was read
         if parts and set(part.schema.names) != set(parts[0].schema.names):
             odd = sorted(set(part.schema.names) ^ set(parts[0].schema.names))
             raise DataError(f"{locator} has other columns than the files beside it: {', '.join(odd)}.")
