@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from sterling.cli import evidence, project
+from sterling.cli import evidence, integrity, project
 
 _INTERRUPTED = 130
 _FAULT = 70
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 project.add_to(app)
 evidence.add_to(app)
+integrity.add_to(app)
 
 
 def main() -> None:

@@ -1,10 +1,8 @@
-"""Commands that read the ledger: what happened, why it can be believed, and whether it still holds."""
+"""Commands that read the ledger: what happened, and why it can be believed."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,12 +13,11 @@ from sterling.cli.options import AsJson, ProjectFolder
 if TYPE_CHECKING:
     from sterling.core.evidence import Entry
     from sterling.core.ledger import Ledger
-    from sterling.core.verify import VerifyReport
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (status, log, why, card, verify, gc):
+    for command in (status, log, why, card, gc):
         app.command()(command)
 
 
@@ -121,21 +118,6 @@ def card(
     print(f"Wrote {html}")
 
 
-def verify(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
-    """Check every entry against the chain, and every blob against its name."""
-    from sterling.cli.console import print_json
-    from sterling.core.verify import verify as verify_ledger
-    from sterling.core.workspace import Workspace
-
-    report = verify_ledger(ledger_of(project), Workspace(project).store())
-    if as_json:
-        print_json({"intact": report.intact, **asdict(report)})
-    else:
-        for line in verified(report):
-            print(line)
-    raise typer.Exit(0 if report.intact else 1)
-
-
 def gc(
     delete: Annotated[
         bool, typer.Option("--delete", help="Delete them; without it they are only counted, or listed with --json.")
@@ -164,21 +146,6 @@ def gc(
     print(f"{'Deleted' if delete else 'Would delete'} {found}")
     if loose and not delete:
         print("Nothing was deleted: that takes --delete. A run makes again what it needs.")
-
-
-def verified(report: VerifyReport) -> Iterator[str]:
-    """What a verification found, in sentences."""
-    if report.broken:
-        yield f"Broken at entry {report.broken.position}: {report.broken.reason}. Before it {report.entries:,} entries hold."
-    else:
-        yield f"All {report.entries:,} entries hold."
-    for cited in report.altered:
-        yield f"Altered: {cited.ref}, which entry {cited.position} cites, has other bytes than its name says."
-    yield f"{report.blobs:,} blobs are what their names say."
-    if report.missing:
-        yield f"{len(report.missing):,} more are no longer in the store; a run makes them again."
-    yield "Not found this way: a chain that was cut at its end, or forged anew to its end."
-    yield "A copy that is kept elsewhere shows that."
 
 
 def _as_json(entry: Entry) -> dict[str, object]:

@@ -51,6 +51,10 @@ class TamperedLedgerError(SterlingError):
         self.position = position
 
 
+class SignatureError(SterlingError):
+    """A signed text is not signed by whom it must be, or is none."""
+
+
 class MissingBlobError(SterlingError, KeyError):
     """The store does not hold the bytes of a ref."""
 

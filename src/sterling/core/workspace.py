@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sterling.core.connect import connect_ledger, connect_store
-from sterling.core.ledger import Ledger
+from sterling.core.ledger import Chained, Ledger
+from sterling.core.signing import KeyFile
 from sterling.core.store import Store
+from sterling.core.witness import Heads, WitnessedLedger
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """``.sterling/`` beside a project, or what ``STERLING_LEDGER`` and ``STERLING_STORE`` say.
+    """``.sterling/`` beside a project, or what ``STERLING_LEDGER``, ``STERLING_STORE`` and ``STERLING_KEY`` say.
 
     Attributes:
         folder: The project's folder.
@@ -30,9 +32,21 @@ class Workspace:
         return self.folder / ".sterling"
 
     def ledger(self, project: str) -> Ledger:
-        """The chain of the project."""
+        """The chain of the project; what is appended is witnessed, unless it is only to try things in."""
         url = self.ledger_url or os.environ.get("STERLING_LEDGER") or f"sqlite:{self.home / 'ledger.db'}"
-        return connect_ledger(url, project, actor=_actor(), attestor=_attestor())
+        ledger = connect_ledger(url, project, actor=_actor(), attestor=_attestor())
+        if self.ledger_url or not isinstance(ledger, Chained):
+            return ledger
+        return WitnessedLedger(ledger, self.heads())
+
+    def heads(self) -> Heads:
+        """The heads of chains that were appended to from here."""
+        return Heads(self.home / "heads", self.key_file())
+
+    def key_file(self) -> KeyFile:
+        """Where the key lies that signs them."""
+        named = os.environ.get("STERLING_KEY")
+        return KeyFile(Path(named), named=True) if named else KeyFile(self.home / "signing.key")
 
     def store(self) -> Store:
         """The store of the project's bytes."""
