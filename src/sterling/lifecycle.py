@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from sterling.core.canonical import canonical, digest
 from sterling.core.clock import iso, utcnow
 from sterling.core.code import source_of_module_closure
+from sterling.core.elsewhere import REFERENCED
 from sterling.core.errors import ConflictError
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.ledger import Ledger
+from sterling.core.lock import together
 from sterling.core.refs import Ref
 from sterling.core.store import Store
 from sterling.core.workspace import Workspace
@@ -31,7 +33,7 @@ from sterling.project.project import Project
 from sterling.project.times import moment_micros
 from sterling.runner import Done, Observer, Progress, execute, ignore, resolve
 from sterling.views.differences import changes
-from sterling.views.external import REFERENCED, Reference, ended, references
+from sterling.views.external import Reference, ended, references
 from sterling.views.plan import Plan, PlannedStep
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from sterling.stages.raw import Intake
 
 CANDIDATE = "train candidate"
+_WAITING = Progress("wait until gc or erase has ended", "started")
 Answer = Literal["passed", "failed", "ungated"]
 
 
@@ -108,7 +111,12 @@ def run_project(
     Raises:
         SterlingError: whatever is wrong with the project or its data, said with what would work.
     """
-    opened = _open(project, folder, workspace or Workspace(folder))
+    workspace = workspace or Workspace(folder)
+    with together(workspace.lock, lambda: observe(_WAITING)):
+        return _run(_open(project, folder, workspace), as_of, observe, release_now=release_now)
+
+
+def _run(opened: _Opened, as_of: str | None, observe: Observer, *, release_now: bool) -> Result:
     before = _head(opened.ledger)
     steps = _steps(opened, as_of)
     _record_definition(opened)
@@ -130,7 +138,7 @@ def run_project(
     newest = live(opened.ledger)
     position = _complete(opened, done, candidate, decision, verdict)
     return Result(
-        project.name, opened.definition, candidate, verdict, version,
+        opened.project.name, opened.definition, candidate, verdict, version,
         released=newest is not None and newest.body["version"] == version,
         steps=done, gates=judged, position=position, news=_head(opened.ledger) > before,
         warnings=tuple(ended(external, utcnow())),
@@ -168,10 +176,12 @@ def check_project(project: Project, folder: Path, *, observe: Observer = ignore)
     """
     from sterling.stages.graph import check_graph
 
-    opened = _open(project, folder, Workspace(folder))
-    steps = check_graph(project, folder, opened.intake, None)
-    opened.intake.save()
-    done = execute(steps, opened.ledger, _context(opened, _reference(opened)), observe)
+    workspace = Workspace(folder)
+    with together(workspace.lock, lambda: observe(_WAITING)):
+        opened = _open(project, folder, workspace)
+        steps = check_graph(project, folder, opened.intake, None)
+        opened.intake.save()
+        done = execute(steps, opened.ledger, _context(opened, _reference(opened)), observe)
     key = next(step.key for step in done if step.title == "spine")
     spine = next(opened.ledger.read(Query(("spine.built",), (f"key:{key}",)))).body
     return Checked(
@@ -182,8 +192,10 @@ def check_project(project: Project, folder: Path, *, observe: Observer = ignore)
 
 def plan_project(project: Project, folder: Path, *, as_of: str | None = None) -> Plan:
     """What `run_project` would do, and why; nothing is run or recorded."""
-    opened = _open(project, folder, Workspace(folder))
-    planned = resolve(_steps(opened, as_of), opened.ledger, _context(opened, ()))
+    workspace = Workspace(folder)
+    with together(workspace.lock):  # planning looks at raw files, and so brings them into the store
+        opened = _open(project, folder, workspace)
+        planned = resolve(_steps(opened, as_of), opened.ledger, _context(opened, ()))
     last = _last_run(opened.ledger)
     return Plan(
         project.name, opened.definition, _as_of(opened.ledger, planned), _changed(opened, last), planned,
@@ -195,7 +207,7 @@ def _open(project: Project, folder: Path, workspace: Workspace) -> _Opened:
     from sterling.stages.raw import Intake
 
     defined, store = define(project, folder), workspace.store()
-    intake = Intake(store, Workspace(folder).home / "fingerprints.json")
+    intake = Intake(store, workspace.fingerprints)
     return _Opened(project, folder, defined, digest(defined), workspace.ledger(project.name), store, intake)
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from sterling.core.elsewhere import REFERENCED
 from sterling.core.evidence import Evidence, Query
 from sterling.core.refs import ref_of
 from sterling.core.sqlite import SQLiteLedger
-from sterling.decisions.reference import KIND, ExternalFile, reference
+from sterling.decisions.reference import ExternalFile, reference
 from sterling.views.external import Reference, ended, references
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -22,13 +23,13 @@ def ledger(tmp_path: Path) -> SQLiteLedger:
 
 
 def known(ledger: SQLiteLedger) -> tuple[Reference, ...]:
-    return references(ledger.read(Query((KIND,))))
+    return references(ledger.read(Query((REFERENCED,))))
 
 
 def test_a_promise_runs_from_the_first_reading_however_often_the_file_is_read(ledger: SQLiteLedger) -> None:
     for days in (0, 30, 400):
         reference(ledger, [FILE], NOW + timedelta(days=days))
-    (entry,) = ledger.read(Query((KIND,), ("file:flights.parquet",)))
+    (entry,) = ledger.read(Query((REFERENCED,), ("file:flights.parquet",)))
     assert entry.body == {
         "locator": "flights.parquet", "ref": FILE.ref, "bytes": 7,
         "since": "2024-01-01T00:00:00.000000Z", "until": "2024-03-31T00:00:00.000000Z",

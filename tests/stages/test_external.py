@@ -11,7 +11,7 @@ from sterling.core.errors import DataError, MissingBlobError
 from sterling.core.refs import ref_of
 from sterling.core.store import LocalStore
 from sterling.project.sources import External
-from sterling.stages.external import ExternalFiles, Promised, state_of
+from sterling.stages.external import ExternalFiles, Promised, State, state_of
 from sterling.stages.fingerprints import Fingerprints
 from sterling.stages.raw import Intake, RawFile
 from tests.stages.test_raw import LONG_AGO, write
@@ -111,9 +111,13 @@ def test_everything_else_is_the_stores(intake: Intake, tmp_path: Path) -> None:
 
 def test_the_state_of_a_file_is_seen_by_its_content(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "x\n1\n")
-    file, seen = Promised("a.csv", ref_of(b"x\n1\n"), FAR), Fingerprints(tmp_path / "fingerprints.json")
-    assert state_of(file, tmp_path, seen) == "there"
+    seen = Fingerprints(tmp_path / "fingerprints.json")
+
+    def state() -> State:
+        return state_of("a.csv", ref_of(b"x\n1\n"), tmp_path, seen)
+
+    assert state() == "there"
     change(path)
-    assert state_of(file, tmp_path, seen) == "changed"
+    assert state() == "changed"
     path.unlink()
-    assert state_of(file, tmp_path, seen) == "gone"
+    assert state() == "gone"

@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from sterling.cli import evidence, integrity, project
+from sterling.cli import data, evidence, integrity, project
 
 _INTERRUPTED = 130
 _FAULT = 70
@@ -23,6 +23,7 @@ app = typer.Typer(
 project.add_to(app)
 evidence.add_to(app)
 integrity.add_to(app)
+data.add_to(app)
 
 
 def main() -> None:

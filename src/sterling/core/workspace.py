@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sterling.core.connect import connect_ledger, connect_store
+from sterling.core.connect import connect_ledger, connect_store, list_chains
 from sterling.core.ledger import Chained, Ledger
 from sterling.core.signing import KeyFile
 from sterling.core.store import Store
@@ -31,13 +32,33 @@ class Workspace:
         """The folder of everything that Sterling keeps on this machine for the project."""
         return self.folder / ".sterling"
 
+    @property
+    def url(self) -> str:
+        """Where the ledger lies."""
+        return self.ledger_url or os.environ.get("STERLING_LEDGER") or f"sqlite:{self.home / 'ledger.db'}"
+
+    @property
+    def fingerprints(self) -> Path:
+        """What is known of raw files by their size and time; it may be lost at any time."""
+        return self.home / "fingerprints.json"
+
+    @property
+    def lock(self) -> Path:
+        """What a run holds; in the folder of the store where that is a folder, so that all who share it see it."""
+        scheme, _, named = os.environ.get("STERLING_STORE", "").partition(":")
+        return (Path(named) if scheme == "file" and named else self.home) / "run.lock"
+
     def ledger(self, project: str) -> Ledger:
         """The chain of the project; what is appended is witnessed, unless it is only to try things in."""
-        url = self.ledger_url or os.environ.get("STERLING_LEDGER") or f"sqlite:{self.home / 'ledger.db'}"
-        ledger = connect_ledger(url, project, actor=_actor(), attestor=_attestor())
+        ledger = connect_ledger(self.url, project, actor=_actor(), attestor=_attestor())
         if self.ledger_url or not isinstance(ledger, Chained):
             return ledger
         return WitnessedLedger(ledger, self.heads())
+
+    def every_chain(self) -> Iterator[Ledger]:
+        """Every chain of the ledger, those of other projects and copies as well."""
+        for chain in list_chains(self.url):
+            yield connect_ledger(self.url, chain.project, actor=_actor(), attestor=_attestor(), chain=chain)
 
     def heads(self) -> Heads:
         """The heads of chains that were appended to from here."""

@@ -8,13 +8,12 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sterling.core.clock import iso
+from sterling.core.elsewhere import REFERENCED
 from sterling.core.errors import ConflictError
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.ledger import Ledger
 from sterling.core.refs import Ref
 from sterling.project.times import micros
-
-KIND = "data.referenced"
 
 
 class ExternalFile(NamedTuple):
@@ -58,12 +57,12 @@ def _on_record(entries: tuple[Entry, ...], file: ExternalFile) -> bool:
 
 
 def _same(file: ExternalFile) -> Query:
-    return Query((KIND,), (f"file:{file.locator}",))
+    return Query((REFERENCED,), (f"file:{file.locator}",))
 
 
 def _fact(file: ExternalFile, since: str) -> Evidence:
     body = {"locator": file.locator, "ref": file.ref, "bytes": file.bytes, "since": since, "until": _until(file, since)}
-    return Evidence(KIND, (f"file:{file.locator}",), body)
+    return Evidence(REFERENCED, (f"file:{file.locator}",), body)
 
 
 def _until(file: ExternalFile, since: str) -> str:

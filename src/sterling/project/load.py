@@ -19,7 +19,7 @@ from sterling.project.features import OnDemand
 from sterling.project.gates import Golden
 from sterling.project.project import Project
 from sterling.project.recipe import Custom, Trainer
-from sterling.project.sources import Query
+from sterling.project.sources import External, Query
 from sterling.project.sql import normalized
 
 FILE = "project.py"
@@ -65,6 +65,13 @@ def queries(project: Project) -> tuple[Query, ...]:
     """The preparation queries of the project's sources, each once."""
     tables = (source.table for source in project.sources().values())
     return tuple({table.file: table for table in tables if isinstance(table, Query)}.values())
+
+
+def external(project: Project) -> tuple[External, ...]:
+    """The files that the project reads where they lie."""
+    tables = [source.table for source in project.sources().values()]
+    given = [item for table in tables for item in (table.inputs if isinstance(table, Query) else [table])]
+    return tuple(dict.fromkeys(item for item in given if isinstance(item, External)))
 
 
 def trainers(project: Project) -> tuple[Trainer, ...]:

@@ -41,6 +41,10 @@ class External(Definition, frozen=True):
         """Refuse what is no duration."""
         window_micros(self.keep, field="External.keep")
 
+    def holds(self, locator: str) -> bool:
+        """Whether a file, as it is recorded, is this one or lies in this folder."""
+        return locator == self.file or locator.startswith(f"{self.file}/")
+
 
 class Query(Definition, frozen=True):
     """A table that SQL inside the project makes from raw files, so that lineage starts at those files.

@@ -66,9 +66,10 @@ class ExternalFiles:
             if path and self.fingerprints.ref_of(path) == ref:
                 return path
         file = found[-1]
+        what = "was changed" if path_of(file.locator, self.folder) else "is gone"
         raise DataError(
-            f"{file.locator!r} {_WRONG[state_of(file, self.folder, self.fingerprints)]} since it was read where it lies"
-            f"{until(file, utcnow())}. Bring it back, or run again on what is there now."
+            f"{file.locator!r} {what} since it was read where it lies{promise(file.until, utcnow())}. Bring it back, or run "
+            "again on what is there now."
         )
 
     def has(self, ref: Ref) -> bool:
@@ -84,28 +85,32 @@ class ExternalFiles:
         self.store.delete(ref)
 
 
-_WRONG: dict[State, str] = {"there": "was touched", "changed": "was changed", "gone": "is gone"}
+def state_of(locator: str, ref: Ref, folder: Path, fingerprints: Fingerprints) -> State:
+    """What has become of a file: by its size and time, and where these have changed by its content.
 
-
-def state_of(file: Promised, folder: Path, fingerprints: Fingerprints) -> State:
-    """What has become of a file: by its size and time, and where these have changed by its content."""
-    path = path_of(file.locator, folder)
+    Args:
+        locator: How the project names it.
+        ref: Its content as it was read.
+        folder: The project's folder.
+        fingerprints: What is known of files.
+    """
+    path = path_of(locator, folder)
     if path is None:
         return "gone"
-    return "there" if fingerprints.ref_of(path) == file.ref else "changed"
+    return "there" if fingerprints.ref_of(path) == ref else "changed"
 
 
-def until(file: Promised, now: datetime) -> str:
-    """What was promised of a file, to end a sentence about what became of it.
+def promise(until: str, now: datetime) -> str:
+    """Until when a file was promised, to end a sentence about what became of it.
 
     Example:
         >>> from sterling.core.clock import EPOCH
-        >>> until(Promised("flights.parquet", Ref(""), "1970-03-31T00:00:00Z"), EPOCH)
+        >>> promise("1970-03-31T00:00:00Z", EPOCH)
         ', although it was to be kept until 1970-03-31'
     """
-    if datetime.fromisoformat(file.until) < now:
-        return f"; the promise to keep it ended on {file.until[:10]}"
-    return f", although it was to be kept until {file.until[:10]}"
+    if datetime.fromisoformat(until) < now:
+        return f"; the promise to keep it ended on {until[:10]}"
+    return f", although it was to be kept until {until[:10]}"
 
 
 def path_of(locator: str, folder: Path) -> Path | None:

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from sterling.core.elsewhere import REFERENCED
 from sterling.core.evidence import Entry
 from sterling.core.refs import Ref
-
-REFERENCED = "data.referenced"
 
 
 @dataclass(frozen=True, slots=True)
