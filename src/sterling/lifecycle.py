@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sterling.core.canonical import canonical, digest
 from sterling.core.clock import iso, utcnow
 from sterling.core.code import source_of_module_closure
-from sterling.core.elsewhere import REFERENCED
+from sterling.core.elsewhere import REFERENCED, WithoutErased, erased_in
 from sterling.core.errors import ConflictError
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.ledger import Ledger
@@ -206,9 +206,11 @@ def plan_project(project: Project, folder: Path, *, as_of: str | None = None) ->
 def _open(project: Project, folder: Path, workspace: Workspace) -> _Opened:
     from sterling.stages.raw import Intake
 
-    defined, store = define(project, folder), workspace.store()
-    intake = Intake(store, workspace.fingerprints)
-    return _Opened(project, folder, defined, digest(defined), workspace.ledger(project.name), store, intake)
+    defined, ledger = define(project, folder), workspace.ledger(project.name)
+    erased, store = erased_in(ledger), workspace.store()
+    intake = Intake(store, workspace.fingerprints, {ref: erasure.position for ref, erasure in erased.items()})
+    current = WithoutErased(store, erased) if erased else store
+    return _Opened(project, folder, defined, digest(defined), ledger, current, intake)
 
 
 def _steps(opened: _Opened, as_of: str | None) -> tuple[Step, ...]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (gc,):
+    for command in (gc, erase):
         app.command()(command)
 
 
@@ -58,6 +58,44 @@ def gc(
     print(f"{'Deleted' if delete else 'Would delete'} {found}")
     if loose and not delete:
         print("Nothing was deleted: that takes --delete. A run makes again what it needs.")
+
+
+def erase(
+    person: Annotated[
+        list[str] | None, typer.Argument(metavar="COLUMN=VALUE", help="What names the person, such as customer=C123.")
+    ] = None,
+    subject: Annotated[
+        list[str] | None,
+        typer.Option("--subject", metavar="COLUMN=VALUE", help="The same; both may be given several times."),
+    ] = None,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", "--delete", help="Do it; without it is only said what would be done.")
+    ] = False,
+    project: ProjectFolder = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Take one person out of everything that Sterling holds, and search everything for what is left.
+
+    First take them out of the project's own files: as long as these hold the person, nothing is erased. As gc, it is
+    refused while a run is under way.
+    """
+    from sterling.cli import erased
+    from sterling.cli.console import print_json
+    from sterling.core.errors import InvalidDefinitionError
+    from sterling.erasure.erase import erase as erase_person
+    from sterling.project.load import load_project
+    from sterling.stages.person import Subject
+
+    given = [Subject.parse(text) for text in (*(person or ()), *(subject or ()))]
+    if not given:
+        raise InvalidDefinitionError("Say whom to erase, by a column and its value: sterling erase customer=C123")
+    report = erase_person(load_project(project), project, given, confirm=confirm)
+    if as_json:
+        print_json(erased.as_json(report))
+    else:
+        for line in erased.sentences(report):
+            print(line)
+    raise typer.Exit(1 if report.left or report.in_the_way else 0)
 
 
 def _needed(workspace: Workspace, project: Project) -> frozenset[Ref]:

@@ -70,12 +70,12 @@ class WithoutErased:
         Raises:
             ErasedError: if nothing did.
         """
-        return self.store.open(self._now(ref))
+        return self.store.open(self.now(ref))
 
     def has(self, ref: Ref) -> bool:
         """Whether the store holds the bytes, or what took their place."""
         try:
-            return self.store.has(self._now(ref))
+            return self.store.has(self.now(ref))
         except ErasedError:
             return False
 
@@ -87,7 +87,12 @@ class WithoutErased:
         """Let go of the bytes of this very name."""
         self.store.delete(ref)
 
-    def _now(self, ref: Ref) -> Ref:
+    def now(self, ref: Ref) -> Ref:
+        """What took the place of a ref, itself where nothing did.
+
+        Raises:
+            ErasedError: if it is gone and nothing took its place.
+        """
         while erasure := self.erased.get(ref):
             if erasure.by is None:
                 raise ErasedError(

@@ -45,8 +45,8 @@ class Workspace:
     @property
     def lock(self) -> Path:
         """What a run holds; in the folder of the store where that is a folder, so that all who share it see it."""
-        scheme, _, named = os.environ.get("STERLING_STORE", "").partition(":")
-        return (Path(named) if scheme == "file" and named else self.home) / "run.lock"
+        shared = self._store_folder if os.environ.get("STERLING_STORE") else None
+        return (shared or self.home) / "run.lock"
 
     def ledger(self, project: str) -> Ledger:
         """The chain of the project; what is appended is witnessed, unless it is only to try things in."""
@@ -60,6 +60,30 @@ class Workspace:
         for chain in list_chains(self.url):
             yield connect_ledger(self.url, chain.project, actor=_actor(), attestor=_attestor(), chain=chain)
 
+    def is_stored(self, path: Path) -> bool:
+        """Whether a file belongs to the ledger or to the store, as far as these lie in files."""
+        scheme, _, ledger = self.url.partition(":")
+        known, folder = Path(ledger).resolve(), self._store_folder
+        is_ledger = scheme == "sqlite" and path.resolve() in {
+            known, *(known.with_name(f"{known.name}-{part}") for part in ("wal", "shm"))
+        }  # fmt: skip
+        return is_ledger or (folder is not None and path.resolve().is_relative_to(folder.resolve()))
+
+    def arriving(self) -> tuple[Path, ...]:
+        """Files on their way into a store that is a folder; while nothing runs, all of them were left behind."""
+        folder = self._store_folder
+        return tuple((folder / "incoming").glob("*")) if folder else ()
+
+    @property
+    def _store_folder(self) -> Path | None:
+        scheme, _, named = self.store_url.partition(":")
+        return Path(named) if scheme == "file" else None
+
+    @property
+    def store_url(self) -> str:
+        """Where the store lies."""
+        return os.environ.get("STERLING_STORE") or f"file:{self.home / 'store'}"
+
     def heads(self) -> Heads:
         """The heads of chains that were appended to from here."""
         return Heads(self.home / "heads", self.key_file())
@@ -71,7 +95,7 @@ class Workspace:
 
     def store(self) -> Store:
         """The store of the project's bytes."""
-        return connect_store(os.environ.get("STERLING_STORE") or f"file:{self.home / 'store'}")
+        return connect_store(self.store_url)
 
 
 def _actor() -> str:

@@ -58,7 +58,13 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 def is_table(path: Path) -> bool:
     """Whether a blob is a table: Parquet, or a manifest of segments."""
-    return _is_parquet(path) or _manifest(path) is not None
+    return is_parquet(path) or _manifest(path) is not None
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet, by its first bytes."""
+    with path.open("rb") as file:
+        return file.read(len(_PARQUET)) == _PARQUET
 
 
 def size_of(store: Store, ref: Ref) -> int:
@@ -219,16 +225,11 @@ def _put_manifest(store: Store, schema: pa.Schema, segments: Sequence[Segment]) 
 
 
 def _parts(path: Path, ref: Ref) -> tuple[Segment, ...]:
-    if _is_parquet(path):
+    if is_parquet(path):
         return (Segment(ref, pq.read_metadata(path).num_rows),)
     if (manifest := _manifest(path)) is None:
         raise DataError(f"{ref} is no table: neither Parquet nor a manifest of the format {FORMAT!r}.")
     return tuple(Segment(Ref(part["ref"]), part["rows"]) for part in manifest["segments"])
-
-
-def _is_parquet(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(_PARQUET)) == _PARQUET
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:

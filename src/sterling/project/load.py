@@ -19,7 +19,7 @@ from sterling.project.features import OnDemand
 from sterling.project.gates import Golden
 from sterling.project.project import Project
 from sterling.project.recipe import Custom, Trainer
-from sterling.project.sources import External, Query
+from sterling.project.sources import External, Query, locator_of
 from sterling.project.sql import normalized
 
 FILE = "project.py"
@@ -69,9 +69,18 @@ def queries(project: Project) -> tuple[Query, ...]:
 
 def external(project: Project) -> tuple[External, ...]:
     """The files that the project reads where they lie."""
-    tables = [source.table for source in project.sources().values()]
-    given = [item for table in tables for item in (table.inputs if isinstance(table, Query) else [table])]
-    return tuple(dict.fromkeys(item for item in given if isinstance(item, External)))
+    return tuple(dict.fromkeys(file for file in _given(project) if isinstance(file, External)))
+
+
+def raw_files(project: Project) -> tuple[str, ...]:
+    """Locators of the files and folders that the project's tables are read from, each once."""
+    return tuple(dict.fromkeys(map(locator_of, _given(project))))
+
+
+def _given(project: Project) -> Iterator[str | External]:
+    for source in project.sources().values():
+        table = source.table
+        yield from table.inputs if isinstance(table, Query) else [table]
 
 
 def trainers(project: Project) -> tuple[Trainer, ...]:

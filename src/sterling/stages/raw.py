@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sterling.core.errors import InvalidDefinitionError, nearest
+from sterling.core.errors import DataError, InvalidDefinitionError, nearest
 from sterling.core.refs import Ref
 from sterling.core.store import Store
 from sterling.project.sources import External
@@ -68,6 +69,7 @@ class Intake:
     Args:
         store: Where the bytes go.
         cache: File that remembers size, time and ref of what was read; it may be lost at any time.
+        erased: What must not come back, by the positions of the entries that say so.
 
     Attributes:
         fingerprints: What is known of files by their size and time.
@@ -76,6 +78,7 @@ class Intake:
 
     store: Store
     cache: Path
+    erased: Mapping[Ref, int] = field(default_factory=dict)
     fingerprints: Fingerprints = field(init=False)
     external: dict[RawFile, External] = field(default_factory=dict, init=False)
 
@@ -83,7 +86,11 @@ class Intake:
         self.fingerprints = Fingerprints(self.cache)
 
     def take(self, file: str | External, folder: Path) -> tuple[RawFile, ...]:
-        """The files of a locator, each of them in the store, unless it is external."""
+        """The files of a locator, each of them in the store, unless it is external.
+
+        Raises:
+            DataError: if one of them was erased.
+        """
         if isinstance(file, External):
             found = tuple(self._look(*one) for one in files_of(file.file, folder))
             self.external |= dict.fromkeys(found, file)
@@ -95,9 +102,13 @@ class Intake:
         self.fingerprints.save()
 
     def _look(self, locator: str, path: Path) -> RawFile:
-        return RawFile(locator, self.fingerprints.ref_of(path), path.stat().st_size)
+        ref = self.fingerprints.ref_of(path)
+        self._refuse_erased(locator, ref)
+        return RawFile(locator, ref, path.stat().st_size)
 
     def _take(self, locator: str, path: Path) -> RawFile:
+        if self.erased:
+            self._look(locator, path)
         found = path.stat()
         known = self.fingerprints.known(path)
         if known and self.store.has(known):
@@ -106,3 +117,10 @@ class Intake:
             ref = self.store.put(stream)
         self.fingerprints.remember(path, found, ref)
         return RawFile(locator, ref, found.st_size)
+
+    def _refuse_erased(self, locator: str, ref: Ref) -> None:
+        if position := self.erased.get(ref):
+            raise DataError(
+                f"{locator!r} is, byte for byte, the file that was erased since it held data of a person; entry {position} "
+                "says so. Remove that person from the file, then run again."
+            )

@@ -1,0 +1,212 @@
+"""One person, planted everywhere, and taken out of everything."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from sterling.core.elsewhere import WithoutErased, erased_in
+from sterling.core.errors import DataError, ErasedError
+from sterling.core.evidence import Evidence, Query
+from sterling.core.refs import Ref
+from sterling.core.verify import verify
+from sterling.core.workspace import Workspace
+from sterling.engine import tables
+from sterling.engine.tables import StoredTable, read_table
+from sterling.erasure.erase import erase
+from sterling.erasure.report import Report
+from sterling.lifecycle import run_project
+from sterling.project.load import load_project
+from sterling.serving.released import ServedModel
+from sterling.stages.person import Subject
+from tests.erasure.people import PERSON, found_in_bytes, orders_of, remove_person, write_project
+
+WHO = Subject("customer", PERSON)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that was run and released, in small segments, with the person in a log and in a document too."""
+    folder = write_project(tmp_path_factory.mktemp("people") / "project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "_MOST_ROWS", 400)
+        result = run_project(load_project(folder), folder, release_now=True)
+    assert result.released
+    workspace = Workspace(folder)
+    log = f"ValueError: the weight of {min(orders_of(folder))} is negative".encode()
+    body = {"stage": "train", "title": "train candidate", "key": "ab", "error": "ValueError", "log": ""}
+    body["log"] = workspace.store().put(io.BytesIO(log))
+    workspace.ledger("orders-late").append([Evidence("stage.failed", ("key:ab", "stage:train"), body)])
+    workspace.store().put(io.BytesIO(f"a table that a killed run left behind, of {PERSON}".encode()))
+    (workspace.home / "report.md").write_text(f"Most late parcels: {PERSON}.\n")
+    (workspace.home / "store" / "incoming" / "half").write_bytes(f"a blob of {PERSON} that never arr".encode())
+    return folder
+
+
+@pytest.fixture
+def folder(planted: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(planted, tmp_path / "project"))
+
+
+@pytest.fixture
+def cleaned(folder: Path) -> Path:
+    """The same, after somebody took the person out of the raw files."""
+    remove_person(folder)
+    return folder
+
+
+def run_erase(folder: Path, *, confirm: bool = False, subject: Subject = WHO) -> Report:
+    return erase(load_project(folder), folder, [subject], confirm=confirm)
+
+
+def outputs(folder: Path) -> dict[str, dict[str, Ref]]:
+    done = Workspace(folder).ledger("orders-late").read(Query(("stage.completed",)))
+    return {entry.body["title"]: entry.body["outputs"] for entry in done}
+
+
+def test_without_confirm_everything_is_found_and_nothing_is_changed(folder: Path) -> None:
+    workspace = Workspace(folder)
+    before = set(workspace.store().list()), list(workspace.ledger("orders-late").read())
+    report = run_erase(folder)
+    assert (report.position, report.searched, report.left) == (None, None, ())
+    found = {held.what: held for held in report.holdings}
+    size = len(orders_of(folder))
+    for what in ("prepare prepare.sql", "snapshot orders", "snapshot deliveries", "spine", "frame", "features visits"):
+        assert found[what].rows >= size - 5, what  # a few of their rows were quarantined
+        assert found[what].fate == "rewritten"
+    assert {"validate orders: quarantine", "train candidate: probe", "evaluate: candidate"} <= set(found)
+    assert found["raw file data/orders.csv"].fate == found["log of train candidate"].fate == "deleted"
+    assert found["prepare prepare.sql"].cells == {"referred_by": 1}
+    assert found["snapshot calls"].cells == {"topic": 1}
+    assert report.files == ("report.md",)
+    assert report.loose == 1
+    assert (set(workspace.store().list()), list(workspace.ledger("orders-late").read())) == before
+
+
+def test_as_long_as_a_raw_file_holds_the_person_nothing_is_erased(folder: Path) -> None:
+    report = run_erase(folder)
+    found = {one.where: one.times for one in report.in_the_way}
+    assert found["data/orders.csv, column customer or order_no"] == len(orders_of(folder))
+    assert found["data/items.parquet, column order_no"] > 0
+    assert {"data/calls.csv, column customer", "data/calls.csv, column topic"} < set(found)
+    assert {"data/visits.parquet, column customer", "data/orders.csv, column referred_by"} < set(found)
+    before = set(Workspace(folder).store().list())
+    with pytest.raises(
+        DataError, match=r"^Nothing was erased, since .*data/orders\.csv, column customer or order_no: \d+ \(remove"
+    ):
+        run_erase(folder, confirm=True)
+    assert set(Workspace(folder).store().list()) == before
+
+
+def test_nothing_is_left_anywhere_in_the_workspace(cleaned: Path, planted: Path) -> None:
+    ids = sorted(orders_of(planted))
+    assert found_in_bytes(cleaned / ".sterling", PERSON, *ids)
+    report = run_erase(cleaned, confirm=True)
+    assert report.left == ()
+    assert report.searched is not None
+    assert min(report.searched) > 0
+    assert found_in_bytes(cleaned / ".sterling", PERSON, *ids) == []
+
+
+def test_the_fact_says_what_was_replaced_and_never_whom(cleaned: Path) -> None:
+    report = run_erase(cleaned, confirm=True)
+    (entry,) = Workspace(cleaned).ledger("orders-late").read(Query(("data.erased",)))
+    assert entry.position == report.position
+    assert PERSON not in str(entry)
+    assert [one["column"] for one in entry.body["subjects"]] == ["customer"]
+    replaced = {one["what"]: one for one in entry.body["replaced"]}
+    assert replaced["raw file data/orders.csv"]["by"] is None
+    assert replaced["frame"]["by"] is not None
+    assert entry.body["rows"] == sum(one["rows"] for one in entry.body["replaced"])
+    assert entry.body["files"] == 1
+
+
+def test_the_ledger_still_holds_and_verify_explains_what_is_gone(cleaned: Path) -> None:
+    report = run_erase(cleaned, confirm=True)
+    workspace = Workspace(cleaned)
+    found = verify(workspace.ledger("orders-late"), workspace.store())
+    assert (found.intact, found.missing, found.unfinished) == (True, (), ())
+    assert {cited.ref for cited in found.erased} == {held.ref for held in report.holdings}
+    assert {cited.position for cited in found.erased} == {report.position}
+
+
+def test_tables_without_the_person_still_fit_together(planted: Path, cleaned: Path) -> None:
+    run_erase(cleaned, confirm=True)
+    workspace = Workspace(cleaned)
+    ledger = workspace.ledger("orders-late")
+    now, before = WithoutErased(workspace.store(), erased_in(ledger)), Workspace(planted).store()
+    made, ids = outputs(cleaned), orders_of(planted)
+    for title, name in (
+        ("frame", "frame"),
+        ("spine", "spine"),
+        ("train candidate", "probe"),
+        ("evaluate", "candidate"),
+    ):
+        rows = [row for row in read_table(before, made[title][name]).to_pylist() if row["unit"] not in ids]
+        found = read_table(now, made[title][name]).to_pylist()
+        assert [row | {"row": 0} for row in found] == [row | {"row": 0} for row in rows], title
+    spine, clean = read_table(now, made["spine"]["spine"]), read_table(now, made["validate orders"]["clean"])
+    assert clean["order_no"].take(spine["row"]).to_pylist() == spine["unit"].to_pylist()
+    assert read_table(now, made["features visits"]["features"]).num_rows == spine.num_rows
+    parts = StoredTable(before, made["prepare prepare.sql"]["table"]).parts
+    assert len(parts) == 4
+    snapshot = read_table(now, made["snapshot visits"]["snapshot"])
+    assert snapshot.num_rows == len([who for who in visitors(planted) if who != PERSON])
+
+
+def visitors(folder: Path) -> list[str]:
+    found: list[str] = pq.read_table(folder / "data" / "visits.parquet")["customer"].to_pylist()
+    return found
+
+
+def test_an_old_ref_gives_what_took_its_place_or_says_that_it_was_erased(planted: Path, cleaned: Path) -> None:
+    report = run_erase(cleaned, confirm=True)
+    workspace = Workspace(cleaned)
+    now = WithoutErased(workspace.store(), erased_in(workspace.ledger("orders-late")))
+    held = {one.what: one.ref for one in report.holdings}
+    assert now.has(held["frame"])
+    assert not now.has(held["raw file data/orders.csv"])
+    with pytest.raises(ErasedError, match=f"was erased, .* entry {report.position} says so"):
+        now.open(held["raw file data/orders.csv"])
+
+
+def test_the_old_version_still_serves_and_a_run_makes_a_new_one(cleaned: Path) -> None:
+    run_erase(cleaned, confirm=True)
+    workspace = Workspace(cleaned)
+    (release,) = workspace.ledger("orders-late").read(Query(("version.released",)))
+    served = ServedModel.load(workspace.ledger("orders-late"), workspace.store(), release)
+    assert len(served.predict([dict.fromkeys(served.model.names)])) == 1
+    result = run_project(load_project(cleaned), cleaned)
+    assert (result.verdict, result.version) == ("passed", 2)
+    assert found_in_bytes(cleaned / ".sterling", PERSON) == []
+    again = run_erase(cleaned, confirm=True)
+    assert (again.position, again.holdings, again.left) == (None, (), ())
+
+
+def test_a_raw_file_that_comes_back_is_refused(planted: Path, cleaned: Path) -> None:
+    run_erase(cleaned, confirm=True)
+    shutil.copy(planted / "data" / "orders.csv", cleaned / "data" / "orders.csv")
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"'data/orders\.csv' is, byte for byte, .* entry \d+ says so"):
+            run_project(load_project(cleaned), cleaned)
+    assert found_in_bytes(cleaned / ".sterling", PERSON) == []
+
+
+def test_a_second_person_is_erased_from_what_took_the_place_of_the_first(cleaned: Path, planted: Path) -> None:
+    run_erase(cleaned, confirm=True)
+    other = Subject("customer", "C0110")
+    ids = orders_of(cleaned, other.value)
+    assert ids
+    remove_person(cleaned, other.value)
+    report = run_erase(cleaned, confirm=True, subject=other)
+    assert report.left == ()
+    assert found_in_bytes(cleaned / ".sterling", other.value, *ids) == []
+    workspace = Workspace(cleaned)
+    now = WithoutErased(workspace.store(), erased_in(workspace.ledger("orders-late")))
+    units = read_table(now, outputs(cleaned)["frame"]["frame"])["unit"].to_pylist()
+    assert not {*units} & (ids | orders_of(planted))
+    assert verify(workspace.ledger("orders-late"), workspace.store()).intact
