@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "erasure": {"engine", "stages", "models", "decisions", "views", "project", "core"},
     "serving": {"decisions", "views", "tasks", "models", "features", "stats", "engine", "project", "core"},
     "testing": {"core", "project", "stages", "engine", "decisions", "views", "runner"},
+    "adapters": {"core"},
     "cli": {
         "lifecycle",
         "erasure",

@@ -259,7 +259,8 @@ def _say(observe: Observer, opened: _Opened, before: int, what: str) -> None:
 def _record_definition(opened: _Opened) -> None:
     subject = f"definition:{opened.definition}"
     same = Query(("project.defined",), (subject,))
-    if next(opened.ledger.read(same), None):
+    before = next(opened.ledger.read(same), None)
+    if before and opened.store.has(before.body["ref"]):
         return
     ref = opened.store.put(io.BytesIO(canonical(opened.defined)))
     fact = Evidence(

@@ -236,7 +236,7 @@ def test_a_chain_forged_with_its_key_is_located_between_two_anchors(folder: Path
     answer = sterling(folder, "verify", "--against", anchors)
     assert (answer.code, fits(answer.out)) == (1, True)
     said = " ".join(answer.out.split())
-    assert f"Rewritten after entry {count} and at or before entry {count + 3}: {anchors} saw another chain." in said
+    assert f"Rewritten after entry {count} and at or before entry {count + 3}: " in said
     assert sterling(folder, "prove", "2", "--anchor", anchors).code == 2
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,21 @@ def test_the_newest_version_is_released_and_says_what_it_replaces(ledger: SQLite
     judge_and_register(ledger, "b")
     entry, new = release(ledger)
     assert (entry.body["version"], entry.body["replaces"], entry.body["rollout"], new) == (2, 1, "now", True)
+
+
+def test_of_two_that_release_one_version_at_once_one_does_and_the_other_finds_it_done(ledger: SQLiteLedger) -> None:
+    judge_and_register(ledger, "a")
+    theirs = SQLiteLedger(ledger._file.path, "flights")
+    append = ledger.append
+
+    def append_later(*facts: Any, **condition: Any) -> int:
+        release(theirs)
+        return append(*facts, **condition)
+
+    ledger.append = append_later  # type: ignore[method-assign]
+    entry, new = release(ledger)
+    assert (entry.body["version"], new) == (1, False)
+    assert len(list(ledger.read(Query(("version.released",))))) == 1
 
 
 def test_releasing_what_is_live_does_nothing(ledger: SQLiteLedger) -> None:

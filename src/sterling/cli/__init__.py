@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from sterling.cli import data, evidence, integrity, project
+from sterling.cli import chains, data, evidence, integrity, project
 
 _INTERRUPTED = 130
 _FAULT = 70
@@ -24,6 +24,7 @@ project.add_to(app)
 evidence.add_to(app)
 integrity.add_to(app)
 data.add_to(app)
+chains.add_to(app)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sterling.cli import findings
-from sterling.cli.options import AsJson, ProjectFolder
+from sterling.cli.options import AsJson, Chain, ProjectFolder
 from sterling.cli.outside import look
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def verify(
         typer.Option("--key", metavar="VKEY", help="A public key to trust beside our own; may be repeated."),
     ] = None,
     project: ProjectFolder = Path(),
+    chain: Chain = None,
     as_json: AsJson = False,
 ) -> None:
     """Check every entry against the chain, its witnessed head and anchors, and every blob against its name."""
@@ -48,7 +49,7 @@ def verify(
     from sterling.core.verify import verify as verify_ledger
     from sterling.core.witness import check_head
 
-    opened = _opened(project, keys)
+    opened = _opened(project, keys, chain)
     found = _anchors(opened, anchor, against)  # before the chain, as the head, since that goes on
     kept = opened.workspace.heads().newest(opened.chain.chain, opened.named)
     report = verify_ledger(opened.ledger, opened.workspace.store())
@@ -142,16 +143,15 @@ class _Opened:
             return
 
 
-def _opened(folder: Path, keys: Iterable[str] | None) -> _Opened:
+def _opened(folder: Path, keys: Iterable[str] | None, chain: str | None = None) -> _Opened:
+    from sterling.cli.evidence import ledger_of
     from sterling.core.ledger import chained
     from sterling.core.signing import VerifierKey
     from sterling.core.workspace import Workspace
-    from sterling.project.load import load_project
 
     named = tuple(VerifierKey.parse(key) for key in keys or ())
-    workspace, project = Workspace(folder), load_project(folder).name
-    ledger = workspace.ledger(project)
-    return _Opened(workspace, project, ledger, chained(ledger), named)
+    ledger = ledger_of(folder, chain)
+    return _Opened(Workspace(folder), chained(ledger).chain.project, ledger, chained(ledger), named)
 
 
 def _anchors(opened: _Opened, anchor: str | None, against: str | None) -> list[Anchor] | None:

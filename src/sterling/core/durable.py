@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _LOOK_SECONDS = 0.01
@@ -29,7 +29,8 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644, replace: bool = Tr
     Raises:
         OSError: if it cannot be written; what was there is unharmed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():  # where it is there, the way to it is on the disk
+        make_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     arriving = Path(name)
     try:
@@ -43,6 +44,26 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644, replace: bool = Tr
         arriving.unlink(missing_ok=True)
     sync_folder(path.parent)
     return placed
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with all that is missing above it, durably.
+
+    Everything above it is synced, since another process may have made it and been killed before it did so.
+
+    Raises:
+        OSError: if it cannot be made.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     make_folder(Path(root) / "a" / "b")
+        ...     (Path(root) / "a" / "b").is_dir()
+        True
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    for above in path.absolute().parents:
+        with suppress(PermissionError):  # who may not read a folder has made nothing in it
+            sync_folder(above)
 
 
 def sync_folder(folder: Path) -> None:

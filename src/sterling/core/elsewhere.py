@@ -87,6 +87,10 @@ class WithoutErased:
         """Let go of the bytes of this very name."""
         self.store.delete(ref)
 
+    def intact(self, ref: Ref) -> bool:
+        """Whether the bytes that are held, or took their place, are still those that their name says."""
+        return self.store.intact(self.now(ref))
+
     def now(self, ref: Ref) -> Ref:
         """What took the place of a ref, itself where nothing did.
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from sterling.core.durable import make_folder
 from sterling.core.errors import StorageError, TamperedLedgerError
 
 _BUSY_SECONDS = 60.0
@@ -48,7 +49,8 @@ class SQLiteFile:
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
         with explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():  # it is made last: where it is there, the way to it is on the disk
+                make_folder(path.parent)
         _files.add(self)
 
     @contextmanager

@@ -9,7 +9,7 @@ from sterling.core.elsewhere import REFERENCED, erased_in
 from sterling.core.errors import SterlingError
 from sterling.core.evidence import Query
 from sterling.core.ledger import Broken, Ledger, chained
-from sterling.core.refs import Ref, ref_of_file, refs_in_file
+from sterling.core.refs import Ref, refs_in_file
 from sterling.core.store import Store
 from sterling.core.walk import walk
 
@@ -106,11 +106,11 @@ def _check_blobs(store: Store, first_cited: dict[Ref, int]) -> tuple[int, list[C
     for cited in open_ends:  # grows while it is walked, by what manifests cite
         if not store.has(cited.ref):
             missing.append(cited)
-        elif ref_of_file(path := store.open(cited.ref)) != cited.ref:
+        elif not store.intact(cited.ref):
             altered.append(cited)
         else:
             intact += 1
-            inner = [ref for ref in dict.fromkeys(refs_in_file(path)) if ref not in seen]
+            inner = [ref for ref in dict.fromkeys(refs_in_file(store.open(cited.ref))) if ref not in seen]
             seen.update(inner)
             open_ends.extend(Cited(ref, cited.position) for ref in inner)
     return intact, _by_position(altered), _by_position(missing)

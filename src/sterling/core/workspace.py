@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sterling.core.connect import connect_ledger, connect_store, list_chains
+from sterling.core.errors import InvalidDefinitionError
 from sterling.core.ledger import Chained, Ledger
 from sterling.core.signing import KeyFile
 from sterling.core.store import Store
@@ -54,6 +55,21 @@ class Workspace:
         if self.ledger_url or not isinstance(ledger, Chained):
             return ledger
         return WitnessedLedger(ledger, self.heads())
+
+    def chain(self, named: str) -> Ledger:
+        """Any chain of the ledger, a copy as well, by its id or the beginning of it.
+
+        Raises:
+            InvalidDefinitionError: if none begins so, or several do.
+        """
+        chains = list_chains(self.url)
+        found = [chain for chain in chains if chain.id.startswith(named)]
+        if len(found) != 1:
+            raise InvalidDefinitionError(
+                f"{len(found) or 'No'} chains of the ledger begin with {named!r}. "
+                + (f"Known: {', '.join(f'{chain.id} ({chain.project})' for chain in chains[:10])}." if chains else "")
+            )
+        return connect_ledger(self.url, found[0].project, actor=_actor(), attestor=_attestor(), chain=found[0])
 
     def every_chain(self) -> Iterator[Ledger]:
         """Every chain of the ledger, those of other projects and copies as well."""

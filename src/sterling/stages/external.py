@@ -84,6 +84,10 @@ class ExternalFiles:
         """Let go of the bytes that the store holds."""
         self.store.delete(ref)
 
+    def intact(self, ref: Ref) -> bool:
+        """Whether the bytes that the store holds are still those that the name says."""
+        return self.store.intact(ref)
+
 
 def state_of(locator: str, ref: Ref, folder: Path, fingerprints: Fingerprints) -> State:
     """What has become of a file: by its size and time, and where these have changed by its content.

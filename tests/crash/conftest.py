@@ -1,0 +1,67 @@
+"""What the crash suite shares: a warm process to crash, an undisturbed run to compare with, and a summary of how much was tried."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.crash.shim import Crasher
+from tests.lifecycle.small import write_project
+
+_A_DAY_AGO = 1_700_000_000
+TRIED = "tried"
+
+
+@pytest.fixture(scope="session")
+def crasher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crasher]:
+    with Crasher(tmp_path_factory.mktemp("crasher")) as crasher:
+        yield crasher
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project that has not run; its files are old enough for their fingerprints to be kept."""
+    folder = write_project(tmp_path_factory.mktemp("template") / "project", rows=600)
+    for file in folder.iterdir():
+        os.utime(file, (_A_DAY_AGO, _A_DAY_AGO))
+    return folder
+
+
+@pytest.fixture
+def fresh(template: Path, tmp_path: Path) -> Iterator[Callable[[], Path]]:
+    """Gives copies of the project, at one path, one after the other."""
+    folder = tmp_path / "project"
+
+    def copy() -> Path:
+        shutil.rmtree(folder, ignore_errors=True)
+        return Path(shutil.copytree(template, folder))
+
+    yield copy
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(template: Path, crasher: Crasher, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What there is after a run that nothing disturbed."""
+    folder = Path(shutil.copytree(template, tmp_path_factory.mktemp("undisturbed") / "project"))
+    answer = crasher.run("tests.crash.tasks:run_and_judge", folder)
+    assert answer.returned["code"] == 0, answer.errors
+    made: dict[str, Any] = answer.returned
+    return made
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how much was tried, in whichever process it was."""
+    tried: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in getattr(report, "user_properties", []):
+            if name.startswith(f"{TRIED}: "):
+                tried[name.removeprefix(f"{TRIED}: ")] += value
+    for what, number in sorted(tried.items()):
+        terminalreporter.write_line(f"crash suite: {number:,} {what}")
