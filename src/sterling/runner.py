@@ -19,7 +19,7 @@ from sterling.core.ledger import Ledger
 from sterling.core.parts import is_whole
 from sterling.core.refs import Ref
 from sterling.views.plan import PlannedStep, changes
-from sterling.views.registry import champion
+from sterling.views.registry import CHAMPION_KINDS, champion
 
 if TYPE_CHECKING:
     from sterling.stages.contract import Context, Outcome, Step
@@ -137,9 +137,7 @@ def _inputs(step: Step, outputs: Mapping[str, Mapping[str, Ref]], ledger: Ledger
             refs[name] = outputs[source.step][source.name]
         else:
             return None
-    if step.champion_of and (
-        found := champion(ledger.read(Query(("model.registered", "version.released"))), refs[step.champion_of])
-    ):
+    if step.champion_of and (found := champion(ledger.read(Query(CHAMPION_KINDS)), refs[step.champion_of])):
         refs["champion"] = Ref(found.model)
     return refs
 

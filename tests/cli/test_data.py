@@ -7,12 +7,16 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from sterling.core.evidence import Evidence
 from sterling.core.lock import alone
 from sterling.core.workspace import Workspace
 from tests.cli.conftest import COMMAND, Answer, environment, sterling
 from tests.cli.test_run import fits
 from tests.core.test_lock import run_elsewhere
+from tests.erasure.people import PERSON, remove_person
+from tests.erasure.people import write_project as write_people
 from tests.lifecycle.small import edit, write_project
 from tests.lifecycle.test_external import write as write_external
 
@@ -124,3 +128,78 @@ def test_verify_says_what_became_of_a_file_outside(tmp_path: Path) -> None:
     assert ") was changed, although it was to be kept until 2" in line
     (folder / "parcels.parquet").unlink()
     assert said()[0] == "gone"
+
+
+@pytest.fixture(scope="session")
+def of_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project about people that was run."""
+    folder = write_people(tmp_path_factory.mktemp("people") / "project", rows=900)
+    assert sterling(folder, "run", "--release-now").code == 0
+    return folder
+
+
+def test_erase_says_what_it_would_do_and_then_does_it(of_people: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(of_people, tmp_path / "project"))
+    answer = sterling(folder, "erase", f"customer={PERSON}")
+    assert answer.code == 1
+    assert answer.out.startswith("Would erase:\n")
+    assert "  raw file data/orders.csv: 26 rows, deleted\n" in answer.out
+    assert "In the way: data/visits.parquet, column customer: " in answer.out
+    assert answer.out.endswith("Nothing was changed: that takes --confirm.\n")
+    refused = sterling(folder, "erase", f"customer={PERSON}", "--confirm")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.errors.startswith("sterling: Nothing was erased, since the person would come back")
+    assert len(refused.errors.splitlines()) == 1
+
+    remove_person(folder)
+    answer = sterling(folder, "erase", "--subject", f"customer={PERSON}")
+    assert answer.code == 0
+    assert "In the way" not in answer.out
+    answer = sterling(folder, "erase", "--subject", f"customer={PERSON}", "--confirm")
+    assert answer.code == 0
+    assert answer.out.startswith("Erased:\n")
+    assert "  raw file data/orders.csv: 26 rows, deleted\n" in answer.out
+    assert "Recorded as entry " in answer.out
+    assert answer.out.endswith("entries: nothing is left.\n")
+    assert PERSON not in answer.out
+
+    verified = " ".join(sterling(folder, "verify").out.split())
+    assert "blobs were erased by entry " in verified
+    assert "no longer in the store" not in verified
+    report = sterling(folder, "verify", "--json").json
+    assert report["intact"]
+    assert report["erased"]
+    assert sterling(folder, "gc", "--json").json["refs"] == []
+    assert sterling(folder, "run").code == 0
+    again = sterling(folder, "erase", f"customer={PERSON}", "--confirm")
+    assert again.out.startswith("Nothing that Sterling holds names them by customer.")
+    assert again.code == 0
+
+
+def test_erase_as_json_never_says_the_value(of_people: Path) -> None:
+    found = sterling(of_people, "erase", f"customer={PERSON}", "--json")
+    assert found.code == 1
+    assert PERSON not in found.out
+    assert (found.json["erased"], found.json["position"], found.json["searched"]) == (False, None, None)
+    (spine,) = [held for held in found.json["holdings"] if held["what"] == "spine"]
+    assert spine["rows"] > 0
+    assert spine["fate"] == "rewritten"
+    assert {one["where"].partition(",")[0] for one in found.json["in_the_way"]} >= {"data/orders.csv", "data/calls.csv"}
+
+
+def test_erase_is_refused_beside_a_run_and_without_anybody_to_erase(of_people: Path) -> None:
+    with run_elsewhere(of_people / ".sterling" / "run.lock"):
+        answer = sterling(of_people, "erase", f"customer={PERSON}")
+        assert (answer.code, len(answer.errors.splitlines())) == (2, 1)
+        assert "erase must not work beside one" in answer.errors
+    for arguments in ((), ("customer",)):
+        answer = sterling(of_people, "erase", *arguments)
+        assert (answer.code, answer.out) == (2, "")
+        assert "sterling erase customer=C123" in answer.errors or "such as customer=C123" in answer.errors
+
+
+def test_erase_says_which_values_it_does_not_look_for_in_texts(of_people: Path) -> None:
+    answer = sterling(of_people, "erase", "customer=17")
+    assert answer.code == 0
+    assert "Nothing that Sterling holds names them by customer." in answer.out
+    assert "The value of customer is too short to be looked for in texts" in answer.out

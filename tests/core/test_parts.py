@@ -40,3 +40,11 @@ def test_what_is_not_held_is_not_whole_and_has_no_parts(store: LocalStore) -> No
 def test_a_text_that_mentions_a_ref_is_no_manifest(store: LocalStore) -> None:
     log = store.put(io.BytesIO(f"Traceback: {ref_of(b'gone')}".encode()))
     assert is_whole(store, log)
+
+
+def test_what_is_left_out_is_not_followed_either(store: LocalStore) -> None:
+    leaf = store.put(io.BytesIO(b"rows"))
+    inner = put(store, [leaf])
+    outer = put(store, [inner])
+    assert with_parts(store, [outer], but={inner}) == {outer}
+    assert with_parts(store, [inner], but={inner}) == frozenset()

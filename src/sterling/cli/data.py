@@ -35,6 +35,7 @@ def gc(
     store in another way, run it while none of them runs; where projects share one, their chains lie in one ledger.
     """
     from sterling.cli.console import print_json
+    from sterling.core.elsewhere import erased_in
     from sterling.core.lock import alone
     from sterling.core.parts import with_parts
     from sterling.core.workspace import Workspace
@@ -45,7 +46,8 @@ def gc(
     workspace, loaded = Workspace(project), load_project(project)
     with alone(workspace.lock, "gc"):
         store = workspace.store()
-        keep = with_parts(store, _needed(workspace, loaded))
+        erased = erased_in(workspace.ledger(loaded.name))
+        keep = with_parts(store, _needed(workspace, loaded), but=erased)
         loose = sorted(ref for ref in store.list() if ref not in keep)
         size = sum(store.open(ref).stat().st_size for ref in loose)
         if delete:

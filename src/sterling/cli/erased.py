@@ -59,7 +59,11 @@ def _amount(same: Sequence[Holding]) -> str:
     if cells:
         where = f" in {listed(columns)}" if columns else ""
         parts.append(f"{plural(cells, 'place')}{where} where they are mentioned")
-    nothing = {"deleted": "its rows cannot be told apart", "rewritten": "it follows a table that loses rows"}
+    nothing = {
+        "deleted": "its rows cannot be told apart",
+        "rewritten": "it follows a table that loses rows",
+        "kept out": "they were read from it",
+    }
     return listed(parts) if parts else nothing[same[0].fate]
 
 

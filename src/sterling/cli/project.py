@@ -158,6 +158,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port; 0 for any that is free.", min=0, max=65535)] = 8000,
 ) -> None:
     """Serve the live version over HTTP, and follow releases."""
+    from sterling.core.elsewhere import without_erased
     from sterling.core.workspace import Workspace
     from sterling.project.load import load_project
     from sterling.serving.on_demand import supplied_by
@@ -165,7 +166,8 @@ def serve(
 
     workspace, loaded = Workspace(project), load_project(project)
     supplied = supplied_by(loaded, project)
-    serve_project(workspace.ledger(loaded.name), workspace.store(), host=host, port=port, supplied=supplied)
+    ledger = workspace.ledger(loaded.name)
+    serve_project(ledger, without_erased(workspace.store(), ledger), host=host, port=port, supplied=supplied)
 
 
 def schema() -> None:

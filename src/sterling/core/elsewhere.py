@@ -48,6 +48,12 @@ def erased_in(ledger: Ledger) -> dict[Ref, Erasure]:
     return erasures(ledger.read(Query((ERASED,))))
 
 
+def without_erased(store: Store, ledger: Ledger) -> Store:
+    """A store as it is after all that a chain says was erased."""
+    erased = erased_in(ledger)
+    return WithoutErased(store, erased) if erased else store
+
+
 @dataclass(frozen=True, slots=True)
 class WithoutErased:
     """A store that gives what took the place of erased bytes, and never those themselves, wherever a copy may lie.

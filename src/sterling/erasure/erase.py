@@ -86,7 +86,7 @@ def _record(opened: Opened, traces: Traces, person: Person, report: Report) -> i
 
 
 def _put(opened: Opened, traces: Traces, held: Holding) -> Ref | None:
-    if held.fate == "deleted":
+    if held.fate != "rewritten":
         return None
     return rewrite_table(opened.store, held.ref, traces.cleaning(held.ref))
 
@@ -105,7 +105,7 @@ def _loose(opened: Opened) -> list[Ref]:
         gone |= erased_in(chain).keys()
         for record in chained(chain).records():
             note_refs(record.content, record.position, cited)
-    keep = with_parts(opened.store, {Ref(ref.decode()) for ref in cited} - gone)
+    keep = with_parts(opened.store, (Ref(ref.decode()) for ref in cited), but=gone)
     return sorted(ref for ref in opened.store.list() if ref not in keep)
 
 

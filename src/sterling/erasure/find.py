@@ -21,6 +21,7 @@ from sterling.erasure.texts import times_in_file
 from sterling.project.gates import Golden
 from sterling.project.load import define, raw_files
 from sterling.project.project import Project
+from sterling.stages.fingerprints import Fingerprints
 from sterling.stages.ids import Made, raw_place
 from sterling.stages.person import Person
 from sterling.stages.raw import files_of
@@ -64,12 +65,22 @@ class Opened:
             Made(b["title"], b["identity"]["parameters"], self._now(b["identity"]["inputs"]), self._now(b["outputs"]))
             for b in bodies
         ]
-        return Traces(person, steps, self.store, DuckDBEngine())
+        return Traces(person, steps, self.store, self.held, DuckDBEngine())
+
+    @cached_property
+    def held(self) -> frozenset[Ref]:
+        """What the store holds."""
+        return frozenset(self.store.list())
+
+    @cached_property
+    def tables(self) -> tuple[tuple[str, Path], ...]:
+        """The raw files that the project's tables are read from now, by their locators."""
+        return tuple(file for named in raw_files(self.project) for file in files_of(named, self.workspace.folder))
 
     def cited(self) -> list[Ref]:
         """The blobs that entries cite and the store holds, each once, in the order of the entries; not what was erased."""
         named = dict.fromkeys(Ref(ref) for entry in self.entries for ref in refs_in(entry.body))
-        return [ref for ref in named if ref not in self.erased and self.store.has(ref)]
+        return [ref for ref in named if ref not in self.erased and ref in self.held]
 
     def _now(self, refs: Mapping[str, str]) -> dict[str, Ref]:
         store, found = WithoutErased(self.store, self.erased), dict[str, Ref]()
@@ -94,6 +105,7 @@ def holdings(opened: Opened, person: Person, traces: Traces) -> Iterator[Holding
                 yield Holding(what, ref, 0, {"text": count}, "deleted")
         elif held := _in_table(traces, ref, what):
             yield held
+    yield from _outside(opened, traces)
 
 
 def in_the_way(opened: Opened, person: Person, traces: Traces, held: Sequence[Holding]) -> Iterator[InTheWay]:
@@ -106,6 +118,16 @@ def in_the_way(opened: Opened, person: Person, traces: Traces, held: Sequence[Ho
     if count := person.count_in_json(define(opened.project, folder)):
         yield InTheWay("the project's definition", count, "change project.py")
     yield from _in_what_is_live(opened, held)
+
+
+def _outside(opened: Opened, traces: Traces) -> Iterator[Holding]:
+    """Files that are not held, from which the person was read, and that are other ones now: they must not come back."""
+    if traces.outside:
+        known = Fingerprints(opened.workspace.fingerprints)
+        current = {known.ref_of(path) for _, path in opened.tables} | opened.erased.keys()
+        for ref, locator in traces.outside.items():
+            if ref not in current:
+                yield Holding(f"raw file {locator}, not in the store", ref, 0, {}, "kept out")
 
 
 def _in_table(traces: Traces, ref: Ref, what: str) -> Holding | None:
@@ -138,18 +160,13 @@ def _names(entries: Sequence[Entry]) -> dict[Ref, str]:
 
 def _in_raw_files(opened: Opened, traces: Traces) -> Iterator[InTheWay]:
     engine = DuckDBEngine()
-    for locator, path in _tables(opened):
+    for locator, path in opened.tables:
         table = engine.read(path, path.name)
         cleaning, columns = traces.cleaning_of(raw_place(locator), table)
         if rows := int(cleaning.theirs.sum()):
             yield InTheWay(f"{locator}, column {' or '.join(columns)}", rows, "remove these rows there")
         for column, count in cleaning.mentions(table, 0).items():
             yield InTheWay(f"{locator}, column {column}", count, "these texts mention them: change them there")
-
-
-def _tables(opened: Opened) -> Iterator[tuple[str, Path]]:
-    for locator in raw_files(opened.project):
-        yield from files_of(locator, opened.workspace.folder)
 
 
 def _in_what_is_live(opened: Opened, held: Sequence[Holding]) -> Iterator[InTheWay]:

@@ -17,14 +17,14 @@ class Holding(NamedTuple):
         ref: Their name.
         rows: How many rows are the person's.
         cells: How many cells of other rows mention them, by column; for what is no table, how often its text does.
-        fate: What becomes of them.
+        fate: What becomes of them; bytes that are not Sterling's are kept out, should they come back.
     """
 
     what: str
     ref: Ref
     rows: int
     cells: Mapping[str, int]
-    fate: Literal["rewritten", "deleted"]
+    fate: Literal["rewritten", "deleted", "kept out"]
 
 
 class Place(NamedTuple):

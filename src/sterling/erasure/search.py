@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from sterling.core.ledger import chained
-from sterling.core.refs import Ref, short
+from sterling.core.parts import with_parts
+from sterling.core.refs import Ref, note_refs, short
 from sterling.engine.duckdb import DuckDBEngine
 from sterling.engine.tables import is_parquet, read_parquet
 from sterling.erasure.find import Opened
@@ -28,9 +29,10 @@ def search(opened: Opened, person: Person, raw: Mapping[Ref, str]) -> tuple[Sear
     Returns:
         What was gone through, and where they are still found.
     """
-    look = _Look(person)
-    for ref in opened.store.list():
-        look.at_blob(ref, opened.store.open(ref), raw.get(ref))
+    look, others = _Look(person), _others(opened)
+    for ref in sorted(opened.held):
+        owner = f" of the project {others[ref]}" if ref in others else ""
+        look.at_blob(f"blob {short(ref)}{owner}", opened.store.open(ref), raw.get(ref))
     for name, path in other_files(opened):
         look.at_file(name, path)
     for record in chained(opened.ledger).records():
@@ -45,6 +47,19 @@ def files_with(opened: Opened, person: Person) -> Iterator[str]:
         look.at_file(name, path)
         if look.found:
             yield name
+
+
+def _others(opened: Opened) -> dict[Ref, str]:
+    """Blobs that other projects of the same ledger need, and which: their chains say what became of them."""
+    ours, found = chained(opened.ledger).chain.id, dict[Ref, str]()
+    for chain in map(chained, opened.workspace.every_chain()):
+        if chain.chain.id != ours:
+            cited = dict[bytes, int]()
+            for record in chain.records():
+                note_refs(record.content, record.position, cited)
+            named = with_parts(opened.store, (Ref(ref.decode()) for ref in cited))
+            found |= dict.fromkeys(named, chain.chain.project)
+    return found
 
 
 def other_files(opened: Opened) -> Iterator[tuple[str, Path]]:
@@ -62,9 +77,8 @@ class _Look:
         self.found: list[Place] = []
         self.blobs = self.tables = self.rows = self.files = self.entries = 0
 
-    def at_blob(self, ref: Ref, path: Path, locator: str | None) -> None:
+    def at_blob(self, what: str, path: Path, locator: str | None) -> None:
         self.blobs += 1
-        what = f"blob {short(ref)}"
         if locator is not None:
             self._at_table(what, DuckDBEngine().read(path, locator.rpartition("/")[2]))
         elif is_parquet(path):

@@ -9,7 +9,7 @@ the spine stands on a row; features and the frame have a row for each moment; pr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,27 +40,32 @@ class Traces:
     Args:
         person: Whom to look for.
         steps: Steps on record, each after those that made what it read.
-        store: Where the tables lie; what it does not hold any more is passed over.
+        store: Where the tables lie.
+        held: What the store holds; everything else is passed over.
         engine: Where raw files are read.
 
     Attributes:
         rows: For each table, which of its rows are theirs.
         names: What each blob is, for people.
         raw: The raw files that are held, by their locators.
+        outside: The raw files that are not, from which rows of theirs were read, as far as that can be told.
         unreadable: Those of them that are no tables.
         stands_on: For each spine the table that its rows stand on, and that they follow when it loses rows.
         unclear: Tables whose rows cannot be told apart, or that two spines divide differently.
     """
 
-    def __init__(self, person: Person, steps: Sequence[Made], store: Store, engine: Engine) -> None:
+    def __init__(
+        self, person: Person, steps: Sequence[Made], store: Store, held: Collection[Ref], engine: Engine
+    ) -> None:
         self.rows: dict[Ref, Mask] = {}
         self.names: dict[Ref, str] = {}
         self.raw: dict[Ref, str] = {}
+        self.outside: dict[Ref, str] = {}
         self.unreadable: set[Ref] = set()
         self.stands_on: dict[Ref, Ref] = {}
         self.unclear: set[Ref] = set()
         self.ids = Ids(steps)
-        self._person, self._store, self._engine = person, store, engine
+        self._person, self._store, self._held, self._engine = person, store, held, engine
         self._keys: dict[Ref, _Keys] = {}
         for step in steps:
             self._name(step)
@@ -68,6 +73,7 @@ class Traces:
             pass
         for step in steps:
             self._follow_places(step)
+            self._note_outside(step)
 
     @property
     def known(self) -> bool:
@@ -115,7 +121,7 @@ class Traces:
 
     def _name(self, step: Made) -> None:
         for name, ref in step.inputs.items():
-            if name.startswith(RAW) and self._store.has(ref):
+            if name.startswith(RAW) and ref in self._held:
                 self.raw.setdefault(ref, name.removeprefix(RAW))
                 self.names.setdefault(ref, f"raw file {name.removeprefix(RAW)}")
         for name, ref in step.outputs.items():
@@ -137,7 +143,7 @@ class Traces:
     def _keys_of(self, ref: Ref, place: str) -> _Keys | None:
         """The columns of a table that may say whose a row is; None where the store does not hold it."""
         if ref not in self._keys:
-            if not self._store.has(ref) or (table := self._opened(ref)) is None:
+            if ref not in self._held or (table := self._opened(ref)) is None:
                 return None
             self._keys[ref] = self._keys_in(place, table)
         return self._keys[ref]
@@ -222,7 +228,7 @@ class Traces:
 
     def _follow_places(self, step: Made) -> None:
         for name, ref in step.outputs.items():
-            if name in _BY_COLUMNS or not self._store.has(ref) or not is_table(self._store.open(ref)):
+            if name in _BY_COLUMNS or ref not in self._held or not is_table(self._store.open(ref)):
                 continue
             if name == "spine":
                 self._settle(ref, self._standing(step, ref))
@@ -230,6 +236,11 @@ class Traces:
                 self._settle(ref, self._aligned(step, ref))
             else:
                 self._add(ref, self._scored(step, ref))
+
+    def _note_outside(self, step: Made) -> None:
+        if any(ref in self.rows and self.rows[ref].any() for ref in step.outputs.values()):
+            raw = {ref: name.removeprefix(RAW) for name, ref in step.inputs.items() if name.startswith(RAW)}
+            self.outside |= {ref: locator for ref, locator in raw.items() if ref not in self._held}
 
     def _settle(self, ref: Ref, theirs: Mask | None) -> None:
         """Take what one lineage says of a table; two that say otherwise make it unclear."""
