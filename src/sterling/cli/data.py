@@ -46,8 +46,8 @@ def gc(
     workspace, loaded = Workspace(project), load_project(project)
     with alone(workspace.lock, "gc"):
         store = workspace.store()
-        erased = erased_in(workspace.ledger(loaded.name))
-        keep = with_parts(store, _needed(workspace, loaded), but=erased)
+        needs = _needed(workspace, loaded)
+        keep = with_parts(store, needs, but={ref for chain in workspace.every_chain() for ref in erased_in(chain)})
         loose = sorted(ref for ref in store.list() if ref not in keep)
         size = sum(store.open(ref).stat().st_size for ref in loose)
         if delete:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from sterling.erasure.report import Holding, Report, Searched
 
 
+_SHOWN = 5
+
+
 def sentences(report: Report) -> Iterator[str]:
     """A report for people."""
     acted = report.searched is not None
@@ -24,6 +27,10 @@ def sentences(report: Report) -> Iterator[str]:
         yield f"{'Deleted' if acted else 'Would delete'} {plural(report.loose, 'blob')} that no entry needs."
     for one in report.in_the_way:
         yield f"In the way: {one.where}: {one.times:,}. First {one.remedy}."
+    for may in report.also:
+        shown = " ".join(f"{may.column}={value}" for value in may.values[:_SHOWN])
+        more = f" and {len(may.values) - _SHOWN:,} more" if len(may.values) > _SHOWN else ""
+        yield f"Perhaps theirs as well, and not erased unless you name it: {shown}{more}."
     if report.plain:
         yield (
             f"The value of {listed(report.plain)} is too short to be looked for in texts, where it would be found by "
@@ -38,7 +45,8 @@ def as_json(report: Report) -> dict[str, Any]:
     return {
         "erased": searched is not None, "position": report.position, "columns": report.columns, "plain": report.plain,
         "holdings": [one._asdict() | {"cells": dict(one.cells)} for one in report.holdings], "files": report.files,
-        "loose": report.loose, "in_the_way": [one._asdict() for one in report.in_the_way], "searched": searched,
+        "loose": report.loose, "in_the_way": [one._asdict() for one in report.in_the_way],
+        "also": [one._asdict() for one in report.also], "searched": searched,
         "left": [one._asdict() for one in report.left],
     }  # fmt: skip
 

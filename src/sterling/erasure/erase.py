@@ -20,7 +20,7 @@ from sterling.core.refs import Ref, note_refs
 from sterling.core.workspace import Workspace
 from sterling.decisions.erase import Replaced, erased
 from sterling.engine.tables import rewrite_table
-from sterling.erasure.find import Opened, holdings, in_the_way
+from sterling.erasure.find import Opened, also, holdings, in_the_way
 from sterling.erasure.report import Holding, InTheWay, Place, Report, Searched
 from sterling.erasure.search import files_with, search
 from sterling.project.project import Project
@@ -65,6 +65,7 @@ def _found(opened: Opened, person: Person, traces: Traces) -> Report:
         files=tuple(files_with(opened, person)),
         loose=len(_loose(opened)),
         in_the_way=tuple(in_the_way(opened, person, traces, held)),
+        also=also(traces),
     )
 
 

@@ -16,7 +16,7 @@ from sterling.core.refs import Ref, refs_in, short
 from sterling.core.store import Store
 from sterling.core.workspace import Workspace
 from sterling.engine.duckdb import DuckDBEngine
-from sterling.erasure.report import Holding, InTheWay
+from sterling.erasure.report import Also, Holding, InTheWay
 from sterling.erasure.texts import times_in_file
 from sterling.project.gates import Golden
 from sterling.project.load import define, raw_files
@@ -106,6 +106,14 @@ def holdings(opened: Opened, person: Person, traces: Traces) -> Iterator[Holding
         elif held := _in_table(traces, ref, what):
             yield held
     yield from _outside(opened, traces)
+
+
+def also(traces: Traces) -> tuple[Also, ...]:
+    """What may name the person too, in columns that nobody gave."""
+    found: dict[str, set[str]] = {}
+    for column, names in traces.entities():
+        found.setdefault(column, set()).update(names)
+    return tuple(Also(column, tuple(sorted(names))) for column, names in sorted(found.items()))
 
 
 def in_the_way(opened: Opened, person: Person, traces: Traces, held: Sequence[Holding]) -> Iterator[InTheWay]:

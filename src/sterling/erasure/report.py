@@ -53,6 +53,18 @@ class InTheWay(NamedTuple):
     remedy: str
 
 
+class Also(NamedTuple):
+    """What may name the person too, since it stands in no row but theirs; it is not erased unless it is given as well.
+
+    Attributes:
+        column: A column that names entities.
+        values: The values.
+    """
+
+    column: str
+    values: tuple[str, ...]
+
+
 class Searched(NamedTuple):
     """What a search went through.
 
@@ -82,6 +94,7 @@ class Report:
         files: Other files of the workspace that do.
         loose: How many blobs are there that no entry needs, left by a run or an erasing that was stopped.
         in_the_way: What must be changed first.
+        also: What may name the person too.
         position: Position of the entry that was recorded; None where nothing was changed, or there was nothing to say.
         searched: What was gone through at last; None where nothing was changed.
         left: Where the person is still found.
@@ -93,6 +106,7 @@ class Report:
     files: tuple[str, ...]
     loose: int
     in_the_way: tuple[InTheWay, ...]
+    also: tuple[Also, ...] = ()
     position: int | None = None
     searched: Searched | None = None
     left: tuple[Place, ...] = ()

@@ -65,7 +65,7 @@ class Traces:
         self.stands_on: dict[Ref, Ref] = {}
         self.unclear: set[Ref] = set()
         self.ids = Ids(steps)
-        self._person, self._store, self._held, self._engine = person, store, held, engine
+        self._person, self._steps, self._store, self._held, self._engine = person, steps, store, held, engine
         self._keys: dict[Ref, _Keys] = {}
         for step in steps:
             self._name(step)
@@ -79,6 +79,18 @@ class Traces:
     def known(self) -> bool:
         """Whether anything is theirs."""
         return any(theirs.any() for theirs in self.rows.values())
+
+    def entities(self) -> Iterator[tuple[str, set[str]]]:
+        """Columns that name entities, with the names that stand in no row but theirs: they may be theirs as well."""
+        for step in self._steps:
+            source, ref = step.parameters.get("source"), step.outputs.get("snapshot")
+            if isinstance(source, Mapping) and source.get("type") == "EntitySource" and ref in self.rows:
+                theirs, table = pa.array(self.rows[ref]), StoredTable(self._store, ref)
+                for column in set(source["entities"]) - set(self._person.names_columns(table.names)):
+                    cells = table.column(column).cast(pa.string())
+                    others = pc.unique(cells.filter(pc.invert(theirs))).to_pylist()
+                    names = set(pc.unique(cells.filter(theirs)).to_pylist()) - {None, *others}
+                    yield from [(column, names)] if names else []
 
     def is_table(self, ref: Ref) -> bool:
         """Whether a blob that is held is a table, or a raw file that can be read as one."""
