@@ -34,6 +34,12 @@ def test_segments_change_neither_the_model_nor_what_is_found(tmp_path: Path, mon
     assert result.candidate == whole.candidate
     assert [gate.body for gate in result.gates] == [gate.body for gate in whole.gates]
     workspace = Workspace(folder)
+    done = {
+        entry.body["title"]: entry.body for entry in workspace.ledger("late-parcels").read(Query(("stage.completed",)))
+    }
+    assert done["frame"]["manifests"] == ["frame"]
+    assert done["train candidate"]["manifests"] == ["probe"]
+    assert done["as of"]["manifests"] == []
     parts = StoredTable(workspace.store(), outputs(folder)["frame"]["frame"]).parts
     assert len(parts) > 10
     report = verify(workspace.ledger("late-parcels"), workspace.store())

@@ -40,6 +40,7 @@ def gc(
     from sterling.core.parts import with_parts
     from sterling.core.workspace import Workspace
     from sterling.project.load import load_project
+    from sterling.views.needed import raw_files
     from sterling.views.text import plural
     from sterling.views.text import size as readable
 
@@ -47,7 +48,9 @@ def gc(
     with alone(workspace.lock, "gc"):
         store = workspace.store()
         needs = _needed(workspace, loaded)
-        keep = with_parts(store, needs, but={ref for chain in workspace.every_chain() for ref in erased_in(chain)})
+        raw = {ref for chain in workspace.every_chain() for ref in raw_files(chain.read())}
+        gone = {ref for chain in workspace.every_chain() for ref in erased_in(chain)}
+        keep = with_parts(store, needs - raw, but=gone) | needs  # a raw file may be large, and is not looked into
         loose = sorted(ref for ref in store.list() if ref not in keep)
         size = sum(store.open(ref).stat().st_size for ref in loose)
         if delete:

@@ -62,7 +62,7 @@ class Person:
             self._columns.setdefault(subject.column.casefold(), set()).add(subject.value)
         texts = [subject.value for subject in self.subjects if telling(subject.value)]
         self._pattern = _pattern(texts) if texts else None
-        self._by_word: tuple[int, dict[str, list[str]]] = (0, {})
+        self._arranged = _Known(0, [], {})
 
     @property
     def plain(self) -> tuple[str, ...]:
@@ -85,7 +85,8 @@ class Person:
         """The cells whose text names them, alone or among other things, as a note may, or one of their events alone."""
         if (texts := _as_text(cells)) is None:
             return _none(cells)
-        found = having(texts, self._telling_ids) if self._telling_ids else _none(cells)
+        names = self._known().names
+        found = having(texts, names) if names else _none(cells)
         if self._pattern:
             found |= _any(pc.match_substring_regex(texts, self._pattern.re2))
         return found
@@ -99,22 +100,26 @@ class Person:
         found = len(self._pattern.ours.findall(text)) if self._pattern else 0
         if not self.ids:
             return found
-        words = self._words()
+        words = self._known().by_word
         likely = {name for word in set(re.findall(r"\w+", text)) & words.keys() for name in words[word]}
         return found + sum(len(_pattern([name]).ours.findall(text)) for name in likely)
 
-    @property
-    def _telling_ids(self) -> list[str]:
-        return [name for name in self.ids if telling(name)]
+    def _known(self) -> _Known:
+        """Names of their events that may be looked for, arranged anew when there are more of them."""
+        if self._arranged.size != len(self.ids):
+            names, by_word = [name for name in self.ids if telling(name)], dict[str, list[str]]()
+            for name in names:
+                by_word.setdefault(max(re.findall(r"\w+", name) or [""], key=len), []).append(name)
+            self._arranged = _Known(len(self.ids), names, by_word)
+        return self._arranged
 
-    def _words(self) -> dict[str, list[str]]:
-        """Names of their events by the longest word in each, since most texts hold none of these words."""
-        if self._by_word[0] != len(self.ids):
-            words: dict[str, list[str]] = {}
-            for name in self._telling_ids:
-                words.setdefault(max(re.findall(r"\w+", name) or [""], key=len), []).append(name)
-            self._by_word = (len(self.ids), words)
-        return self._by_word[1]
+
+class _Known(NamedTuple):
+    """Names of events, and the same by the longest word in each, since most texts hold none of these words."""
+
+    size: int
+    names: list[str]
+    by_word: dict[str, list[str]]
 
 
 def telling(text: str) -> bool:

@@ -33,6 +33,16 @@ def needed(entries: Iterable[Entry]) -> frozenset[Ref]:
     return frozenset(_follow(named, {old: erasure.by for old, erasure in erased.items()}))
 
 
+def raw_files(entries: Iterable[Entry]) -> frozenset[Ref]:
+    """Refs of raw files, which may be large and never are manifests.
+
+    Args:
+        entries: The ledger; entries of other kinds say nothing here.
+    """
+    facts = (entry for entry in entries if entry.kind in {"data.prepared", "data.snapshotted"})
+    return frozenset(Ref(file["ref"]) for fact in facts for file in fact.body["inputs"] if file["locator"] != "table")
+
+
 def _vouches(entry: Entry) -> bool:
     return entry.kind.startswith(_WITH_THEIR_RUNS)
 
