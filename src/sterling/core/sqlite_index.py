@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from sterling.core.evidence import labels
 from sterling.core.ledger import Broken
@@ -107,7 +108,8 @@ def check_index(db: sqlite3.Connection, first: int, last: int) -> Broken | None:
     found: defaultdict[int, array[int]] = defaultdict(lambda: array("q"))
     for word, position in db.execute(_FOUND, (first, last)):
         found[word].append(position)
-    return None if said == found else _index_fault(said, found, numbers)
+    texts = {number: text for text, number in numbers.items()}
+    return None if said == found else index_fault(said, found, lambda word: texts.get(word, "?"))
 
 
 def _unheard(numbers: dict[str, int], word: str) -> int:
@@ -116,16 +118,23 @@ def _unheard(numbers: dict[str, int], word: str) -> int:
     return numbers[word]
 
 
-_Index = defaultdict[int, "array[int]"]
+W = TypeVar("W", int, str)
 
 
-def _index_fault(said: _Index, found: _Index, numbers: dict[str, int]) -> Broken:
-    """The first position where two indexes differ."""
-    texts = {number: text for text, number in numbers.items()}
+def index_fault(
+    said: defaultdict[W, array[int]], found: defaultdict[W, array[int]], spell: Callable[[W], str]
+) -> Broken:
+    """The first position where two indexes differ.
+
+    Args:
+        said: By word, the positions of the records that say it.
+        found: By word, the positions at which queries find it.
+        spell: The text of a word.
+    """
     differ = {word for word in said.keys() | found.keys() if said[word] != found[word]}
     position = min(place for word in differ for place in set(said[word]) ^ set(found[word]))
     told, seen = (
-        sorted(texts.get(word, "?") for word, places in index.items() if position in places) for index in (said, found)
+        sorted(spell(word) for word, places in index.items() if position in places) for index in (said, found)
     )
     if not told:
         return Broken(position, f"entry {position} is missing: queries still look for it")
