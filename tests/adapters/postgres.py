@@ -99,7 +99,9 @@ class Server:
 
     def clear(self) -> None:
         """Remove the ledger from the database, and cut whoever uses it; faster than another database."""
-        self.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid()")
+        self.run(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid()"
+        )
         self.run("DROP SCHEMA IF EXISTS sterling CASCADE")
 
     def run(self, sql: str, *, database: str = SUPERUSER, **values: Any) -> list[list[Any]]:

@@ -106,7 +106,7 @@ def test_any_document_has_the_bytes_that_the_independent_encoder_gives(document:
 @given(bit_patterns.filter(lambda number: number - number == 0))
 def test_floats_of_every_magnitude_are_written_as_the_independent_encoder_writes_them(number: float) -> None:
     assert canonical(number) == rfc8785.dumps(number)
-    assert json.loads(canonical(number)) == number
+    assert float(json.loads(canonical(number))) == number  # 2**55 is written 36028797018963970, as ECMAScript does
 
 
 @settings(max_examples=200)

@@ -15,6 +15,7 @@ from sterling.core.errors import StorageError
 from sterling.core.evidence import Evidence, Query
 from sterling.core.ledger import check_chain
 from sterling.core.sqlite import SQLiteLedger
+from sterling.core.walk import check_index
 from sterling.views.log import line
 from sterling.views.status import status
 from sterling.views.why import why
@@ -25,6 +26,7 @@ OPEN = """
 import sys
 from pathlib import Path
 from sterling.core.sqlite import SQLiteLedger
+from sterling.core.walk import check_index
 print(len(list(SQLiteLedger(Path(sys.argv[1]), "late-parcels").read())))
 """
 
@@ -55,7 +57,7 @@ def test_a_released_ledger_says_what_it_said_then_and_every_view_reads_it(tmp_pa
 def test_every_digest_stays_and_the_chain_holds(path: Path) -> None:
     ledger = SQLiteLedger(path, "late-parcels")
     assert check_chain(ledger.records()) == (103, None)
-    assert ledger.check_index() is None
+    assert check_index(ledger) is None
     assert [record.digest.hex() for record in ledger.records()][-1] == HEAD_OF_0_1_0
 
 

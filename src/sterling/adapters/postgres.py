@@ -6,18 +6,16 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Self
+from typing import Any, Self
 
+from sterling.adapters import postgres_rows as rows
 from sterling.adapters import postgres_schema as schema
-from sterling.adapters.postgres_rows import (
-    LAST, Ask, check_index, head_sql, insertions, is_recorded, next_size, page, records_between,
-)  # fmt: skip
 from sterling.adapters.postgres_session import Channel, LostConnectionError, Session, UnreachableError
 from sterling.adapters.postgres_url import address_of
 from sterling.core.clock import Clock, iso, utcnow
 from sterling.core.errors import ConflictError, NotAllowedError, StorageError
 from sterling.core.evidence import GENESIS, Entry, Evidence, Query, Record, Writer, entry_of, labels
-from sterling.core.ledger import Broken, ChainInfo, following
+from sterling.core.ledger import ChainInfo, following
 
 _FIRST_PAGE = 4
 _ATTEMPTS = 3
@@ -72,8 +70,8 @@ class PostgresLedger:
         with Session(address_of(url), schema.check) as session:
             if session.again(schema.version_of) == 0:
                 return ()
-            rows = session.ask(f"{_CHAIN} ORDER BY project, created_at, id")
-        return tuple(ChainInfo(*row[1:]) for row in rows)
+            found = session.ask(f"{_CHAIN} ORDER BY project, created_at, id")
+        return tuple(ChainInfo(*row[1:]) for row in found)
 
     @classmethod
     def roles(cls, url: str, *, reader: str, writer: str, approver: str) -> str:
@@ -95,9 +93,9 @@ class PostgresLedger:
 
         if not facts:
             self._refuse_conflict(self._session.ask, unless, after)
-            return self._up_to(None)
+            return self.head()[0]
 
-        def follow(ask: Ask, position: int, digest: bytes) -> list[Record]:
+        def follow(ask: rows.Ask, position: int, digest: bytes) -> list[Record]:
             self._refuse_conflict(ask, unless, after)
             return Writer(self._actor, self._attestor, iso(self._clock())).records(facts, position, digest)
 
@@ -111,23 +109,27 @@ class PostgresLedger:
         query = query or Query()
         if not newest_first:
             until = self._up_to(until)
-        span = (after, LAST if until is None else until)
+        span = (after, rows.LAST if until is None else until)
         size = _FIRST_PAGE
         while True:
-            found = page(self._session.ask, self._number, query, span, size, newest_first=newest_first)
+            found = rows.page(self._session.ask, self._number, query, span, size, newest_first=newest_first)
             yield from map(entry_of, found)
             if len(found) < size:
                 return
             span = (after, found[-1].position - 1) if newest_first else (found[-1].position, span[1])
-            size = next_size(size, found)
+            size = rows.next_size(size, found)
+
+    def head(self) -> tuple[int, bytes]:
+        """Position and digest of the chain's last record."""
+        return self._session.again(self._head)
 
     def records(self, *, after: int = 0, until: int | None = None) -> Iterator[Record]:
         """The chain as it lies there, oldest first, of what is there when the first is asked for."""
         until = self._up_to(until)
         size = _FIRST_PAGE
-        while found := records_between(self._session.copied, self._number, (after, until), size):
+        while found := rows.records_between(self._session.copied, self._number, (after, until), size):
             yield from found
-            after, size = found[-1].position, next_size(size, found)
+            after, size = found[-1].position, rows.next_size(size, found)
 
     def extend(self, records: Iterable[Record]) -> int:
         """Continue a copy byte for byte, all or none."""
@@ -135,13 +137,13 @@ class PostgresLedger:
             raise StorageError(f"The chain {self.chain.id} was begun here; only a copy is continued by copying.")
         copied = list(records)
         if not copied:
-            return self._up_to(None)
+            return self.head()[0]
         with self._allowed(()):
             return self._write(lambda _, position, digest: list(following(copied, position, digest)))
 
-    def check_index(self) -> Broken | None:
-        """The first entry that a query would not find under what it says, or would find under what it does not say."""
-        return check_index(self._session.copied, self._number, self._up_to(None))
+    def index(self, *, after: int = 0, until: int | None = None) -> Iterator[tuple[str, Sequence[int]]]:
+        """By word, the positions that queries find."""
+        yield from rows.index(self._session.copied, self._number, (after, rows.LAST if until is None else until))
 
     def wait(self, after: int, timeout_seconds: float) -> bool:
         """Wait for an entry behind a position, which the server tells of."""
@@ -183,10 +185,10 @@ class PostgresLedger:
 
     def _find(self, wanted: ChainInfo | None) -> tuple[int, ChainInfo] | None:
         if wanted:
-            rows = self._session.ask(f"{_CHAIN} WHERE id = :id", id=wanted.id)
+            found = self._session.ask(f"{_CHAIN} WHERE id = :id", id=wanted.id)
         else:
-            rows = self._session.ask(f"{_CHAIN} WHERE project = :project AND NOT copied", project=self._project)
-        return (rows[0][0], ChainInfo(*rows[0][1:])) if rows else None
+            found = self._session.ask(f"{_CHAIN} WHERE project = :project AND NOT copied", project=self._project)
+        return (found[0][0], ChainInfo(*found[0][1:])) if found else None
 
     def _begin(self, chain: ChainInfo) -> None:
         try:
@@ -199,20 +201,22 @@ class PostgresLedger:
             ) from error
 
     def _up_to(self, until: int | None) -> int:
-        head = self._session.again(self._head)
+        head, _ = self.head()
         return head if until is None else min(until, head)
 
-    def _head(self, channel: Channel) -> int:
-        return max((position for position, _ in channel.run(head_sql(self._number))), default=0)
+    def _head(self, channel: Channel) -> tuple[int, bytes]:
+        return _head_in(channel.run(rows.head_sql(self._number)))
 
-    def _refuse_conflict(self, ask: Ask, unless: Query | None, after: int) -> None:
-        if unless is not None and (clash := page(ask, self._number, unless, (after, LAST), 1, newest_first=False)):
+    def _refuse_conflict(self, ask: rows.Ask, unless: Query | None, after: int) -> None:
+        if unless is not None and (
+            clash := rows.page(ask, self._number, unless, (after, rows.LAST), 1, newest_first=False)
+        ):
             raise ConflictError(
                 f"{labels(clash[0].content)[0]} was recorded at {clash[0].position}, after {after}, on which this "
                 "decision was based. Read the ledger again and decide again."
             )
 
-    def _write(self, follow: Callable[[Ask, int, bytes], list[Record]]) -> int:
+    def _write(self, follow: Callable[[rows.Ask, int, bytes], list[Record]]) -> int:
         """Record what follows the head, once, however often the connection breaks."""
         tried: list[Record] = []
         try:
@@ -227,7 +231,7 @@ class PostgresLedger:
                 f"{error} Whether the last append was recorded is not known: read the ledger before you append it again."
             ) from error
 
-    def _write_once(self, follow: Callable[[Ask, int, bytes], list[Record]], tried: list[Record]) -> int:
+    def _write_once(self, follow: Callable[[rows.Ask, int, bytes], list[Record]], tried: list[Record]) -> int:
         """Record what follows the head.
 
         Args:
@@ -235,16 +239,16 @@ class PostgresLedger:
             tried: The last record of an attempt whose end is not known; kept up to date. Whoever holds the chain's
                 lock knows that the server has come to the end of it, and finds the record or not.
         """
-        lock = f"SELECT pg_advisory_xact_lock({schema.LOCKS}, {self._number}); {head_sql(self._number)}"
+        lock = f"SELECT pg_advisory_xact_lock({schema.LOCKS}, {self._number}); {rows.head_sql(self._number)}"
         with self._session.transaction(lock) as (channel, (_, *head)):
-            if tried and is_recorded(channel.ask, self._number, tried[0]):
+            if tried and rows.is_recorded(channel.ask, self._number, tried[0]):
                 channel.run("ROLLBACK")
                 return tried[0].position
             tried.clear()
-            position, digest = head[0] if head else (0, GENESIS)
+            position, digest = _head_in(head)
             records = follow(channel.ask, position, digest)
             tried.append(records[-1])
-            for statement in insertions(self._number, self.chain.id, records):
+            for statement in rows.insertions(self._number, self.chain.id, records):
                 channel.run(statement)
             return position + len(records)
 
@@ -269,7 +273,11 @@ class PostgresLedger:
 
     def _heard(self, channel: Channel, after: int, deadline: float) -> bool:
         channel.run("LISTEN sterling")  # before the first look, so that nothing falls between it and the waiting
-        while not (there := self._head(channel) > after) and (left := deadline - time.monotonic()) > 0:
+        while not (there := self._head(channel)[0] > after) and (left := deadline - time.monotonic()) > 0:
             channel.hear(min(left, _LOOK_SECONDS))
         channel.run("UNLISTEN sterling")  # so that nothing piles up for somebody who has stopped to listen
         return there
+
+
+def _head_in(found: list[list[Any]]) -> tuple[int, bytes]:
+    return (found[0][0], found[0][1]) if found else (0, GENESIS)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import sys
 from array import array
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pg8000.native import literal
 
 from sterling.core.evidence import Query, Record, labels
-from sterling.core.ledger import Broken
-from sterling.core.sqlite_index import index_fault
+from sterling.core.labels import kind_word, subject_word
 
 LAST = 2**63 - 1
 _BATCH_RECORDS, _BATCH_BYTES = 2000, 4 << 20
 _LARGEST_PAGE, _PAGE_BYTES = 4096, 4 << 20
 _LONGEST_KEY = 300  # characters; an index holds keys of up to 2,700 bytes
+_HASHED = r"\h"
+_RECORD = "SELECT position, previous, digest, content FROM sterling.entry"
+_LINK = "SELECT position, digest FROM sterling.entry"
+_PLACE = "SELECT position FROM sterling"
 _SPAN = "chain = :chain AND position > :after AND position <= :until"
 _INSERT = """
 WITH entries AS (
@@ -45,7 +50,7 @@ def stored(text: str) -> str:
         ('model.trained', 'a\\0b', 'a\\\\0b', 66)
     """
     if len(text) > _LONGEST_KEY:
-        return rf"\h{hashlib.sha256(text.encode()).hexdigest()}"
+        return rf"{_HASHED}{hashlib.sha256(text.encode()).hexdigest()}"
     if "\\" in text or "\0" in text:
         return text.replace("\\", "\\\\").replace("\0", "\\0")
     return text
@@ -59,7 +64,10 @@ def insertions(chain: int, name: str, records: Sequence[Record]) -> Iterator[str
     batches = list(_batches(records))
     for batch in batches:
         told = [labels(record.content) for record in batch]
-        pairs = sorted({(stored(subject), record.position) for record, (_, subjects) in zip(batch, told, strict=True) for subject in subjects})  # fmt: skip
+        pairs = sorted({
+            (stored(subject), record.position)
+            for record, (_, subjects) in zip(batch, told, strict=True) for subject in subjects
+        })  # fmt: skip
         yield _INSERT.format(
             chain=chain, news=literal(f"{name} {records[-1].position}"), end="COMMIT" if batch is batches[-1] else "",
             positions=_integers(record.position for record in batch), kinds=_bytes(stored(kind).encode() for kind, _ in told),
@@ -71,7 +79,7 @@ def insertions(chain: int, name: str, records: Sequence[Record]) -> Iterator[str
 
 def head_sql(chain: int) -> str:
     """The query for a chain's last position and digest."""
-    return f"SELECT position, digest FROM sterling.entry WHERE chain = {chain:d} ORDER BY position DESC LIMIT 1"
+    return f"{_LINK} WHERE chain = {chain:d} ORDER BY position DESC LIMIT 1"
 
 
 def is_recorded(ask: Ask, chain: int, record: Record) -> bool:
@@ -80,14 +88,12 @@ def is_recorded(ask: Ask, chain: int, record: Record) -> bool:
     return ask(sql, chain=chain, position=record.position) == [[record.digest]]
 
 
-def page(
-    ask: Ask, chain: int, query: Query, span: tuple[int, int], size: int, *, newest_first: bool
-) -> list[Record]:
+def page(ask: Ask, chain: int, query: Query, span: tuple[int, int], size: int, *, newest_first: bool) -> list[Record]:
     """Some of the records behind the first and up to the second position that match a query."""
     order = "DESC" if newest_first else "ASC"
     values: dict[str, Any] = {"chain": chain, "after": span[0], "until": span[1], "size": size}
     if not query.kinds and not query.subjects:
-        sql = f"SELECT position, previous, digest, content FROM sterling.entry WHERE {_SPAN} ORDER BY position {order} LIMIT :size"
+        sql = f"{_RECORD} WHERE {_SPAN} ORDER BY position {order} LIMIT :size"
     else:
         sql = _along_an_index(query, order, values)
     return [Record(*row) for row in ask(sql, **values)]
@@ -96,8 +102,8 @@ def page(
 def records_between(copied: Copied, chain: int, span: tuple[int, int], size: int) -> list[Record]:
     """Some of the records behind the first and up to the second position."""
     rows = copied(
-        "SELECT position, previous, digest, content FROM sterling.entry "
-        f"WHERE chain = {chain:d} AND position > {span[0]:d} AND position <= {span[1]:d} ORDER BY position LIMIT {size:d}"
+        f"{_RECORD} WHERE chain = {chain:d} AND position > {span[0]:d} AND position <= {span[1]:d} "
+        f"ORDER BY position LIMIT {size:d}"
     )
     return [Record(_integer(position), previous, digest, content) for position, previous, digest, content in rows]
 
@@ -108,44 +114,40 @@ def next_size(size: int, found: Sequence[Record]) -> int:
     return max(1, min(8 * size, _LARGEST_PAGE, _PAGE_BYTES * len(found) // max(told, 1)))
 
 
-def check_index(copied: Copied, chain: int, until: int) -> Broken | None:
-    """Compare what records say, word by word, with what queries find; only where they differ, look for the place."""
-    said: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
-    found: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
-    for position, kind, content in _entries(copied, chain, until):
-        found[f"k:{kind}"].append(position)
-        try:
-            told, subjects = labels(content)
-        except (ValueError, TypeError):
-            return Broken(position, f"entry {position} was changed: it cannot be read any more")
-        for word in [f"k:{stored(told)}", *(f"s:{stored(subject)}" for subject in dict.fromkeys(subjects))]:
-            said[word].append(position)
-    for subject, position in _subjects(copied, chain, until):
-        found[f"s:{subject}"].append(position)
-    return None if said == found else index_fault(said, found, str)
+def index(copied: Copied, chain: int, span: tuple[int, int]) -> Iterator[tuple[str, array[int]]]:
+    """By word, the positions that queries find behind the first and up to the second position."""
+    for column, spell in {"kind": kind_word, "subject": subject_word}.items():
+        for key, positions in _places(copied, chain, span, column):
+            text = _plain(key) if not key.startswith(_HASHED) else _hashed(copied, chain, column, key, positions[0])
+            yield spell(text), positions
 
 
-def _entries(copied: Copied, chain: int, until: int) -> Iterator[tuple[int, str, bytes]]:
-    after = -LAST
-    while rows := copied(
-        f"SELECT position, kind, content FROM sterling.entry WHERE chain = {chain:d} AND position > {after:d} "
-        f"AND position <= {until:d} ORDER BY position LIMIT {_LARGEST_PAGE}"
-    ):
-        for position, kind, content in rows:
-            after = _integer(position)
-            yield after, kind.decode(), content
+def _places(copied: Copied, chain: int, span: tuple[int, int], column: str) -> Iterator[tuple[str, array[int]]]:
+    beyond = ""
+    while True:
+        rows = copied(_PLACES[column].format(chain=chain, after=span[0], until=span[1], beyond=beyond))
+        for key, packed in rows:
+            positions = array("q", packed)
+            if sys.byteorder == "little":
+                positions.byteswap()
+            yield key.decode(), positions
+        if len(rows) < _LARGEST_PAGE:
+            return
+        beyond = rf"AND {column} > convert_from('\x{rows[-1][0].hex()}', 'UTF8')"
 
 
-def _subjects(copied: Copied, chain: int, until: int) -> Iterator[tuple[str, int]]:
-    subject, position = b"", -LAST
-    while rows := copied(
-        f"SELECT subject, position FROM sterling.subject WHERE chain = {chain:d} AND position <= {until:d} "
-        f"AND (subject, position) > (convert_from('\\x{subject.hex()}', 'UTF8'), {position:d}) "
-        f"ORDER BY subject, position LIMIT {_LARGEST_PAGE}"
-    ):
-        for subject, place in rows:  # noqa: B007  the last is where the next page begins
-            position = _integer(place)
-            yield subject.decode(), position
+def _hashed(copied: Copied, chain: int, column: str, key: str, position: int) -> str:
+    """The text behind a hash, as the first record that is found by it says it."""
+    for record in records_between(copied, chain, (position - 1, position), 1):
+        with suppress(ValueError, TypeError):
+            kind, subjects = labels(record.content)
+            said = (kind,) if column == "kind" else subjects
+            return next((text for text in said if stored(text) == key), key)
+    return key
+
+
+def _plain(key: str) -> str:
+    return re.sub(r"\\(.)", lambda found: "\0" if found[1] == "0" else found[1], key) if "\\" in key else key
 
 
 def _along_an_index(query: Query, order: str, values: dict[str, Any]) -> str:
@@ -157,13 +159,21 @@ def _along_an_index(query: Query, order: str, values: dict[str, Any]) -> str:
     if subjects:
         also = "".join(_ALSO_SUBJECT.format(n=n) for n in range(1, len(subjects)))
         also += _ALSO_KIND.format(names=", ".join(names)) if names else ""
-        legs = [f"SELECT position FROM sterling.subject s WHERE {_SPAN} AND subject = :subject_0{also}"]
+        legs = [f"{_PLACE}.subject s WHERE {_SPAN} AND subject = :subject_0{also}"]
     else:
-        legs = [f"SELECT position FROM sterling.entry WHERE {_SPAN} AND kind = {name}" for name in names]
+        legs = [f"{_PLACE}.entry WHERE {_SPAN} AND kind = {name}" for name in names]
     each = " UNION ALL ".join(f"({leg} ORDER BY position {order} LIMIT :size)" for leg in legs)
     return _FOUND.format(legs=each, order=order)
 
 
+_PLACES = {
+    column: f"""
+SELECT {column}, string_agg(int8send(position), '' ORDER BY position) FROM sterling.{table}
+WHERE chain = {{chain:d}} AND position > {{after:d}} AND position <= {{until:d}} {{beyond}}
+GROUP BY {column} ORDER BY {column} LIMIT {_LARGEST_PAGE}
+"""  # noqa: S608  names of our own tables and columns
+    for column, table in {"kind": "entry", "subject": "subject"}.items()
+}
 _ALSO_SUBJECT = """
 AND (SELECT true FROM sterling.subject o WHERE o.chain = :chain AND o.subject = :subject_{n} AND o.position = s.position)
 """

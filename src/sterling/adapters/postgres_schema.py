@@ -9,7 +9,9 @@ from pg8000.native import DatabaseError, identifier, literal
 from sterling.adapters.postgres_session import Channel
 from sterling.core.errors import NotAllowedError, StorageError
 
-LOCKS = 0x53544C47  # the first of the two numbers of our advisory locks; the second is a chain's number, 0 for the tables
+LOCKS = (
+    0x53544C47  # the first of the two numbers of our advisory locks; the second is a chain's number, 0 for the tables
+)
 
 APPROVER_KINDS = (
     "approval.given", "approval.revoked", "version.approved", "version.paused", "version.promoted", "version.released",
@@ -59,13 +61,16 @@ END $$;
 
 CREATE TRIGGER entries_follow AFTER INSERT ON sterling.entry
 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION sterling.follow();
-""" + "".join(
-    f"""
-CREATE TRIGGER stays BEFORE UPDATE OR DELETE OR TRUNCATE ON sterling.{table}
+
+CREATE TRIGGER chains_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON sterling.chain
+FOR EACH STATEMENT EXECUTE FUNCTION sterling.refuse();
+
+CREATE TRIGGER entries_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON sterling.entry
+FOR EACH STATEMENT EXECUTE FUNCTION sterling.refuse();
+
+CREATE TRIGGER subjects_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON sterling.subject
 FOR EACH STATEMENT EXECUTE FUNCTION sterling.refuse();
 """
-    for table in ("chain", "entry", "subject")
-)
 
 MIGRATIONS: tuple[str, ...] = (_VERSION_1,)
 """What turns tables of each version into those of the next; the first makes them in an empty database."""

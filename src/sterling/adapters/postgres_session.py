@@ -117,7 +117,7 @@ class Session:
         prepare: Is given every new connection first.
     """
 
-    def __init__(self, address: Address, prepare: Callable[[Channel], None]) -> None:
+    def __init__(self, address: Address, prepare: Callable[[Channel], object]) -> None:
         self.address, self._prepare = address, prepare
         self._lock = threading.RLock()
         self._channel: Channel | None = None
@@ -249,7 +249,9 @@ def explained(address: Address) -> Iterator[None]:
                 f"{address}: the connection was lost ({said}). Try again when the server answers."
             ) from error
         if code == "42501":
-            raise NotAllowedError(f"{address}: {said}. Ask the ledger's owner: sterling roles prints what is needed.") from error
+            raise NotAllowedError(
+                f"{address}: {said}. Ask the ledger's owner: sterling roles prints what is needed."
+            ) from error
         if code in {"XX001", "XX002"}:
             raise TamperedLedgerError(f"{address} is damaged: {said}. Restore it from a backup.") from error
         raise StorageError(f"{address}: {_EXPLAINED.get(code or '', said)}.") from error

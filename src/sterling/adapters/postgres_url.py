@@ -135,7 +135,9 @@ def _own_name(url: str) -> str:
 def _parameters(query: str) -> dict[str, str]:
     said = dict(parse_qsl(query, keep_blank_values=True))
     for name in said.keys() - set(_PARAMETERS):
-        raise InvalidDefinitionError(f"A URL of PostgreSQL has no parameter {name!r} here. {nearest(name, _PARAMETERS)}")
+        raise InvalidDefinitionError(
+            f"A URL of PostgreSQL has no parameter {name!r} here. {nearest(name, _PARAMETERS)}"
+        )
     return said
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from json import JSONEncoder
 from json.encoder import encode_basestring
 from typing import Any
+
+import msgspec
 
 _LARGEST_EXACT = 2**53 - 1
 _WRITTEN_WITH_EXPONENT = 10**21
 _OBJECTS, _ARRAYS = (dict, Mapping), (list, tuple)
-_compiled = JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+_compiled = msgspec.json.Encoder(order="sorted").encode
 
 
 class _UnusualError(Exception):
@@ -41,7 +42,9 @@ def canonical(value: Any) -> bytes:
         '{"a":[1,0,1e-7,true,null],"b":1e+21}'
     """
     try:
-        return _text(value).encode()
+        return _compiled(_plain(value))
+    except _UnusualError:
+        return _written(value)
     except UnicodeEncodeError as error:
         raise ValueError(_lone_surrogate(error.object)) from None
 
@@ -51,13 +54,13 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
-def _text(value: Any) -> str:
+def _written(value: Any) -> bytes:
+    parts: list[str] = []
+    _write(value, parts)
     try:
-        return _compiled(_plain(value))
-    except _UnusualError:
-        parts: list[str] = []
-        _write(value, parts)
-        return "".join(parts)
+        return "".join(parts).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(_lone_surrogate(error.object)) from None
 
 
 def _plain(value: Any) -> Any:
@@ -81,10 +84,13 @@ def _plain(value: Any) -> Any:
 
 
 def _plain_object(value: dict[Any, Any]) -> dict[str, Any]:
+    try:
+        if not "".join(value).isascii():
+            raise _UnusualError
+    except TypeError:
+        raise _UnusualError from None
     changed: dict[str, Any] | None = None
     for key, item in value.items():
-        if type(key) is not str or not key.isascii():
-            raise _UnusualError
         kind = type(item)
         if kind is str or (kind is float and 1e-4 <= item < 1e15 and not item.is_integer()):
             continue  # most of what is recorded, decided without a call

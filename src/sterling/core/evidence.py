@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import msgspec
+
 from sterling.core.canonical import canonical
 from sterling.core.errors import TamperedLedgerError
 from sterling.core.kinds import current
@@ -125,10 +127,11 @@ class Writer:
         Raises:
             ValueError, TypeError: if the fact is no JSON.
         """
-        content = canonical({
-            "actor": self.actor, "attestor": self.attestor, "body": fact.body, "kind": fact.kind, "position": position,
-            "recorded_at": self.recorded_at, "subjects": sorted(set(fact.subjects)), "version": fact.version,
-        })  # fmt: skip
+        front, middle = _ends(self.actor, self.attestor, self.recorded_at)
+        subjects = tuple(sorted(set(fact.subjects)))
+        content = b'%b%b,"kind":%b,"position":%d%b%b,"version":%d}' % (
+            front, canonical(fact.body), _text(fact.kind), position, middle, _text(subjects), fact.version,
+        )  # fmt: skip
         return Record(position, previous, hashlib.sha256(previous + content).digest(), content)
 
     def records(self, facts: Iterable[Evidence], position: int, digest: bytes) -> list[Record]:
@@ -140,6 +143,34 @@ class Writer:
         return records
 
 
+@lru_cache(maxsize=64)
+def _ends(actor: str, attestor: str, recorded_at: str) -> tuple[bytes, bytes]:
+    """What stands before a body, and between the position and the subjects, in all records of one append."""
+    front = b'{"actor":%b,"attestor":%b,"body":' % (canonical(actor), canonical(attestor))
+    return front, b',"recorded_at":%b,"subjects":' % canonical(recorded_at)
+
+
+@lru_cache(maxsize=4096)
+def _text(value: str | tuple[str, ...]) -> bytes:
+    return canonical(value)
+
+
+class _Labels(msgspec.Struct):
+    kind: str
+    subjects: tuple[str, ...]
+
+
+class _Said(_Labels):
+    actor: str
+    attestor: str
+    body: dict[str, Any]
+    recorded_at: str
+    version: int
+
+
+_read_labels, _read = msgspec.json.Decoder(_Labels).decode, msgspec.json.Decoder(_Said).decode
+
+
 def entry_of(record: Record) -> Entry:
     """What a record says.
 
@@ -148,37 +179,25 @@ def entry_of(record: Record) -> Entry:
         NewerKindError: if it is of a later version of its kind than is known here.
     """
     try:
-        said = json.loads(record.content)
-        fact = Evidence(said["kind"], tuple(said["subjects"]), said["body"], said["version"])
-        entry = Entry(
-            record.position, said["recorded_at"], said["actor"], said["attestor"],
-            record.previous.hex(), record.digest.hex(), fact,
-        )  # fmt: skip
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        said = _read(record.content)
+        previous, digest = record.previous.hex(), record.digest.hex()
+    except (msgspec.DecodeError, TypeError, AttributeError) as error:
         raise TamperedLedgerError(
             f"entry {record.position} was changed: it cannot be read any more", record.position
         ) from error
-    version, body = current(fact.kind, fact.version, fact.body, position=record.position)
-    if version == fact.version:
-        return entry
-    fact = Evidence(fact.kind, fact.subjects, body, version)
-    return Entry(entry.position, entry.recorded_at, entry.actor, entry.attestor, entry.previous, entry.digest, fact)
+    version, body = current(said.kind, said.version, said.body, position=record.position)
+    fact = Evidence(said.kind, said.subjects, body, version)
+    return Entry(record.position, said.recorded_at, said.actor, said.attestor, previous, digest, fact)
 
 
 def labels(content: bytes) -> tuple[str, tuple[str, ...]]:
-    """Kind and subjects of a record's content, which queries find it by, without reading its body.
-
-    In RFC 8785 they stand behind the body, where no text can hold the bare quotes of ``,"kind":``.
+    """Kind and subjects of a record's content, which queries find it by.
 
     Raises:
         ValueError: if the content is no entry.
     """
-    _, _, tail = content.rpartition(b',"kind":')
-    kind, _, rest = tail.partition(b',"position":')
-    _, found, subjects = rest.partition(b',"subjects":')
-    if not found:
-        raise ValueError("no entry")
-    return _read_labels(kind, subjects)
+    said = _read_labels(content)
+    return said.kind, said.subjects
 
 
 def says_position(content: bytes) -> int | None:
@@ -188,8 +207,3 @@ def says_position(content: bytes) -> int | None:
     except (ValueError, TypeError, KeyError):
         return None
     return position
-
-
-@lru_cache(maxsize=65_536)
-def _read_labels(kind: bytes, subjects: bytes) -> tuple[str, tuple[str, ...]]:
-    return json.loads(kind), tuple(json.loads(b'{"subjects":' + subjects)["subjects"])

@@ -79,6 +79,10 @@ class Chained(Protocol):
         """Which chain this is."""
         ...
 
+    def head(self) -> tuple[int, bytes]:
+        """Position and digest of the chain's last record; 0 and 32 zero bytes where there is none."""
+        ...
+
     def records(self, *, after: int = 0, until: int | None = None) -> Iterator[Record]:
         """The chain as it lies there, whatever was done to it, oldest first, in one state of the database."""
         ...
@@ -95,8 +99,8 @@ class Chained(Protocol):
         """
         ...
 
-    def check_index(self) -> Broken | None:
-        """The first entry that queries find under what it does not say, or do not find under what it says."""
+    def index(self, *, after: int = 0, until: int | None = None) -> Iterator[tuple[str, Sequence[int]]]:
+        """What queries go by: for each word, as `core/labels.py` spells them, the positions that they find, in order."""
         ...
 
 
@@ -180,18 +184,23 @@ def following(records: Iterable[Record], position: int, digest: bytes) -> Iterat
         position, digest = record.position, record.digest
 
 
-def check_chain(records: Iterable[Record]) -> tuple[int, Broken | None]:
-    """Walk a chain from its first entry.
+def check_chain(records: Iterable[Record], *, after: int = 0, previous: bytes = GENESIS) -> tuple[int, Broken | None]:
+    """Walk a chain from its first entry, or from a later one on.
 
     A chain that was cut short at its end cannot be told from a short one: that takes a head that somebody else kept.
 
+    Args:
+        records: The records behind a position.
+        after: That position.
+        previous: Digest of the record there.
+
     Returns:
-        How many entries hold, and the first that does not.
+        Up to which position entries hold, and the first that does not.
     """
-    last, count = GENESIS, 0
+    last, count = previous, after
     for record in records:
-        position, previous, digest, content = record
-        if position != count + 1 or previous != last or sha256(last + content).digest() != digest:
+        position, follows, digest, content = record
+        if position != count + 1 or follows != last or sha256(last + content).digest() != digest:
             return count, Broken(count + 1, _fault(record, count + 1, last))
         last, count = digest, position
     return count, None

@@ -13,7 +13,8 @@ from sterling.core.errors import InvalidDefinitionError
 Ref = NewType("Ref", str)
 
 _REF = re.compile(r"sha256:[0-9a-f]{64}")
-_REF_IN_CONTENT = re.compile(b'"(' + _REF.pattern.encode() + b')"')
+_REF_IN_CONTENT = re.compile(b'"' + _REF.pattern.encode() + b'"')
+_QUOTED_LENGTH = len("sha256:") + 64 + 2
 _REF_IN_BYTES = re.compile(_REF.pattern.encode() + rb"(?![0-9a-f])")
 
 
@@ -73,16 +74,21 @@ def refs_in(value: Any) -> Iterator[Ref]:
             yield from refs_in(item)
 
 
-def refs_in_content(content: bytes) -> Iterator[Ref]:
-    """What `refs_in` finds, in the bytes of a JSON value without blanks.
+def note_refs(content: bytes, position: int, first_cited: dict[bytes, int]) -> None:
+    """Note where refs are cited first: those that `refs_in` finds, in the bytes of a JSON value without blanks.
 
     Example:
-        >>> [short(ref) for ref in refs_in_content(b'{"model":"%s"}' % ref_of(b"").encode())]
-        ['e3b0c44298fc']
+        >>> note_refs(b'{"model":"%s"}' % ref_of(b"").encode(), 7, noted := {})
+        >>> {short(ref.decode()): position for ref, position in noted.items()}
+        {'e3b0c44298fc': 7}
     """
-    if b'"sha256:' in content:
-        for found in _REF_IN_CONTENT.findall(content):
-            yield Ref(found.decode())
+    start = content.find(b'"sha256:')
+    while start >= 0:
+        end = start + _QUOTED_LENGTH
+        ref = content[start + 1 : end - 1]
+        if ref not in first_cited and _REF_IN_CONTENT.fullmatch(content, start, end):
+            first_cited[ref] = position
+        start = content.find(b'"sha256:', start + 1)
 
 
 def refs_in_file(path: Path) -> Iterator[Ref]:

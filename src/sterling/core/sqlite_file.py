@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 from sterling.core.errors import StorageError, TamperedLedgerError
 
 _BUSY_SECONDS = 60.0
+_AGAIN_SECONDS = 0.01
 _SQLITE_ERRORS = {
     sqlite3.SQLITE_BUSY: f"another process has held it for {_BUSY_SECONDS:.0f} seconds. Wait for that one, or end it",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened. Choose a folder that you may write to",
@@ -97,11 +99,22 @@ class SQLiteFile:
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False)
         try:
-            self._prepare(db)
+            self._prepare_patiently(db)
         except BaseException:
             db.close()
             raise
         return db
+
+    def _prepare_patiently(self, db: sqlite3.Connection) -> None:
+        """Prepare it, and again while others do: changing to a write-ahead log does not wait for its turn by itself."""
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                return self._prepare(db)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(_AGAIN_SECONDS)
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         (found,) = db.execute("PRAGMA user_version").fetchone()

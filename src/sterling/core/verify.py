@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sterling.core.errors import TamperedLedgerError
-from sterling.core.evidence import Record
-from sterling.core.ledger import Broken, Chained, Ledger, chained, check_chain
-from sterling.core.refs import Ref, ref_of_file, refs_in_content, refs_in_file
+from sterling.core.ledger import Broken, Ledger, chained
+from sterling.core.refs import Ref, ref_of_file, refs_in_file
 from sterling.core.store import Store
+from sterling.core.walk import walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,54 +63,15 @@ def verify(ledger: Ledger, store: Store) -> VerifyReport:
     Returns:
         What holds, what does not, and where that shows first.
     """
-    walk, chain = _Walk(), chained(ledger)
-    entries, broken = walk.check(chain)
-    broken = _first(broken, _check_index(chain, entries))
-    intact, altered, missing = _check_blobs(store, walk.first_cited)
+    walked = walk(chained(ledger))
+    intact, altered, missing = _check_blobs(store, walked.first_cited)
     return VerifyReport(
-        entries=min(entries, broken.position - 1) if broken else entries,
-        broken=broken,
+        entries=walked.entries,
+        broken=walked.broken,
         blobs=intact,
         altered=tuple(altered),
         missing=tuple(missing),
     )
-
-
-class _Walk:
-    """One walk over all records, behind a break as well, that notes what they cite."""
-
-    def __init__(self) -> None:
-        self.first_cited: dict[Ref, int] = {}
-        self._position = 0
-
-    def check(self, ledger: Chained) -> tuple[int, Broken | None]:
-        records = self._noted(ledger.records())
-        try:
-            found = check_chain(records)
-            for _ in records:
-                pass
-        except TamperedLedgerError as error:  # the database itself cannot be read to its end
-            return self._position, Broken(self._position + 1, str(error))
-        return found
-
-    def _noted(self, records: Iterable[Record]) -> Iterator[Record]:
-        for record in records:
-            self._position = record.position
-            for ref in refs_in_content(record.content):
-                self.first_cited.setdefault(ref, record.position)
-            yield record
-
-
-def _check_index(ledger: Chained, entries: int) -> Broken | None:
-    try:
-        return ledger.check_index()
-    except TamperedLedgerError as error:
-        return Broken(error.position or entries + 1, str(error))
-
-
-def _first(one: Broken | None, other: Broken | None) -> Broken | None:
-    found = [broken for broken in (one, other) if broken]
-    return min(found, key=lambda broken: broken.position, default=None)
 
 
 def _check_blobs(store: Store, first_cited: dict[Ref, int]) -> tuple[int, list[Cited], list[Cited]]:

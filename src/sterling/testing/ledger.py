@@ -14,6 +14,7 @@ from sterling.core.canonical import canonical
 from sterling.core.errors import ConflictError, NewerKindError, StorageError, TamperedLedgerError
 from sterling.core.evidence import GENESIS, Evidence, Query
 from sterling.core.ledger import ChainInfo, Ledger, chained, check_chain, follow
+from sterling.core.walk import check_index
 
 _SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]  # one history grows on one ledger
 COPY = ChainInfo("0123456789abcdef", "contract", "2026-01-01T00:00:00.000000Z", copied=True)
@@ -135,7 +136,7 @@ class LedgerContract:
         read = [entry.evidence for entry in ledger.read(after=after)]
         assert [_document(fact) for fact in read] == [_document(fact) for fact in facts]
         assert check_chain(chained(ledger).records()) == (after + len(facts), None)
-        assert chained(ledger).check_index() is None
+        assert check_index(chained(ledger)) is None
         kinds = data.draw(st.lists(st.sampled_from([fact.kind for fact in facts] or ["none"]), max_size=2))
         subjects = data.draw(
             st.lists(st.sampled_from([s for fact in facts for s in fact.subjects] or ["none"]), max_size=2)
@@ -225,7 +226,7 @@ class LedgerContract:
         assert chained(copy).extend(chained(ledger).records(after=2)) == 3
         assert list(chained(copy).records()) == list(chained(ledger).records())
         assert list(copy.read(Query(("a.happened",), ("s",)))) == list(ledger.read(Query(("a.happened",), ("s",))))
-        assert chained(copy).check_index() is None
+        assert check_index(chained(copy)) is None
 
     def test_what_does_not_follow_is_not_copied(self, ledger: Ledger, copy: Ledger) -> None:
         ledger.append([Evidence("a.happened")] * 4)
