@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
@@ -21,20 +22,28 @@ class Proxy:
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._target, self._tls = port, tls
-        self._cut: tuple[bytes, bool] | None = None
+        self._cut: tuple[bytes, bool, Callable[[], object]] | None = None
         self.cuts = 0
-        self.sent: list[bytes] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def cut_before(self, marker: bytes) -> None:
-        """Cut the next connection that sends this, before the server gets it."""
-        self._cut = marker, False
+    def cut_before(self, marker: bytes, meanwhile: Callable[[], object] = bool) -> None:
+        """Cut the next connection that sends this, before the server gets it.
+
+        Args:
+            marker: Bytes of a message.
+            meanwhile: Is called once the server knows that the connection is gone, and before the client does.
+        """
+        self._cut = marker, False, meanwhile
 
     def cut_after(self, marker: bytes) -> None:
         """Cut the next connection that sends this, once the server has answered and before the client knows."""
-        self._cut = marker, True
+        self._cut = marker, True, bool
+
+    def refuse(self) -> None:
+        """Accept no more connections."""
+        self._listening.close()
 
     def __enter__(self) -> Self:
         return self
@@ -62,14 +71,15 @@ class Proxy:
         back = threading.Thread(target=self._answer, args=(server, client, held), daemon=True)
         back.start()
         while data := client.recv(1 << 20):
-            self.sent.append(data)
             if self._cut and self._cut[0] in data:
-                (_, first_deliver), self._cut = self._cut, None
+                (_, is_delivered, meanwhile), self._cut = self._cut, None
                 self.cuts += 1
-                if first_deliver:
-                    held.set()
+                held.set()
+                if is_delivered:
                     server.sendall(data)
                     back.join()
+                server.shutdown(socket.SHUT_RDWR)
+                meanwhile()
                 break
             server.sendall(data)
         for end in (client, server):
@@ -83,3 +93,4 @@ class Proxy:
                 if held.is_set():
                     return
                 client.sendall(data)
+            client.shutdown(socket.SHUT_RDWR)
