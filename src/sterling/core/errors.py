@@ -34,6 +34,10 @@ class StorageError(SterlingError):
     """A ledger or a store cannot be opened, read or written where it lies."""
 
 
+class NotAllowedError(StorageError):
+    """Whoever asks may not do this; somebody else may."""
+
+
 class NewerKindError(SterlingError):
     """An entry was recorded by a later version of Sterling, which says more than this one can read."""
 
