@@ -16,9 +16,10 @@ from sterling.core.code import library_versions, source_of_module_closure
 from sterling.core.errors import ConflictError, StageFailedError, SterlingError
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.ledger import Ledger
+from sterling.core.parts import is_whole
 from sterling.core.refs import Ref
 from sterling.views.plan import PlannedStep, changes
-from sterling.views.registry import champion
+from sterling.views.registry import CHAMPION_KINDS, champion
 
 if TYPE_CHECKING:
     from sterling.stages.contract import Context, Outcome, Step
@@ -136,9 +137,7 @@ def _inputs(step: Step, outputs: Mapping[str, Mapping[str, Ref]], ledger: Ledger
             refs[name] = outputs[source.step][source.name]
         else:
             return None
-    if step.champion_of and (
-        found := champion(ledger.read(Query(("model.registered", "version.released"))), refs[step.champion_of])
-    ):
+    if step.champion_of and (found := champion(ledger.read(Query(CHAMPION_KINDS)), refs[step.champion_of])):
         refs["champion"] = Ref(found.model)
     return refs
 
@@ -148,7 +147,7 @@ def _completed(ledger: Ledger, key: str) -> Entry | None:
 
 
 def _kept(entry: Entry, context: Context) -> bool:
-    return all(context.store.has(ref) for ref in entry.body["outputs"].values())
+    return all(is_whole(context.store, ref) for ref in entry.body["outputs"].values())
 
 
 def _do(step: Step, inputs: Mapping[str, Ref], ledger: Ledger, context: Context, observe: Observer) -> Done:
