@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from sterling.cli import chains, data, evidence, integrity, project
+from sterling.cli import chains, data, evidence, integrity, project, team
 
 _INTERRUPTED = 130
 _FAULT = 70
@@ -25,6 +25,7 @@ evidence.add_to(app)
 integrity.add_to(app)
 data.add_to(app)
 chains.add_to(app)
+team.add_to(app)
 
 
 def main() -> None:

@@ -34,6 +34,10 @@ class StorageError(SterlingError):
     """A ledger or a store cannot be opened, read or written where it lies."""
 
 
+class NotAllowedError(StorageError):
+    """Whoever asks may not do this; somebody else may."""
+
+
 class BusyError(SterlingError):
     """Something else is under way, and this must not happen beside it."""
 
