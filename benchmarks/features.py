@@ -140,7 +140,7 @@ def ours(folder: Path, *, two_clocks: bool) -> pa.Table:
     names = {"_event_time": "event_time", "_available_at": "available_at"}
 
     def clock(wanted: tuple[str, ...]) -> NDArray[np.int64]:
-        return np.maximum.reduce([events.column(names[name]).to_numpy() for name in wanted])
+        return np.asarray(np.maximum.reduce([events.column(names[name]).to_numpy() for name in wanted]), np.int64)
 
     log, values = Log(moments, codes, clock), Values(events.column("value"))
     del codes, whose
@@ -291,7 +291,7 @@ def check_sample(folder: Path) -> None:
             f"count(id) FILTER ({rule}) AS count_{name}, avg(value) FILTER ({rule}) AS mean_{name}, max(value) FILTER ({rule}) AS max_{name}"
             for name, rule in ((name, f"t - {size} <= event_time") for name, size in LENGTHS.items())
         )
-        naive = database.execute(
+        naive = database.sql(
             f"SELECT i, {features}, arg_max(value, id) AS last FROM (SELECT row_number() OVER () - 1 AS i, * FROM moments) AS m "
             f"LEFT JOIN events AS e ON m.key = e.key AND event_time < t {known} WHERE m.key IN ({', '.join(map(str, keys))}) "
             "GROUP BY i ORDER BY i LIMIT 2000"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 
 from tests.cli.conftest import COMMAND, Answer, environment, sterling
 from tests.cli.test_run import fits
-from tests.lifecycle.small import edit
 
 
 def test_status_says_what_is_live_and_that_nothing_is_left(released: Path) -> None:
@@ -157,24 +155,3 @@ def test_an_output_that_cannot_be_written_is_one_line(released: Path) -> None:
             text=True,
         )
     assert (ran.returncode, ran.stderr) == (2, "sterling: No space left on device.\n")
-
-
-def test_gc_deletes_only_when_told_and_keeps_what_is_released(refused: tuple[Path, Answer], tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(refused[0], tmp_path / "project"))
-    before = sterling(folder, "status", "--json").json
-    edit(folder, "trees=16", "trees=17")
-    assert sterling(folder, "run").code == 1
-    listed = sterling(folder, "gc", "--json").json
-    assert before["candidate"]["model"] in listed["refs"]
-    assert before["live"]["model"] not in listed["refs"]
-    assert not listed["deleted"]
-    answer = sterling(folder, "gc")
-    assert fits(answer.out)
-    assert answer.out.startswith(f"Would delete {listed['blobs']} blob")
-    assert sterling(folder, "gc", "--delete").out.startswith(f"Deleted {listed['blobs']} blob")
-    assert sterling(folder, "gc", "--json").json["refs"] == []
-    report = sterling(folder, "verify", "--json").json
-    assert report["intact"]
-    assert {cited["ref"] for cited in report["missing"]} == set(listed["refs"])
-    edit(folder, "trees=17", "trees=16")
-    assert sterling(folder, "run", "--json").json["candidate"] == before["candidate"]["model"]

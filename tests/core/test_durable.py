@@ -38,7 +38,12 @@ def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_call_retur
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "replace", replaced)
-    assert write_file(tmp_path / "head", b"whole")
+    assert write_file(tmp_path / "new" / "head", b"whole")
+    way, named = steps[:-3], steps[-3:]
+    assert set(way) == {"folder synced"}
+    assert named == ["file synced", "renamed", "folder synced"]
+    steps.clear()
+    assert write_file(tmp_path / "new" / "head", b"again")
     assert steps == ["file synced", "renamed", "folder synced"]
 
 

@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from sterling.cli import chains, evidence, integrity, leaks, project
+from sterling.cli import chains, data, evidence, integrity, leaks, project, team
 
 _INTERRUPTED = 130
 _FAULT = 70
@@ -24,7 +24,9 @@ project.add_to(app)
 evidence.add_to(app)
 leaks.add_to(app)
 integrity.add_to(app)
+data.add_to(app)
 chains.add_to(app)
+team.add_to(app)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (status, log, why, card, gc):
+    for command in (status, log, why, card):
         app.command()(command)
 
 
@@ -156,36 +156,6 @@ def card(
         raise StorageError(f"There is no folder {html.parent} to write {html.name} into. Make it, or name another.")
     write(html, page_of(project, version))
     print(f"Wrote {html}")
-
-
-def gc(
-    delete: Annotated[
-        bool, typer.Option("--delete", help="Delete them; without it they are only counted, or listed with --json.")
-    ] = False,
-    project: ProjectFolder = Path(),
-    as_json: AsJson = False,
-) -> None:
-    """Find bytes that neither the last run nor a registered version needs; not while a run is under way."""
-    from sterling.cli.console import print_json
-    from sterling.core.workspace import Workspace
-    from sterling.views.needed import needed
-    from sterling.views.text import plural
-    from sterling.views.text import size as readable
-
-    keep = needed(entries_of(project))
-    store = Workspace(project).store()
-    loose = sorted(ref for ref in store.list() if ref not in keep)
-    size = sum(store.open(ref).stat().st_size for ref in loose)
-    if delete:
-        for ref in loose:
-            store.delete(ref)
-    if as_json:
-        print_json({"deleted": delete, "blobs": len(loose), "bytes": size, "kept": len(keep), "refs": loose})
-        return
-    found = f"{plural(len(loose), 'blob')}, {readable(size)}; {len(keep):,} are needed."
-    print(f"{'Deleted' if delete else 'Would delete'} {found}")
-    if loose and not delete:
-        print("Nothing was deleted: that takes --delete. A run makes again what it needs.")
 
 
 def entry_as_json(entry: Entry) -> dict[str, object]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from sterling.cli.outside import sentence
 from sterling.views.text import plural
 
 if TYPE_CHECKING:
+    from sterling.cli.outside import Outside
     from sterling.core.anchor import AnchorReport, AnchorStore
     from sterling.core.checkpoint import Proof
     from sterling.core.signing import VerifierKey
@@ -17,7 +20,9 @@ if TYPE_CHECKING:
     from sterling.core.witness import HeadVerdict
 
 
-def verified(report: VerifyReport, head: HeadVerdict, anchors: AnchorReport | None) -> Iterator[str]:
+def verified(
+    report: VerifyReport, head: HeadVerdict, anchors: AnchorReport | None, outside: Sequence[Outside] = ()
+) -> Iterator[str]:
     """What a verification found, in sentences."""
     if report.broken:
         yield f"Broken at entry {report.broken.position}: {report.broken.reason}. Before it {report.entries:,} entries hold."
@@ -28,6 +33,12 @@ def verified(report: VerifyReport, head: HeadVerdict, anchors: AnchorReport | No
     yield f"{report.blobs:,} blobs are what their names say."
     if report.missing:
         yield f"{len(report.missing):,} more are no longer in the store; a run makes them again."
+    for position, count in Counter(cited.position for cited in report.erased).items():
+        yield f"{plural(count, 'blob was', 'blobs were')} erased by entry {position}."
+    if report.unfinished:
+        entry = report.unfinished[-1].position
+        yield f"{len(report.unfinished):,} that entry {entry} erased are still here: `sterling erase` again finishes it."
+    yield from map(sentence, outside)
     yield head.reason
     if anchors:
         yield from _held(anchors)
@@ -93,12 +104,14 @@ def named_key(key: VerifierKey) -> str:
 
 
 def verified_json(
-    report: VerifyReport, head: HeadVerdict, anchors: AnchorReport | None, kept_at: str | None, *, intact: bool
-) -> dict[str, Any]:
+    report: VerifyReport, head: HeadVerdict, anchors: AnchorReport | None, kept_at: str | None,
+    outside: Sequence[Outside] = (), *, intact: bool,
+) -> dict[str, Any]:  # fmt: skip
     """What a verification found."""
     return {
         "intact": intact,
         **asdict(report),
+        "external": [file._asdict() for file in outside],
         "head": {
             "state": head.state, "reason": head.reason, "last": head.last,
             "count": head.head.count if head.head else None, "at": head.head.at if head.head else None,

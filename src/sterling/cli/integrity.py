@@ -12,6 +12,7 @@ import typer
 
 from sterling.cli import findings
 from sterling.cli.options import AsJson, Chain, ProjectFolder
+from sterling.cli.outside import look
 
 if TYPE_CHECKING:
     from sterling.core.anchor import Anchor, AnchorReport, AnchorStore
@@ -56,11 +57,12 @@ def verify(
     last = head.last if report.broken else report.entries
     anchors = _held_against(opened, found, last) if found is not None else None
     intact = report.intact and head.holds and (anchors is None or anchors.holds)
+    outside = look(opened.workspace, opened.ledger)
     if not as_json:
-        _say(findings.verified(report, head, anchors))
+        _say(findings.verified(report, head, anchors, outside))
     kept_at = _keep(opened, anchors.head, anchor) if intact and anchors and anchor else None
     if as_json:
-        print_json(findings.verified_json(report, head, anchors, kept_at, intact=intact))
+        print_json(findings.verified_json(report, head, anchors, kept_at, outside, intact=intact))
     else:
         _say(findings.kept(anchors, _store(anchor, opened), kept_at) if anchors and anchor else ())
     raise typer.Exit(0 if intact else 1)

@@ -100,7 +100,7 @@ class SQLiteLedger:
                 )
             position, digest = self._head(db)
             writer = Writer(self._actor, self._attestor, iso(self._clock()))
-            records = list(_chained(writer, facts, position, digest))
+            records = writer.records(facts, position, digest)
             words = self._insert(db, records, [(fact.kind, fact.subjects) for fact in facts])
         self._words.keep(db, words)
         return position + len(records)
@@ -241,10 +241,3 @@ class SQLiteLedger:
 
 def _chain(row: Sequence[Any]) -> ChainInfo:
     return ChainInfo(row[0], row[1], row[2], bool(row[3]))
-
-
-def _chained(writer: Writer, facts: Iterable[Evidence], position: int, digest: bytes) -> Iterator[Record]:
-    for fact in facts:
-        record = writer.record(digest, position + 1, fact)
-        yield record
-        position, digest = record.position, record.digest

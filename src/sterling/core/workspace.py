@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,17 @@ class Workspace:
         """Where the ledger lies."""
         return self.ledger_url or os.environ.get("STERLING_LEDGER") or f"sqlite:{self.home / 'ledger.db'}"
 
+    @property
+    def fingerprints(self) -> Path:
+        """What is known of raw files by their size and time; it may be lost at any time."""
+        return self.home / "fingerprints.json"
+
+    @property
+    def lock(self) -> Path:
+        """What a run holds; in the folder of the store where that is a folder, so that all who share it see it."""
+        shared = self._store_folder if os.environ.get("STERLING_STORE") else None
+        return (shared or self.home) / "run.lock"
+
     def ledger(self, project: str) -> Ledger:
         """The chain of the project; what is appended is witnessed, unless it is only to try things in."""
         ledger = connect_ledger(self.url, project, actor=_actor(), attestor=_attestor())
@@ -59,6 +71,35 @@ class Workspace:
             )
         return connect_ledger(self.url, found[0].project, actor=_actor(), attestor=_attestor(), chain=found[0])
 
+    def every_chain(self) -> Iterator[Ledger]:
+        """Every chain of the ledger, those of other projects and copies as well."""
+        for chain in list_chains(self.url):
+            yield connect_ledger(self.url, chain.project, actor=_actor(), attestor=_attestor(), chain=chain)
+
+    def is_stored(self, path: Path) -> bool:
+        """Whether a file belongs to the ledger or to the store, as far as these lie in files."""
+        scheme, _, ledger = self.url.partition(":")
+        known, folder = Path(ledger).resolve(), self._store_folder
+        is_ledger = scheme == "sqlite" and path.resolve() in {
+            known, *(known.with_name(f"{known.name}-{part}") for part in ("wal", "shm"))
+        }  # fmt: skip
+        return is_ledger or (folder is not None and path.resolve().is_relative_to(folder.resolve()))
+
+    def arriving(self) -> tuple[Path, ...]:
+        """Files on their way into a store that is a folder; while nothing runs, all of them were left behind."""
+        folder = self._store_folder
+        return tuple((folder / "incoming").glob("*")) if folder else ()
+
+    @property
+    def _store_folder(self) -> Path | None:
+        scheme, _, named = self.store_url.partition(":")
+        return Path(named) if scheme == "file" else None
+
+    @property
+    def store_url(self) -> str:
+        """Where the store lies."""
+        return os.environ.get("STERLING_STORE") or f"file:{self.home / 'store'}"
+
     def heads(self) -> Heads:
         """The heads of chains that were appended to from here."""
         return Heads(self.home / "heads", self.key_file())
@@ -70,7 +111,7 @@ class Workspace:
 
     def store(self) -> Store:
         """The store of the project's bytes."""
-        return connect_store(os.environ.get("STERLING_STORE") or f"file:{self.home / 'store'}")
+        return connect_store(self.store_url)
 
 
 def _actor() -> str:

@@ -57,7 +57,7 @@ class Events:
     ) -> None:  # fmt: skip
         self._source, self._entities, self._on, self._place = source, entities, on, place
         self._context = context
-        self.table = StoredTable(context.store.open(inputs[f"clean:{source.name}"]))
+        self.table = StoredTable(context.store, inputs[f"clean:{source.name}"])
         self._met: dict[str, NDArray[np.bool_]] = {}
         self._values: dict[str, Values] = {}
 

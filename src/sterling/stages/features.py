@@ -133,9 +133,7 @@ def censored(name: str, view: str, found: Censoring) -> Evidence:
 
 def beside(inputs: Mapping[str, Ref], context: Context) -> dict[str, pa.ChunkedArray]:
     """All features that a stage is given, by name."""
-    tables = [
-        read_table(context.store.open(ref)) for name, ref in sorted(inputs.items()) if name.startswith("features:")
-    ]
+    tables = [read_table(context.store, ref) for name, ref in sorted(inputs.items()) if name.startswith("features:")]
     if len({table.num_rows for table in tables}) > 1:
         raise DataError("Features of different spines cannot stand side by side.")
     return {name: table.column(name) for table in tables for name in table.schema.names}
