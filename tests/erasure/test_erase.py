@@ -43,7 +43,15 @@ def test_without_confirm_everything_is_found_and_nothing_is_changed(folder: Path
     assert (report.position, report.searched, report.left) == (None, None, ())
     found = {held.what: held for held in report.holdings}
     size = len(orders_of(folder))
-    for what in ("prepare prepare.sql", "snapshot orders", "snapshot deliveries", "spine", "frame", "features visits"):
+    for what in (
+        "prepare prepare.sql",
+        "snapshot orders",
+        "snapshot deliveries",
+        "spine",
+        "frame",
+        "features visits: features",
+        "features visits: leaks",
+    ):
         assert found[what].rows >= size - 5, what  # a few of their rows were quarantined
         assert found[what].fate == "rewritten"
     assert {"validate orders: quarantine", "train candidate: probe", "evaluate: candidate"} <= set(found)
@@ -120,6 +128,7 @@ def test_tables_without_the_person_still_fit_together(planted: Path, cleaned: Pa
     spine, clean = read_table(now, made["spine"]["spine"]), read_table(now, made["validate orders"]["clean"])
     assert clean["order_no"].take(spine["row"]).to_pylist() == spine["unit"].to_pylist()
     assert read_table(now, made["features visits"]["features"]).num_rows == spine.num_rows
+    assert read_table(now, made["features visits"]["leaks"]).num_rows == spine.num_rows
     parts = StoredTable(before, made["prepare prepare.sql"]["table"]).parts
     assert len(parts) == 4
     snapshot = read_table(now, made["snapshot visits"]["snapshot"])
