@@ -36,6 +36,19 @@ def view(*features: object, **fields: object) -> sl.FeatureView:
             with_features(view(sl.Pending(until="arr_delay", windows=["1h"]))),
             "reads 'arr_delay', which is double, not a time",
         ),
+        (
+            with_features(view(sl.Variance("tailnum", windows=["1h"]))),
+            "Variance reads 'tailnum', which is string, not a number",
+        ),
+        (with_features(view(sl.CountDistinct("tailnumb", windows=["1h"]))), "CountDistinct: .* Did you mean 'tailnum'"),
+        (with_features(view(sl.Sum("arr_delay", ahead=["1h"], where="arr_dely > 0"))), "Did you mean 'arr_delay'"),
+        (with_features(view(sl.Count(windows=["1h"], where="random() < 0.5"))), r"RANDOM\(\) is refused"),
+        (with_features(view(sl.Count(windows=["1h"], where="arr_delay > epoch(now())"))), r"NOW\(\) is refused"),
+        (with_features(sl.Expression("e", "current_date - local_day")), "CURRENT_DATE is refused"),
+        (
+            with_features(sl.First(weather["wind_speed"], where="wind_spee > 1")),
+            "First of weather: .* Did you mean 'wind_speed'",
+        ),
         (with_features(view(sl.Count(windows=["1h"]), on={"dest": "origin"})), "on= names 'dest', .* Known: origin"),
         (with_features(view(sl.Count(windows=["1h"]), on={"origin": "origine"})), "Did you mean 'origin'"),
         (with_features(sl.Last(weather["wind_sped"])), "Last of weather: .* Did you mean 'wind_speed'"),
@@ -90,6 +103,22 @@ def test_a_feature_that_a_function_makes_of_personal_data_makes_no_slices_either
     )
     with pytest.raises(InvalidDefinitionError, match="'code', which is, or is computed from, personal data"):
         bind(wrong, SCHEMAS)
+
+
+def test_a_condition_reads_only_what_is_known_at_some_time() -> None:
+    listed = msgspec.structs.replace(arrivals, columns=["origin", "arr_delay"])
+    late = msgspec.structs.replace(
+        origin_delay, name="x", source=listed, features=[sl.Count(windows=["1h"], where="tailnum = 'N1'")]
+    )
+    with pytest.raises(
+        NotKnownAtPredictionError, match=r"FeatureView 'x': Count reads 'tailnum' of arrivals, which stands in neither"
+    ):
+        bind(
+            msgspec.structs.replace(
+                project, label=sl.Label("arr_delay > 0", listed, "1d"), features=sl.FeatureService([late])
+            ),
+            SCHEMAS,
+        )
 
 
 def test_a_column_whose_availability_is_not_said_is_no_feature() -> None:
