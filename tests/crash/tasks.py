@@ -75,8 +75,8 @@ def strays(home: Path) -> list[str]:
     """Files of a workspace that are none of its own; what a killed process was writing is known and cleared later."""
     files = sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())
     known = ("ledger.db", "ledger.db-wal", "ledger.db-shm", "fingerprints.json")
-    arriving = ("store/", ".fingerprints.json-", ".signing.key-")
-    witness = ("heads/", "signing.key", ".gitignore")
+    arriving = ("store/", ".fingerprints.json-", ".signing.key-", "..gitignore-")
+    witness = ("heads/", "signing.key", ".gitignore", "run.lock")
     return [file for file in files if file not in known and not file.startswith((*arriving, *witness))]
 
 
