@@ -8,16 +8,15 @@ from pg8000.native import DatabaseError, identifier, literal
 
 from sterling.adapters.postgres_session import Channel
 from sterling.core.errors import NotAllowedError, StorageError
+from sterling.core.kinds import APPROVER_KINDS
 
 LOCKS = (
     0x53544C47  # the first of the two numbers of our advisory locks; the second is a chain's number, 0 for the tables
 )
 
-APPROVER_KINDS = (
-    "approval.given", "approval.revoked", "version.approved", "version.paused", "version.promoted", "version.released",
-    "version.retired", "version.rolled_back",
-)  # fmt: skip
-"""Kinds that decide what is live; recording them takes the role of an approver."""
+# A restore changes whose a chain is, in a transaction that nothing else of this table is in meanwhile.
+LET_CHAINS_CHANGE = "ALTER TABLE sterling.chain DISABLE TRIGGER chains_stay"
+LET_CHAINS_STAY = "ALTER TABLE sterling.chain ENABLE TRIGGER chains_stay"
 
 _VERSION_1 = """
 CREATE TABLE sterling.chain (
