@@ -118,6 +118,23 @@ def test_a_restore_that_is_killed_leaves_all_as_it_was_and_a_second_one_finishes
         assert (check_chain(ledger.records()), check_index(ledger)) == ((2500, None), None)
 
 
+def test_while_a_restore_is_under_way_other_chains_go_on_and_none_is_begun(
+    postgres: Server, postgres_url: str, lost: SQLiteLedger
+) -> None:
+    def with_others_at_work() -> Iterator[Record]:
+        for record in lost.records():
+            if record.position == 2200:
+                with PostgresLedger(postgres_url, "churn") as other, opened(postgres_url, lost) as reader:
+                    assert other.append([Evidence("a.happened")]) == 1
+                    assert (reader.head()[0], reader.chain.copied) == (0, True)
+                with pytest.raises(DatabaseError, match="could not obtain lock"):
+                    postgres.run("BEGIN; LOCK TABLE sterling.chain IN ROW EXCLUSIVE MODE NOWAIT")
+            yield record
+
+    with PostgresLedger(postgres_url, "churn"), opened(postgres_url, lost) as ledger:
+        assert ledger.restore(with_others_at_work()) == 2500
+
+
 def test_after_a_restore_the_server_refuses_changes_as_before(
     postgres: Server, postgres_url: str, lost: SQLiteLedger
 ) -> None:
@@ -136,7 +153,7 @@ def test_only_the_owner_of_the_tables_restores(postgres: Server, postgres_url: s
         printed = PostgresLedger.roles(owned, reader="readers", writer="writers", approver="approvers")
         assert postgres.psql(postgres_url, f"{printed}\nGRANT approvers TO ann;").returncode == 0
         with opened(postgres.url(user="ann", password="ann"), lost) as ledger:
-            with pytest.raises(NotAllowedError, match="ann may not restore .*: only the owner of its tables may"):
+            with pytest.raises(NotAllowedError, match=r"ann may not restore .*: only the owner of its tables may"):
                 ledger.restore(lost.records())
             assert (ledger.head()[0], there(owned)[lost.chain.id]) == (0, True)
         with opened(owned, lost) as ledger:

@@ -80,7 +80,12 @@ class PostgresLedger:
 
     @classmethod
     def roles(cls, url: str, *, reader: str, writer: str, approver: str) -> str:
-        """The SQL that makes the tables where they are missing, and three roles with what each may do."""
+        """The SQL that makes the tables where they are missing, and three roles with what each may do.
+
+        Raises:
+            InvalidDefinitionError: if PostgreSQL cannot have roles of these names.
+        """
+        schema.check_role_names(reader, writer, approver)
         with Session(address_of(url), schema.check) as session:
             return session.again(lambda channel: schema.roles(channel, reader=reader, writer=writer, approver=approver))
 
