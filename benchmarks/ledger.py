@@ -40,9 +40,9 @@ def measured(number: int, chance: random.Random) -> Evidence:
     return Evidence("metric.measured", (f"model:{model}", "metric:roc_auc"), body)
 
 
-def seconds(action: Callable[[], object]) -> float:
+def seconds(action: Callable[..., object], *arguments: object) -> float:
     started = time.perf_counter()
-    action()
+    action(*arguments)
     return time.perf_counter() - started
 
 
@@ -75,9 +75,9 @@ def appending(folder: Path, entries: int) -> SQLiteLedger:
     ours, theirs = [], []
     for batch in range(entries // BATCH):
         facts = [measured(batch * BATCH + n, chance) for n in range(BATCH)]
-        ours.append(seconds(lambda facts=facts: ledger.append(facts)))  # type: ignore[misc]
+        ours.append(seconds(ledger.append, facts))
         records = list(ledger.records(after=batch * BATCH))
-        theirs.append(seconds(lambda records=records: insert(floor, records)))  # type: ignore[misc]
+        theirs.append(seconds(insert, floor, records))
     kept = [content for (content,) in floor.execute("SELECT content FROM record ORDER BY id")]
     if kept != [record.content for record in ledger.records()]:
         raise SystemExit("The floor keeps other bytes than the ledger.")
@@ -102,7 +102,7 @@ def verifying(ledger: SQLiteLedger, folder: Path) -> None:
         raise SystemExit("The floor gives another head than the ledger.")
     if not (report := verify(ledger, store)).intact or report.entries != len(contents):
         raise SystemExit("The ledger does not verify.")
-    floor = [seconds(lambda: hashed(contents)) for _ in range(3)]
+    floor = [seconds(hashed, contents) for _ in range(3)]
     reading = [seconds(lambda: hashed([row[3] for row in ledger.records()])) for _ in range(3)]
     chain = [seconds(lambda: check_chain(ledger.records())) for _ in range(3)]
     whole = [seconds(lambda: verify(ledger, store)) for _ in range(3)]
@@ -143,9 +143,8 @@ def recording(folder: Path) -> None:
     contents = [entry.content for entry in ledger.records()]
     ours, floor = [], []
     for turn in range(200):
-        model = chance.randbytes(100_000)
-        ours.append(seconds(lambda turn=turn, model=model: record(turn, model)))  # type: ignore[misc]
-        floor.append(seconds(lambda turn=turn, model=chance.randbytes(100_000): least(turn, model)))  # type: ignore[misc]
+        ours.append(seconds(record, turn, chance.randbytes(100_000)))
+        floor.append(seconds(least, turn, chance.randbytes(100_000)))
     print("\nThe evidence of a run: 20 parameters, 50 metrics, a model of 100 kB, all durable (median of 200)")
     show("ledger and store", statistics.median(ours) * 1e3, "ms", floor, scale=1e3)
     show("floor: one synced file, one synced transaction", statistics.median(floor) * 1e3, "ms", floor, scale=1e3)

@@ -30,7 +30,7 @@ def environment_variables() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     )
-    return {text for text in texts if re.fullmatch(r"STERLING_[A-Z]+|UPDATE_GOLDEN", text)}
+    return {text for text in texts if re.fullmatch(r"STERLING_[A-Z_]+|UPDATE_GOLDEN", text)}
 
 
 @pytest.mark.parametrize("name", sorted(CLICK.commands))

@@ -34,7 +34,7 @@ def test_nothing_heavy_is_loaded(program: str) -> None:
 def test_the_public_surface_is_pinned() -> None:
     assert sterling.__all__ == [
         "Columns", "Count", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine", "Expression",
-        "FeatureService", "FeatureView", "Holdout", "Label", "Last", "LightGBM", "Logistic", "Mean", "Occurs",
+        "External", "FeatureService", "FeatureView", "Holdout", "Label", "Last", "LightGBM", "Logistic", "Mean", "Occurs",
         "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "ScheduledSpine", "TimeSeriesSplit", "checks",
         "gates",
     ]  # fmt: skip

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from sterling.project.project import Problem, Project
     from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Recipe, TimeSeriesSplit
-    from sterling.project.sources import Columns, Delay, EntitySource, EventSource, Query
+    from sterling.project.sources import Columns, Delay, EntitySource, EventSource, External, Query
     from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "EventSource",
     "EventSpine",
     "Expression",
+    "External",
     "FeatureService",
     "FeatureView",
     "Holdout",
@@ -72,7 +73,7 @@ _MODULES = {
     ),
     "project": ("Problem", "Project"),
     "recipe": ("Custom", "LightGBM", "Logistic", "Prior", "Recipe", "TimeSeriesSplit"),
-    "sources": ("Columns", "Delay", "EntitySource", "EventSource", "Query"),
+    "sources": ("Columns", "Delay", "EntitySource", "EventSource", "External", "Query"),
     "spine": ("EventSpine", "Holdout", "Label", "Occurs", "ScheduledSpine"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

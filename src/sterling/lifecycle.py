@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from sterling.core.canonical import canonical, digest
 from sterling.core.clock import iso, utcnow
 from sterling.core.code import source_of_module_closure
+from sterling.core.elsewhere import REFERENCED, WithoutErased, erased_in
 from sterling.core.errors import ConflictError
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.ledger import Ledger
+from sterling.core.lock import together
 from sterling.core.refs import Ref
 from sterling.core.store import Store
 from sterling.core.workspace import Workspace
 from sterling.decisions.gate import judge, title
+from sterling.decisions.reference import ExternalFile, reference
 from sterling.decisions.register import decided, register
 from sterling.decisions.release import live, release
 from sterling.project.definition import to_json
@@ -30,6 +33,7 @@ from sterling.project.project import Project
 from sterling.project.times import moment_micros
 from sterling.runner import Done, Observer, Progress, execute, ignore, resolve
 from sterling.views.differences import changes
+from sterling.views.external import Reference, ended, references
 from sterling.views.plan import Plan, PlannedStep
 
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from sterling.stages.raw import Intake
 
 CANDIDATE = "train candidate"
+_WAITING = Progress("wait until gc or erase has ended", "started")
 Answer = Literal["passed", "failed", "ungated"]
 
 
@@ -55,6 +60,7 @@ class Result:
         gates: The ``gate.judged`` entries, in the order of the gates.
         position: Position of the ``run.completed``.
         news: Whether anything was recorded.
+        warnings: What should not stay as it is, such as a promise that has ended.
     """
 
     project: str
@@ -67,6 +73,7 @@ class Result:
     gates: tuple[Entry, ...]
     position: int
     news: bool
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,7 @@ class _Opened:
     definition: str
     ledger: Ledger
     store: Store
+    intake: Intake
 
 
 def run_project(
@@ -103,11 +111,17 @@ def run_project(
     Raises:
         SterlingError: whatever is wrong with the project or its data, said with what would work.
     """
-    opened = _open(project, folder, workspace or Workspace(folder))
+    workspace = workspace or Workspace(folder)
+    with together(workspace.lock, lambda: observe(_WAITING)):
+        return _run(_open(project, folder, workspace), as_of, observe, release_now=release_now)
+
+
+def _run(opened: _Opened, as_of: str | None, observe: Observer, *, release_now: bool) -> Result:
     before = _head(opened.ledger)
     steps = _steps(opened, as_of)
     _record_definition(opened)
-    done = execute(steps, opened.ledger, _context(opened), observe)
+    external = _reference(opened)
+    done = execute(steps, opened.ledger, _context(opened, external), observe)
     candidate = next(step for step in done if step.title == CANDIDATE).outputs["model"]
     decision, judged = _judge(opened, candidate, done[-1])
     verdict: Answer = "ungated"
@@ -124,9 +138,10 @@ def run_project(
     newest = live(opened.ledger)
     position = _complete(opened, done, candidate, decision, verdict)
     return Result(
-        project.name, opened.definition, candidate, verdict, version,
+        opened.project.name, opened.definition, candidate, verdict, version,
         released=newest is not None and newest.body["version"] == version,
         steps=done, gates=judged, position=position, news=_head(opened.ledger) > before,
+        warnings=tuple(ended(external, utcnow())),
     )  # fmt: skip
 
 
@@ -161,10 +176,12 @@ def check_project(project: Project, folder: Path, *, observe: Observer = ignore)
     """
     from sterling.stages.graph import check_graph
 
-    opened = _open(project, folder, Workspace(folder))
-    with _intake(opened) as intake:
-        steps = check_graph(project, folder, intake, None)
-    done = execute(steps, opened.ledger, _context(opened), observe)
+    workspace = Workspace(folder)
+    with together(workspace.lock, lambda: observe(_WAITING)):
+        opened = _open(project, folder, workspace)
+        steps = check_graph(project, folder, opened.intake, None)
+        opened.intake.save()
+        done = execute(steps, opened.ledger, _context(opened, _reference(opened)), observe)
     key = next(step.key for step in done if step.title == "spine")
     spine = next(opened.ledger.read(Query(("spine.built",), (f"key:{key}",)))).body
     return Checked(
@@ -175,15 +192,25 @@ def check_project(project: Project, folder: Path, *, observe: Observer = ignore)
 
 def plan_project(project: Project, folder: Path, *, as_of: str | None = None) -> Plan:
     """What `run_project` would do, and why; nothing is run or recorded."""
-    opened = _open(project, folder, Workspace(folder))
-    planned = resolve(_steps(opened, as_of), opened.ledger, _context(opened))
+    workspace = Workspace(folder)
+    with together(workspace.lock):  # planning looks at raw files, and so brings them into the store
+        opened = _open(project, folder, workspace)
+        planned = resolve(_steps(opened, as_of), opened.ledger, _context(opened, ()))
     last = _last_run(opened.ledger)
-    return Plan(project.name, opened.definition, _as_of(opened.ledger, planned), _changed(opened, last), planned)
+    return Plan(
+        project.name, opened.definition, _as_of(opened.ledger, planned), _changed(opened, last), planned,
+        warnings=tuple(ended(_external(opened), utcnow())),
+    )  # fmt: skip
 
 
 def _open(project: Project, folder: Path, workspace: Workspace) -> _Opened:
-    defined = define(project, folder)
-    return _Opened(project, folder, defined, digest(defined), workspace.ledger(project.name), workspace.store())
+    from sterling.stages.raw import Intake
+
+    defined, ledger = define(project, folder), workspace.ledger(project.name)
+    erased, store = erased_in(ledger), workspace.store()
+    intake = Intake(store, workspace.fingerprints, {ref: erasure.position for ref, erasure in erased.items()})
+    current = WithoutErased(store, erased) if erased else store
+    return _Opened(project, folder, defined, digest(defined), ledger, current, intake)
 
 
 def _steps(opened: _Opened, as_of: str | None) -> tuple[Step, ...]:
@@ -192,25 +219,35 @@ def _steps(opened: _Opened, as_of: str | None) -> tuple[Step, ...]:
     at = iso(utcnow()) if as_of == "now" else as_of
     if at is not None:
         moment_micros(at, field="as_of")
-    with _intake(opened) as intake:
-        return graph(opened.project, opened.folder, intake, at)
+    steps = graph(opened.project, opened.folder, opened.intake, at)
+    opened.intake.save()
+    return steps
 
 
-@contextmanager
-def _intake(opened: _Opened) -> Iterator[Intake]:
-    """Raw files on their way into the store; what was read is remembered for the next run."""
-    from sterling.stages.raw import Intake
+def _reference(opened: _Opened) -> tuple[Reference, ...]:
+    """Record which files are read where they lie, and give what is on record of them."""
+    files = (
+        ExternalFile(file.locator, file.ref, file.size, said.keep) for file, said in opened.intake.external.items()
+    )
+    reference(opened.ledger, files, utcnow())
+    return _external(opened)
 
-    intake = Intake(opened.store, Workspace(opened.folder).home / "fingerprints.json")
-    yield intake
-    intake.save()
+
+def _external(opened: _Opened) -> tuple[Reference, ...]:
+    """What is on record of the files that the project reads where they lie."""
+    read = {(file.locator, file.ref) for file in opened.intake.external}
+    known = references(opened.ledger.read(Query((REFERENCED,)))) if read else ()
+    return tuple(file for file in known if (file.locator, file.ref) in read)
 
 
-def _context(opened: _Opened) -> Context:
+def _context(opened: _Opened, external: Sequence[Reference]) -> Context:
     from sterling.engine.duckdb import DuckDBEngine
     from sterling.stages.contract import Context
+    from sterling.stages.external import ExternalFiles, Promised
 
-    return Context(opened.store, DuckDBEngine(), opened.project.seed)
+    files = tuple(Promised(file.locator, file.ref, file.until) for file in external)
+    store = ExternalFiles(opened.store, files, opened.folder, opened.intake.fingerprints) if files else opened.store
+    return Context(store, DuckDBEngine(), opened.project.seed)
 
 
 def _say(observe: Observer, opened: _Opened, before: int, what: str) -> None:
@@ -222,7 +259,8 @@ def _say(observe: Observer, opened: _Opened, before: int, what: str) -> None:
 def _record_definition(opened: _Opened) -> None:
     subject = f"definition:{opened.definition}"
     same = Query(("project.defined",), (subject,))
-    if next(opened.ledger.read(same), None):
+    before = next(opened.ledger.read(same), None)
+    if before and opened.store.has(before.body["ref"]):
         return
     ref = opened.store.put(io.BytesIO(canonical(opened.defined)))
     fact = Evidence(

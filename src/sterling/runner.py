@@ -16,9 +16,10 @@ from sterling.core.code import library_versions, source_of_module_closure
 from sterling.core.errors import ConflictError, StageFailedError, SterlingError
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.ledger import Ledger
-from sterling.core.refs import Ref
+from sterling.core.parts import is_whole
+from sterling.core.refs import Ref, refs_in_file
 from sterling.views.plan import PlannedStep, changes
-from sterling.views.registry import champion
+from sterling.views.registry import CHAMPION_KINDS, champion
 
 if TYPE_CHECKING:
     from sterling.stages.contract import Context, Outcome, Step
@@ -136,9 +137,7 @@ def _inputs(step: Step, outputs: Mapping[str, Mapping[str, Ref]], ledger: Ledger
             refs[name] = outputs[source.step][source.name]
         else:
             return None
-    if step.champion_of and (
-        found := champion(ledger.read(Query(("model.registered", "version.released"))), refs[step.champion_of])
-    ):
+    if step.champion_of and (found := champion(ledger.read(Query(CHAMPION_KINDS)), refs[step.champion_of])):
         refs["champion"] = Ref(found.model)
     return refs
 
@@ -148,7 +147,11 @@ def _completed(ledger: Ledger, key: str) -> Entry | None:
 
 
 def _kept(entry: Entry, context: Context) -> bool:
-    return all(context.store.has(ref) for ref in entry.body["outputs"].values())
+    manifests = entry.body.get("manifests", ())  # the rest is not opened: a store may be far away
+    outputs: Mapping[str, Ref] = entry.body["outputs"]
+    return all(
+        is_whole(context.store, ref) if name in manifests else context.store.has(ref) for name, ref in outputs.items()
+    )
 
 
 def _do(step: Step, inputs: Mapping[str, Ref], ledger: Ledger, context: Context, observe: Observer) -> Done:
@@ -163,7 +166,10 @@ def _do(step: Step, inputs: Mapping[str, Ref], ledger: Ledger, context: Context,
     started = time.perf_counter()
     outcome = _attempt(step, inputs, key, ledger, context, observe)
     seconds = time.perf_counter() - started
-    position = _confirm(before, outcome, ledger) if before else _record(step, key, wanted, outcome, seconds, ledger)
+    if before:
+        position = _confirm(before, outcome, ledger)
+    else:
+        position = _record(step, key, wanted, outcome, seconds, ledger, context)
     observe(Progress(title, "ran", seconds))
     return Done(title, key, outcome.outputs, position, cached=False)
 
@@ -202,12 +208,15 @@ def _logged() -> Iterator[io.StringIO]:
         root.removeHandler(handler)
 
 
-def _record(step: Step, key: str, wanted: dict[str, Any], outcome: Outcome, seconds: float, ledger: Ledger) -> int:
+def _record(
+    step: Step, key: str, wanted: dict[str, Any], outcome: Outcome, seconds: float, ledger: Ledger, context: Context
+) -> int:
     """Append a stage's facts and its completion, unless another run has done so meanwhile."""
     stage, subject = step.stage, f"key:{key}"
+    manifests = sorted(name for name, ref in outcome.outputs.items() if any(refs_in_file(context.store.open(ref))))
     body = {
         "stage": stage.name, "title": stage.title, "key": key, "identity": wanted,
-        "outputs": dict(outcome.outputs), "seconds": round(seconds, 3),
+        "outputs": dict(outcome.outputs), "manifests": manifests, "seconds": round(seconds, 3),
     }  # fmt: skip
     facts = [replace(fact, subjects=(*fact.subjects, subject)) for fact in outcome.facts]
     completed = Evidence("stage.completed", (subject, f"stage:{stage.name}"), body)

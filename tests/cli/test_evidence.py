@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sqlite3
 import subprocess
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from sterling.core.sqlite_schema import first_id
 from tests.cli.conftest import COMMAND, Answer, environment, sterling
 from tests.cli.test_run import fits
-from tests.lifecycle.small import edit
 
 
 def test_status_says_what_is_live_and_that_nothing_is_left(released: Path) -> None:
@@ -160,62 +155,3 @@ def test_an_output_that_cannot_be_written_is_one_line(released: Path) -> None:
             text=True,
         )
     assert (ran.returncode, ran.stderr) == (2, "sterling: No space left on device.\n")
-
-
-def test_an_untouched_project_verifies(released: Path) -> None:
-    answer = sterling(released, "verify")
-    assert answer.code == 0
-    assert fits(answer.out)
-    report = sterling(released, "verify", "--json").json
-    assert report["intact"]
-    assert (report["broken"], report["altered"], report["missing"]) == (None, [], [])
-    assert report["entries"] == len(sterling(released, "log").out.splitlines())
-
-
-def test_a_byte_that_was_changed_in_the_database_is_found_at_its_position(folder: Path) -> None:
-    (released,) = sterling(folder, "log", "--kind", "version.released", "--json").json
-    with closing(sqlite3.connect(folder / ".sterling" / "ledger.db")) as database:
-        for (trigger,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-            database.execute(f'DROP TRIGGER "{trigger}"')
-        altered = 'CAST(replace(CAST(content AS TEXT), \'"rollout":"now"\', \'"rollout":"new"\') AS BLOB)'
-        place = first_id(1) + released["position"]
-        changed = database.execute(f"UPDATE record SET content = {altered} WHERE id = ?", [place])
-        assert changed.rowcount == 1
-        database.commit()
-    answer = sterling(folder, "verify")
-    assert answer.code == 1
-    assert answer.out.startswith(f"Broken at entry {released['position']}: ")
-    assert sterling(folder, "verify", "--json").json["broken"]["position"] == released["position"]
-
-
-def test_a_blob_that_was_altered_is_named(folder: Path) -> None:
-    model = sterling(folder, "status", "--json").json["live"]["model"]
-    name = model.removeprefix("sha256:")
-    blob = folder / ".sterling" / "store" / name[:2] / name[2:]
-    blob.chmod(0o644)
-    blob.write_bytes(blob.read_bytes() + b" ")
-    answer = sterling(folder, "verify")
-    assert answer.code == 1
-    assert f"Altered: {model}" in answer.out
-    assert [cited["ref"] for cited in sterling(folder, "verify", "--json").json["altered"]] == [model]
-
-
-def test_gc_deletes_only_when_told_and_keeps_what_is_released(refused: tuple[Path, Answer], tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(refused[0], tmp_path / "project"))
-    before = sterling(folder, "status", "--json").json
-    edit(folder, "trees=16", "trees=17")
-    assert sterling(folder, "run").code == 1
-    listed = sterling(folder, "gc", "--json").json
-    assert before["candidate"]["model"] in listed["refs"]
-    assert before["live"]["model"] not in listed["refs"]
-    assert not listed["deleted"]
-    answer = sterling(folder, "gc")
-    assert fits(answer.out)
-    assert answer.out.startswith(f"Would delete {listed['blobs']} blob")
-    assert sterling(folder, "gc", "--delete").out.startswith(f"Deleted {listed['blobs']} blob")
-    assert sterling(folder, "gc", "--json").json["refs"] == []
-    report = sterling(folder, "verify", "--json").json
-    assert report["intact"]
-    assert {cited["ref"] for cited in report["missing"]} == set(listed["refs"])
-    edit(folder, "trees=17", "trees=16")
-    assert sterling(folder, "run", "--json").json["candidate"] == before["candidate"]["model"]

@@ -154,7 +154,7 @@ def test_a_folder_without_a_project_says_how_to_make_one(tmp_path: Path, argumen
         (["nonsense"], "No such command 'nonsense'"),
         (["plan", "--nonsense"], "No such option: --nonsense"),
         (["serve", "--port", "70000"], "'--port'"),
-        (["log", "--last", "0"], "'--last'"),
+        (["log", "--last", "-1"], "'--last'"),
         (["new"], "Missing argument 'name'"),
         (["plan", "--as-of", "banana"], "as_of is 'banana'"),
     ],

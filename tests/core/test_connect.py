@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sterling.core.connect import connect_ledger, connect_store
+from sterling.core.connect import connect_ledger, connect_store, roles_of
 from sterling.core.errors import MissingExtraError, UnknownBackendError
 from sterling.core.sqlite import SQLiteLedger
 from sterling.core.store import LocalStore
@@ -19,9 +19,9 @@ def test_a_url_names_a_ledger_or_a_store(tmp_path: Path) -> None:
 
 
 def test_an_unknown_scheme_is_answered_with_those_that_are_known() -> None:
-    with pytest.raises(UnknownBackendError, match=r"No adapter for 'sqlit' in 'sqlit:x.db'. Known: .*sqlite"):
+    with pytest.raises(UnknownBackendError, match=r"No adapter for 'sqlit'. Known: .*sqlite"):
         connect_ledger("sqlit:x.db", "flights")
-    with pytest.raises(UnknownBackendError, match=r"No adapter for 'store' in 'store'. Known: .*file"):
+    with pytest.raises(UnknownBackendError, match=r"No adapter for 'store'. Known: .*file"):
         connect_store("store")
 
 
@@ -35,5 +35,16 @@ def test_a_url_without_a_path_is_refused() -> None:
 def test_an_adapter_whose_libraries_are_missing_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [EntryPoint("postgresql", "sterling.adapters.no_such_module:Ledger", "sterling.ledgers")]
     monkeypatch.setattr("sterling.core.connect.entry_points", lambda group: points)
-    with pytest.raises(MissingExtraError, match=r"Install it with: pip install 'sterling-ml\[postgresql\]'"):
+    with pytest.raises(MissingExtraError, match=r"Install it with: pip install 'sterling-ml\[postgres\]'"):
         connect_ledger("postgresql://localhost/evidence", "flights")
+
+
+def test_the_password_of_a_url_is_never_repeated() -> None:
+    with pytest.raises(UnknownBackendError) as refused:
+        connect_ledger("postgres://ada:hunter2@db/evidence", "flights")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_ledger_without_users_has_no_roles() -> None:
+    with pytest.raises(UnknownBackendError, match="has no roles: who may write its file may do everything"):
+        roles_of("sqlite:ledger.db", reader="r", writer="w", approver="a")

@@ -12,8 +12,10 @@ from typing import Any
 
 from sterling.core.canonical import digest
 from sterling.core.evidence import Evidence
+from sterling.core.signing import KeyFile
 from sterling.core.sqlite import SQLiteLedger
 from sterling.core.verify import verify
+from sterling.core.witness import Heads, WitnessedLedger
 from sterling.core.workspace import Workspace
 
 NOBODY = 65534
@@ -73,8 +75,9 @@ def strays(home: Path) -> list[str]:
     """Files of a workspace that are none of its own; what a killed process was writing is known and cleared later."""
     files = sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())
     known = ("ledger.db", "ledger.db-wal", "ledger.db-shm", "fingerprints.json")
-    arriving = ("store/", ".fingerprints.json-")
-    return [file for file in files if file not in known and not file.startswith(arriving)]
+    arriving = ("store/", ".fingerprints.json-", ".signing.key-")
+    witness = ("heads/", "signing.key", ".gitignore")
+    return [file for file in files if file not in known and not file.startswith((*arriving, *witness))]
 
 
 def _said(kind: str, subjects: tuple[str, ...], body: Any) -> str:
@@ -108,6 +111,15 @@ def append_facts(root: str, times: int, checkpoint_pages: int = 1000) -> None:
             facts = [Evidence(f"{name}.happened", (f"n:{n}",), {"half": half, "text": "x" * 99}) for name in "ab"]
             mark(str(ledger.append(facts)))
         ledger.close()
+
+
+def append_witnessed(root: str, times: int) -> None:
+    """Append facts to the ledger below a root, write a head after each, and mark how many entries it had seen."""
+    home = Path(root) / ".sterling"
+    heads = Heads(home / "heads", KeyFile(home / "signing.key"))
+    for n in range(times):
+        ledger = WitnessedLedger(SQLiteLedger(home / "ledger.db", PROJECT), heads)  # a new one writes at once
+        mark(str(ledger.append([Evidence("a.happened", (f"n:{n}",))] * 2)))
 
 
 def open_ledger(root: str, project: str) -> None:

@@ -16,9 +16,11 @@ import pytest
 from sterling.core.evidence import Evidence
 from sterling.core.ledger import check_chain
 from sterling.core.refs import Ref
+from sterling.core.signing import KeyFile
 from sterling.core.sqlite import SQLiteLedger
 from sterling.core.store import LocalStore
 from sterling.core.walk import check_index
+from sterling.core.witness import Heads, WitnessedLedger, check_head
 from tests.crash.disk import Disk, Step, lay_out, read_log
 from tests.crash.shim import Answer, Crasher, Mode
 from tests.crash.tasks import PROJECT
@@ -125,6 +127,29 @@ def check_ledger(folder: Path, acknowledged: list[str], where: str) -> None:
         assert (broken, check_index(ledger), count % 2) == (None, None, 0), where
         assert count >= int(acknowledged[-1] if acknowledged else 0), where
         assert ledger.append([Evidence("next.happened")]) == count + 1, where
+
+
+def test_the_head_is_an_old_or_a_new_one_and_never_torn_whatever_the_disk_lost(
+    crasher: Crasher, root: Path, found: Path, record_property: Any
+) -> None:
+    disk, tried = Disk(root), 0
+    logged(crasher, root, "append_witnessed", 4)
+    for state, acknowledged, where in crashes(disk, read_log(crasher.log), limit=40, ignore="-shm"):
+        home = lay_out(state, found) / ".sterling"
+        with SQLiteLedger(home / "ledger.db", PROJECT) as ledger:
+            heads = Heads(home / "heads", KeyFile(home / "signing.key"))
+            kept = heads.newest(ledger.chain)
+            seen = kept.head.count if kept.head else 0
+            assert kept.fault is None, where
+            assert seen >= int(acknowledged[-1] if acknowledged else 0), where
+            assert check_head(kept, ledger).holds, where
+            with WitnessedLedger(ledger, heads) as witnessed:
+                count = witnessed.append([Evidence("next.happened")])
+            after = heads.newest(ledger.chain).head
+            assert after, where
+            assert after.count == count, where
+        tried += 1
+    record_property("tried: states of a witnessed head after a loss of power", tried)
 
 
 @pytest.mark.parametrize("checkpoint_pages", [1000, 12])

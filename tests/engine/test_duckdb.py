@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from sterling.core.errors import DataError
@@ -43,8 +40,3 @@ def test_sessions_are_in_utc(engine: DuckDBEngine) -> None:
     )
     assert found.column("utc").to_pylist() == [10]
     assert found.schema.field("t").type == pa.timestamp("us", "UTC")
-
-
-def test_parquet_is_queried_by_path(engine: DuckDBEngine, tmp_path: Path) -> None:
-    pq.write_table(pa.table({"a": [1, 2]}), tmp_path / "blob")
-    assert engine.query("SELECT max(a) AS a FROM t", {"t": tmp_path / "blob"}).to_pylist() == [{"a": 2}]

@@ -18,7 +18,7 @@ from sterling.project.features import FeatureService, feature_names
 from sterling.project.gates import Golden
 from sterling.project.load import load_project, queries
 from sterling.project.project import Project
-from sterling.project.sources import EventSource, table_name
+from sterling.project.sources import EventSource, locator_of, table_name
 from sterling.project.spine import EventSpine
 from sterling.project.sql import check_query
 from sterling.stages.raw import files_of
@@ -37,7 +37,7 @@ def tables(project: Project) -> dict[str, pa.Table]:
     engine = DuckDBEngine()
     made: dict[str, pa.Table] = {}
     for query in queries(project):
-        for locator in query.inputs:
+        for locator in map(locator_of, query.inputs):
             ((_, path),) = files_of(locator, FOLDER)
             made[table_name(locator)] = engine.read(path, path.name)
     for query in queries(project):

@@ -120,13 +120,13 @@ def test_a_function_that_fails_on_the_data_stops_the_run_without_a_value(folder:
 def test_a_request_without_the_feature_gets_the_score_that_was_evaluated(folder: Path) -> None:
     steps = {step.title: step.outputs for step in run(folder).steps}
     store = Workspace(folder).store()
-    frame = read_table(store.open(steps["frame"]["frame"])).to_pylist()
+    frame = read_table(store, steps["frame"]["frame"]).to_pylist()
     (made,) = (
         Workspace(folder)
         .ledger("late-parcels")
         .read(Query(("predictions.made",), (f"model:{steps['train candidate']['model']}",)))
     )
-    evaluated = read_table(store.open(Ref(made.body["ref"]))).to_pylist()
+    evaluated = read_table(store, Ref(made.body["ref"])).to_pylist()
     scores = {row["unit"]: row["score"] for row in evaluated}
     with server(folder).in_background() as url:
         features = httpx.get(f"{url}/version").json()["features"]

@@ -53,7 +53,7 @@ class Bench:
         return put_table(self.store, table)
 
     def table(self, ref: Ref) -> pa.Table:
-        return read_table(self.store.open(ref))
+        return read_table(self.store, ref)
 
     def run(self, stage: Stage, inputs: Mapping[str, Ref]) -> Outcome:
         return stage(inputs, self.context)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sterling.core.errors import InvalidDefinitionError
+from sterling.core.errors import DataError, InvalidDefinitionError
 from sterling.core.refs import ref_of
 from sterling.core.store import LocalStore
+from sterling.project.sources import External
 from sterling.stages.raw import Intake, files_of
 
 LONG_AGO = 1_000_000_000
@@ -105,3 +106,18 @@ def test_bytes_that_the_store_let_go_of_are_taken_again(intake: Intake, tmp_path
     intake.store.delete(taken.ref)
     intake.take("a.csv", tmp_path)
     assert intake.store.has(taken.ref)
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_a_file_that_was_erased_is_refused_before_a_byte_of_it_is_kept(tmp_path: Path, external: bool) -> None:
+    write(tmp_path / "a.csv", "old")
+    store = LocalStore(tmp_path / "store")
+    intake = Intake(store, tmp_path / "fingerprints.json", {ref_of(b"old"): 7})
+    file = External("a.csv", keep="1d") if external else "a.csv"
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"'a\.csv' is, byte for byte, the file that was erased .* entry 7 says so"):
+            intake.take(file, tmp_path)
+        intake.save()
+    assert list(store.list()) == []
+    write(tmp_path / "a.csv", "new", at=LONG_AGO + 1)
+    assert intake.take(file, tmp_path)[0].ref == ref_of(b"new")

@@ -137,6 +137,13 @@ class Flights:
             "found": {"model": ref("other")},
         }
         self.append("stage.diverged", (f"key:{key}", "stage:train"), body)
+        self.append("data.referenced", ("file:/data/radar.parquet",), {
+            "locator": "/data/radar.parquet", "ref": ref("radar"), "bytes": 98_304_551_120,
+            "since": "2013-10-03T06:19:00.000000Z", "until": "2014-01-01T06:19:00.000000Z"})  # fmt: skip
+        replaced = {"ref": ref("raw"), "by": None, "what": "raw file passengers.csv", "rows": 12, "cells": 1}
+        self.append("data.erased", (), {
+            "subjects": [{"column": "passenger", "hash": "7b" * 32}], "salt": "5a" * 16, "rows": 12, "cells": 1, "files": 0,
+            "replaced": [replaced]})  # fmt: skip
         return self
 
     def append(self, kind: str, subjects: tuple[str, ...], body: dict[str, Any]) -> int:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sterling.core.evidence import Entry, Evidence
 from sterling.core.refs import Ref
 from sterling.views.needed import needed
 from sterling.views.registry import champion, live, versions
@@ -50,3 +51,11 @@ def test_what_the_last_run_and_released_versions_rest_on_is_needed(second: Entri
     kept = needed(second)
     assert {ref("lightgbm 300 trees"), ref("lightgbm 500 trees"), ref("snapshot weather"), ref("log")} <= kept
     assert needed([]) == frozenset()
+
+
+def test_a_model_that_was_erased_is_no_champion(second: Entries) -> None:
+    body = {"replaced": [{"ref": ref("lightgbm 500 trees"), "by": None}]}
+    erased = Entry(len(second) + 1, "", "", "", "", "", Evidence("data.erased", (), body))
+    older, newer = versions(second)
+    assert champion(second, Ref(ref("a new one"))) == newer
+    assert champion((*second, erased), Ref(ref("a new one"))) == older

@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from sterling.cli import evidence, project
+from sterling.cli import chains, data, evidence, integrity, project, team
 
 _INTERRUPTED = 130
 _FAULT = 70
@@ -22,6 +22,10 @@ app = typer.Typer(
 )
 project.add_to(app)
 evidence.add_to(app)
+integrity.add_to(app)
+data.add_to(app)
+chains.add_to(app)
+team.add_to(app)
 
 
 def main() -> None:

@@ -90,16 +90,18 @@ def _serve_one(folder: Path, entries: tuple[Entry, ...], result: Result) -> None
 
 def _riskiest(folder: Path, entries: tuple[Entry, ...], result: Result) -> tuple[str, float, dict[str, Any]]:
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
+
+    from sterling.core.refs import Ref
+    from sterling.engine.tables import read_table
 
     store = Workspace(folder).store()
     run = latest_run(entries)
     assert run is not None
     made = next(e for e in run.of("predictions.made") if e.body["model"] == result.candidate)
     (assembled,) = run.of("frame.assembled")
-    predictions = pq.read_table(store.open(made.body["ref"]))
+    predictions = read_table(store, Ref(made.body["ref"]))
     top = predictions.sort_by([("score", "descending"), ("unit", "ascending")]).slice(0, 1).to_pylist()[0]
-    frame = pq.read_table(store.open(assembled.body["ref"]))
+    frame = read_table(store, Ref(assembled.body["ref"]))
     row = frame.filter(pc.equal(frame["unit"], top["unit"])).select(assembled.body["features"]).to_pylist()[0]
     return top["unit"], top["score"], row
 

@@ -1,34 +1,36 @@
-"""Commands that read the ledger: what happened, why it can be believed, and whether it still holds."""
+"""Commands that read the ledger: what happened, and why it can be believed."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sterling.cli.options import AsJson, ProjectFolder
+from sterling.cli.options import AsJson, At, Chain, LedgerUrl, ProjectFolder
 
 if TYPE_CHECKING:
     from sterling.core.evidence import Entry
     from sterling.core.ledger import Ledger
-    from sterling.core.verify import VerifyReport
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (status, log, why, card, verify, gc):
+    for command in (status, log, why, card):
         app.command()(command)
 
 
-def ledger_of(folder: Path) -> Ledger:
-    """The chain of the project in a folder."""
+def ledger_of(folder: Path, chain: str | None = None, url: str | None = None) -> Ledger:
+    """The chain of the project in a folder, or the one that is named."""
+    from sterling.core.errors import InvalidDefinitionError
     from sterling.core.workspace import Workspace
     from sterling.project.load import load_project
 
+    if chain:
+        return Workspace(folder, url).chain(chain)
+    if url:
+        raise InvalidDefinitionError("--ledger says where to look: name one with --chain ID, or ask status for --all.")
     return Workspace(folder).ledger(load_project(folder).name)
 
 
@@ -37,12 +39,32 @@ def entries_of(folder: Path) -> tuple[Entry, ...]:
     return tuple(ledger_of(folder).read())
 
 
-def status(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
-    """Say where the project stands: the last run, its verdict, what is live."""
+def status(
+    project: ProjectFolder = Path(),
+    every: Annotated[
+        bool, typer.Option("--all", help="List every chain of the ledger instead; needs no project.")
+    ] = False,
+    at: At = None,
+    chain: Chain = None,
+    ledger: LedgerUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say where the project stands: the last run, its verdict, what is live; now, or at a moment of the past."""
+    from sterling.cli import chains
     from sterling.cli.console import print_json, show
+    from sterling.core.errors import InvalidDefinitionError
     from sterling.views import status as view
 
-    found = view.status(entries_of(project))
+    if every:
+        if at or chain:
+            raise InvalidDefinitionError("--all lists every chain as it is now: leave --at and --chain out.")
+        chains.show_all(project, ledger, as_json=as_json)
+        return
+    opened = ledger_of(project, chain, ledger)
+    if at:
+        chains.show_then(opened, at, as_json=as_json)
+        return
+    found = view.status(opened.read())
     if as_json:
         print_json(found)
     else:
@@ -54,24 +76,33 @@ def log(
     kind: Annotated[
         list[str] | None, typer.Option(metavar="KIND", help="Only entries of this kind; may be repeated.")
     ] = None,
-    last: Annotated[int | None, typer.Option(metavar="N", help="Only the last N entries.", min=1)] = None,
+    last: Annotated[int | None, typer.Option(metavar="N", help="Only the last N entries.", min=0)] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on with what is recorded from now on, until Ctrl-C.")
+    ] = False,
+    chain: Chain = None,
+    ledger: LedgerUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """List what happened, one line an entry."""
     from itertools import islice
 
+    from sterling.cli.chains import follow_log
     from sterling.cli.console import print_json
     from sterling.core.evidence import Query
     from sterling.views.log import line
 
-    found = ledger_of(project).read(Query(tuple(kind or ())), newest_first=True)
-    entries = tuple(islice(found, last))[::-1]
+    opened, query = ledger_of(project, chain, ledger), Query(tuple(kind or ()))
+    if follow:
+        follow_log(opened, query, last=last, as_json=as_json)
+        return
+    entries = tuple(islice(opened.read(query, newest_first=True), last))[::-1]
     if as_json:
-        print_json([_as_json(entry) for entry in entries])
+        print_json([entry_as_json(entry) for entry in entries])
         return
     for entry in entries:
         print(line(entry))
-    if not entries:
+    if not entries and last != 0:
         print(
             f"No entry of kind {' or '.join(kind)}." if kind else "No entry yet. `sterling run` records some.",
             file=sys.stderr,
@@ -86,13 +117,19 @@ def why(
         ),
     ] = "release",
     project: ProjectFolder = Path(),
+    at: At = None,
+    chain: Chain = None,
+    ledger: LedgerUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Walk the evidence behind a statement, down to raw files and definitions."""
+    from sterling.cli.chains import place_of
     from sterling.cli.console import print_json, show
     from sterling.views import why as view
 
-    found = view.why(entries_of(project), question)
+    opened = ledger_of(project, chain, ledger)
+    until = place_of(opened, at).position if at else None
+    found = view.why(opened.read(until=until), question)
     if as_json:
         print_json(found)
     else:
@@ -121,67 +158,8 @@ def card(
     print(f"Wrote {html}")
 
 
-def verify(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
-    """Check every entry against the chain, and every blob against its name."""
-    from sterling.cli.console import print_json
-    from sterling.core.verify import verify as verify_ledger
-    from sterling.core.workspace import Workspace
-
-    report = verify_ledger(ledger_of(project), Workspace(project).store())
-    if as_json:
-        print_json({"intact": report.intact, **asdict(report)})
-    else:
-        for line in verified(report):
-            print(line)
-    raise typer.Exit(0 if report.intact else 1)
-
-
-def gc(
-    delete: Annotated[
-        bool, typer.Option("--delete", help="Delete them; without it they are only counted, or listed with --json.")
-    ] = False,
-    project: ProjectFolder = Path(),
-    as_json: AsJson = False,
-) -> None:
-    """Find bytes that neither the last run nor a registered version needs; not while a run is under way."""
-    from sterling.cli.console import print_json
-    from sterling.core.workspace import Workspace
-    from sterling.views.needed import needed
-    from sterling.views.text import plural
-    from sterling.views.text import size as readable
-
-    keep = needed(entries_of(project))
-    store = Workspace(project).store()
-    loose = sorted(ref for ref in store.list() if ref not in keep)
-    size = sum(store.open(ref).stat().st_size for ref in loose)
-    if delete:
-        for ref in loose:
-            store.delete(ref)
-    if as_json:
-        print_json({"deleted": delete, "blobs": len(loose), "bytes": size, "kept": len(keep), "refs": loose})
-        return
-    found = f"{plural(len(loose), 'blob')}, {readable(size)}; {len(keep):,} are needed."
-    print(f"{'Deleted' if delete else 'Would delete'} {found}")
-    if loose and not delete:
-        print("Nothing was deleted: that takes --delete. A run makes again what it needs.")
-
-
-def verified(report: VerifyReport) -> Iterator[str]:
-    """What a verification found, in sentences."""
-    if report.broken:
-        yield f"Broken at entry {report.broken.position}: {report.broken.reason}. Before it {report.entries:,} entries hold."
-    else:
-        yield f"All {report.entries:,} entries hold."
-    for cited in report.altered:
-        yield f"Altered: {cited.ref}, which entry {cited.position} cites, has other bytes than its name says."
-    yield f"{report.blobs:,} blobs are what their names say."
-    if report.missing:
-        yield f"{len(report.missing):,} more are no longer in the store; a run makes them again."
-    yield "Not found this way: a chain that was cut at its end, or forged anew to its end."
-    yield "A copy that is kept elsewhere shows that."
-
-
-def _as_json(entry: Entry) -> dict[str, object]:
+def entry_as_json(entry: Entry) -> dict[str, object]:
+    """An entry for programs."""
     return {
         "position": entry.position, "recorded_at": entry.recorded_at, "actor": entry.actor, "attestor": entry.attestor,
         "digest": entry.digest, "kind": entry.kind, "subjects": list(entry.evidence.subjects), "body": entry.body,

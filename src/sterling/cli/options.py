@@ -19,3 +19,17 @@ AsOf = Annotated[
         help="Count the data as of 'now' or an ISO 8601 time, not of the newest that they show.",
     ),
 ]
+Chain = Annotated[
+    str | None,
+    typer.Option("--chain", metavar="ID", help="Look at this chain of the ledger; the beginning of its id is enough."),
+]
+LedgerUrl = Annotated[
+    str | None,
+    typer.Option("--ledger", metavar="URL", help="Look into the ledger at this URL; goes with --chain, or with --all."),
+]
+At = Annotated[
+    str | None,
+    typer.Option(
+        "--at", metavar="WHEN", help="As of a position, or of an ISO 8601 time with its zone, and not as of now."
+    ),
+]

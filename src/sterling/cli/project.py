@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -98,6 +99,8 @@ def run(
         print_json(summary(result))
     else:
         show_result(loaded.name, project, result)
+        for warning in result.warnings:
+            print(f"Beware: {warning}", file=sys.stderr)
     raise typer.Exit(1 if result.verdict == "failed" or (release_now and not result.released) else 0)
 
 
@@ -155,6 +158,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port; 0 for any that is free.", min=0, max=65535)] = 8000,
 ) -> None:
     """Serve the live version over HTTP, and follow releases."""
+    from sterling.core.elsewhere import without_erased
     from sterling.core.workspace import Workspace
     from sterling.project.load import load_project
     from sterling.serving.on_demand import supplied_by
@@ -162,7 +166,8 @@ def serve(
 
     workspace, loaded = Workspace(project), load_project(project)
     supplied = supplied_by(loaded, project)
-    serve_project(workspace.ledger(loaded.name), workspace.store(), host=host, port=port, supplied=supplied)
+    ledger = workspace.ledger(loaded.name)
+    serve_project(ledger, without_erased(workspace.store(), ledger), host=host, port=port, supplied=supplied)
 
 
 def schema() -> None:
@@ -183,6 +188,7 @@ def summary(result: Result) -> dict[str, object]:
         "version": result.version,
         "released": result.released,
         "news": result.news,
+        "warnings": list(result.warnings),
         "position": result.position,
         "steps": [{"title": step.title, "cached": step.cached, "position": step.position} for step in result.steps],
         "gates": [{"position": entry.position, **entry.body} for entry in result.gates],

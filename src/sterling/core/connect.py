@@ -12,6 +12,7 @@ from sterling.core.sqlite import SQLiteLedger
 from sterling.core.store import LocalStore, Store
 
 _LEDGER_EXAMPLE = "sqlite:.sterling/ledger.db"
+_EXTRAS = {"postgresql": "postgres", "gs": "gcs", "abfs": "azure"}  # where it is not called as the scheme
 
 
 def connect_ledger(
@@ -34,7 +35,7 @@ def connect_ledger(
     if scheme == "sqlite":
         path = _path(rest, url, _LEDGER_EXAMPLE)
         return SQLiteLedger(path, project, actor=actor, attestor=attestor, chain=chain)
-    found = _adapter("sterling.ledgers", scheme, url, built_in="sqlite", example=_LEDGER_EXAMPLE)
+    found = _adapter("sterling.ledgers", scheme, built_in="sqlite", example=_LEDGER_EXAMPLE)
     ledger: Ledger = found(url, project, actor=actor, attestor=attestor, chain=chain)
     return ledger
 
@@ -49,9 +50,28 @@ def list_chains(url: str) -> tuple[ChainInfo, ...]:
     scheme, _, rest = url.partition(":")
     if scheme == "sqlite":
         return SQLiteLedger.chains(_path(rest, url, _LEDGER_EXAMPLE))
-    found = _adapter("sterling.ledgers", scheme, url, built_in="sqlite", example=_LEDGER_EXAMPLE)
+    found = _adapter("sterling.ledgers", scheme, built_in="sqlite", example=_LEDGER_EXAMPLE)
     chains: tuple[ChainInfo, ...] = found.chains(url)
     return chains
+
+
+def roles_of(url: str, *, reader: str, writer: str, approver: str) -> str:
+    """The SQL that makes three roles in the database of a ledger, with what each may do.
+
+    Raises:
+        UnknownBackendError: if the ledger at the URL knows no roles.
+    """
+    scheme, _, _ = url.partition(":")
+    found: Any = None
+    if scheme != "sqlite":
+        found = _adapter("sterling.ledgers", scheme, built_in="sqlite", example=_LEDGER_EXAMPLE)
+    if not hasattr(found, "roles"):
+        raise UnknownBackendError(
+            f"A ledger at {scheme}: has no roles: who may write its file may do everything. Roles take a database with "
+            "users, such as postgresql://ada@db.example.com/evidence"
+        )
+    sql: str = found.roles(url, reader=reader, writer=writer, approver=approver)
+    return sql
 
 
 def connect_store(url: str) -> Store:
@@ -64,7 +84,7 @@ def connect_store(url: str) -> Store:
     scheme, _, rest = url.partition(":")
     if scheme == "file":
         return LocalStore(_path(rest, url, "file:.sterling/store"))
-    store: Store = _adapter("sterling.stores", scheme, url, built_in="file", example="file:.sterling/store")(url)
+    store: Store = _adapter("sterling.stores", scheme, built_in="file", example="file:.sterling/store")(url)
     return store
 
 
@@ -74,15 +94,15 @@ def _path(text: str, url: str, example: str) -> Path:
     return Path(text)
 
 
-def _adapter(group: str, scheme: str, url: str, *, built_in: str, example: str) -> Any:
+def _adapter(group: str, scheme: str, *, built_in: str, example: str) -> Any:
     found = {point.name: point for point in entry_points(group=group)}
     if scheme not in found:
         known = ", ".join(sorted({built_in, *found}))
-        raise UnknownBackendError(f"No adapter for {scheme!r} in {url!r}. Known: {known}. Example: {example}")
+        raise UnknownBackendError(f"No adapter for {scheme!r}. Known: {known}. Example: {example}")
     try:
         adapter = found[scheme].load()
     except ImportError as error:
         raise MissingExtraError(
-            f"{scheme!r} needs an extra. Install it with: pip install 'sterling-ml[{scheme}]'"
+            f"{scheme!r} needs an extra. Install it with: pip install 'sterling-ml[{_EXTRAS.get(scheme, scheme)}]'"
         ) from error
     return adapter

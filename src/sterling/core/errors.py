@@ -34,6 +34,14 @@ class StorageError(SterlingError):
     """A ledger or a store cannot be opened, read or written where it lies."""
 
 
+class NotAllowedError(StorageError):
+    """Whoever asks may not do this; somebody else may."""
+
+
+class BusyError(SterlingError):
+    """Something else is under way, and this must not happen beside it."""
+
+
 class NewerKindError(SterlingError):
     """An entry was recorded by a later version of Sterling, which says more than this one can read."""
 
@@ -51,10 +59,18 @@ class TamperedLedgerError(SterlingError):
         self.position = position
 
 
+class SignatureError(SterlingError):
+    """A signed text is not signed by whom it must be, or is none."""
+
+
 class MissingBlobError(SterlingError, KeyError):
     """The store does not hold the bytes of a ref."""
 
     __str__ = Exception.__str__
+
+
+class ErasedError(MissingBlobError):
+    """The bytes of a ref were erased, since they held data of a person."""
 
 
 class DataError(SterlingError, ValueError):

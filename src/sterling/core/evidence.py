@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -133,6 +133,14 @@ class Writer:
             front, canonical(fact.body), _text(fact.kind), position, middle, _text(subjects), fact.version,
         )  # fmt: skip
         return Record(position, previous, hashlib.sha256(previous + content).digest(), content)
+
+    def records(self, facts: Iterable[Evidence], position: int, digest: bytes) -> list[Record]:
+        """Facts as the records that follow the one at a position, which has this digest."""
+        records = list[Record]()
+        for fact in facts:
+            records.append(self.record(digest, position := position + 1, fact))
+            digest = records[-1].digest
+        return records
 
 
 @lru_cache(maxsize=64)

@@ -12,7 +12,7 @@ Upcaster = Callable[[Body], Body]
 
 KINDS: dict[str, tuple[Upcaster, ...]] = dict.fromkeys(
     (
-        "as_of.resolved", "availability.measured", "calibration.measured", "champion.resolved", "data.prepared",
+        "as_of.resolved", "availability.measured", "calibration.measured", "champion.resolved", "data.erased", "data.prepared", "data.referenced",
         "data.snapshotted", "data.validated", "features.built", "frame.assembled", "gate.judged", "golden.checked",
         "importance.measured", "metric.compared", "metric.measured", "model.refused", "model.registered",
         "model.trained", "model.validated", "predictions.made", "project.defined", "run.completed", "spine.built",

@@ -61,10 +61,12 @@ class Told:
         """
         seen = dict(found)
         said = {word: places for word, places in self._places.items() if places}
-        if self._unreadable or said == seen:
+        if said == seen:
             return self._unreadable
         differ = [word for word in said.keys() | seen.keys() if said.get(word) != seen.get(word)]
         position = min(place for word in differ for place in {*said.get(word, ())} ^ {*seen.get(word, ())})
+        if self._unreadable and self._unreadable.position <= position:
+            return self._unreadable
         says, finds = (sorted(word for word in index if position in index[word]) for index in (said, seen))
         if not says:
             return Broken(position, f"entry {position} is missing: queries still look for it")

@@ -105,6 +105,25 @@ class Chained(Protocol):
 
 
 @runtime_checkable
+class Restorable(Protocol):
+    """A ledger into which a chain can be brought back from a backup."""
+
+    def restore(self, records: Iterable[Record]) -> int:
+        """Continue the chain byte for byte and make it its project's own, all or none.
+
+        An own chain of the project that has no entry gives way; it becomes a copy.
+
+        Returns:
+            Position of the chain's last entry.
+
+        Raises:
+            TamperedLedgerError: if a record does not follow the one before it, or does not match its digest.
+            StorageError: if the project has another chain of its own there, with entries.
+        """
+        ...
+
+
+@runtime_checkable
 class Awaited(Protocol):
     """A ledger that can tell when something is appended without being asked again and again."""
 

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,11 +21,14 @@ from sterling.core.sqlite_index import Labels, Words, find_word, found_in, selec
 from sterling.core.sqlite_schema import SCHEMA, VERSION, first_id, from_1, last_id
 
 _FIRST_PAGE, _LARGEST_PAGE = 4, 4096
+_BATCH = 1_000
 _LOOK_SECONDS = 0.05
 _CHAINS = "SELECT id, project, created_at, copied FROM chains ORDER BY project, created_at, id"
 _BEGIN = "INSERT INTO chains (id, project, created_at, copied) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _BY_ID = "SELECT number, id, project, created_at, copied FROM chains WHERE id = ?"
 _BY_PROJECT = "SELECT number, id, project, created_at, copied FROM chains WHERE project = ? AND NOT copied"
+_OTHER_OWN = "SELECT number, id FROM chains WHERE project = ? AND NOT copied AND number <> ?"
+_SET_COPIED = "UPDATE chains SET copied = ? WHERE number = ?"
 _HEAD = "SELECT id - ?1, digest FROM record WHERE id > ?1 AND id <= ?2 ORDER BY id DESC LIMIT 1"
 _RECORDS = "SELECT id - ?1, previous, digest, CAST(content AS BLOB) FROM record WHERE id > ?2 AND id <= ?3 ORDER BY id"
 
@@ -96,7 +100,7 @@ class SQLiteLedger:
                 )
             position, digest = self._head(db)
             writer = Writer(self._actor, self._attestor, iso(self._clock()))
-            records = list(_chained(writer, facts, position, digest))
+            records = writer.records(facts, position, digest)
             words = self._insert(db, records, [(fact.kind, fact.subjects) for fact in facts])
         self._words.keep(db, words)
         return position + len(records)
@@ -139,6 +143,18 @@ class SQLiteLedger:
             words = self._insert(db, checked, [labels(record.content) for record in checked])
         self._words.keep(db, words)
         return position + len(checked)
+
+    def restore(self, records: Iterable[Record]) -> int:
+        """Continue the chain byte for byte and make it its project's own, all or none."""
+        with self._file.transaction() as db:
+            self._take_over(db)
+            position, digest = self._head(db)
+            checked = following(records, position, digest)
+            while batch := list(islice(checked, _BATCH)):
+                self._insert(db, batch, [labels(record.content) for record in batch])
+                position = batch[-1].position
+        self.chain = self.chain._replace(copied=False)
+        return position
 
     def index(self, *, after: int = 0, until: int | None = None) -> Iterator[tuple[str, Sequence[int]]]:
         """By word, the positions that queries find."""
@@ -188,6 +204,13 @@ class SQLiteLedger:
         row = db.execute(sql, (value,)).fetchone()
         return (row[0], _chain(row[1:])) if row else None
 
+    def _take_over(self, db: sqlite3.Connection) -> None:
+        for number, other in db.execute(_OTHER_OWN, (self.chain.project, self._number)).fetchall():
+            if db.execute(_HEAD, (first_id(number), last_id(number))).fetchone():
+                raise StorageError(f"{self._file.path} has another chain of {self.chain.project!r} already, {other}.")
+            db.execute(_SET_COPIED, (1, number))
+        db.execute(_SET_COPIED, (0, self._number))
+
     def _page(
         self, db: sqlite3.Connection, query: Query, after: int, until: int | None, size: int, *, newest_first: bool
     ) -> list[Record]:
@@ -218,10 +241,3 @@ class SQLiteLedger:
 
 def _chain(row: Sequence[Any]) -> ChainInfo:
     return ChainInfo(row[0], row[1], row[2], bool(row[3]))
-
-
-def _chained(writer: Writer, facts: Iterable[Evidence], position: int, digest: bytes) -> Iterator[Record]:
-    for fact in facts:
-        record = writer.record(digest, position + 1, fact)
-        yield record
-        position, digest = record.position, record.digest

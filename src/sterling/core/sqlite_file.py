@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from sterling.core.durable import make_folder
 from sterling.core.errors import StorageError, TamperedLedgerError
-from sterling.core.folders import make_folder
 
 _BUSY_SECONDS = 60.0
 _AGAIN_SECONDS = 0.01

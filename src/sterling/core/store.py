@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from sterling.core.durable import make_folder, sync_folder
 from sterling.core.errors import MissingBlobError, StorageError
-from sterling.core.folders import make_folder, sync_folder
 from sterling.core.refs import Ref, parse_ref, ref_of_file
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18  # what was read is still in the cache of the processor when it is hashed and written
 _ABANDONED_SECONDS = 24 * 3600
 
 
@@ -53,6 +54,14 @@ class Store(Protocol):
         """Let go of the bytes, where they are held."""
         ...
 
+    def intact(self, ref: Ref) -> bool:
+        """Whether the bytes that are held, there and not in a cache, are still those that the name says.
+
+        Raises:
+            MissingBlobError: if the store does not hold them.
+        """
+        ...
+
 
 class LocalStore:
     """A store in a local folder: ``ab/cdef…`` under the root.
@@ -62,6 +71,7 @@ class LocalStore:
 
     Args:
         root: Folder to open or create.
+        setting: Environment variable that chooses the folder, for errors to name.
 
     Raises:
         StorageError: if the folder cannot be made.
@@ -75,41 +85,41 @@ class LocalStore:
         b'weights'
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, setting: str = "STERLING_STORE") -> None:
         self._root = root
+        self._setting = setting
         self._incoming = root / "incoming"
-        self._durable: set[Path] = set()
-        with self._explained():
+        self._entered = set[Path]()  # folders that are known to stand in the root on the disk
+        with self._explained("written"):
             if not self._incoming.is_dir():  # it is made last: where it is there, the way to it is on the disk
                 make_folder(root)
             self._incoming.mkdir(exist_ok=True)
             self._clear_abandoned()
 
-    def put(self, stream: BinaryIO) -> Ref:
-        """Keep what the stream holds."""
+    def put(self, stream: BinaryIO, *, admit: Callable[[Ref, Path], object] | None = None) -> Ref:
+        """Keep what the stream holds; other bytes that lie under its name are replaced.
+
+        Args:
+            stream: The bytes.
+            admit: Called with the ref and a file of the bytes before they are held; what it raises keeps them out.
+        """
         first, second = stream.read(_CHUNK), stream.read(_CHUNK)
-        if not second and self._holds(ref := _named(hashlib.sha256(first)), len(first)):
-            with self._explained():
-                self._make_durable(self._path(ref))
-            return ref
-        with self._explained():
-            handle, name = tempfile.mkstemp(dir=self._incoming)
-        try:
-            return self._receive(handle, Path(name), chain([first, second], iter(lambda: stream.read(_CHUNK), b"")))
-        finally:
-            with suppress(OSError):  # it has its name, or is cleared later
-                Path(name).unlink()
+        if not second and self._holds(ref := _named(hashlib.sha256(first))):
+            return self._take_in(ref, self.path(ref), admit)
+        with self._arriving() as (file, path):
+            ref = self._receive(file, chain([first, second], iter(lambda: stream.read(_CHUNK), b"")))
+            return self._take_in(ref, path, admit, file)
 
     def open(self, ref: Ref) -> Path:
         """A local file with the bytes."""
-        path = self._path(ref)
-        if not path.is_file():
+        if not self.has(ref):
             raise MissingBlobError(f"The store does not hold {ref}. `sterling run` makes it again from its inputs.")
-        return path
+        return self.path(ref)
 
     def has(self, ref: Ref) -> bool:
         """Whether the store holds the bytes."""
-        return self._path(ref).is_file()
+        with self._explained("read"):
+            return self.path(ref).is_file()
 
     def list(self) -> Iterator[Ref]:
         """Every ref that the store holds."""
@@ -117,65 +127,91 @@ class LocalStore:
             yield Ref(f"sha256:{path.parent.name}{path.name}")
 
     def delete(self, ref: Ref) -> None:
-        """Let go of the bytes."""
-        with self._explained():
-            self._path(ref).unlink(missing_ok=True)
+        """Let go of the bytes, for good when it returns."""
+        path = self.path(ref)
+        with self._explained("written"), suppress(FileNotFoundError):
+            path.unlink()
+            sync_folder(path.parent)
 
     def intact(self, ref: Ref) -> bool:
-        """Whether the bytes are still those that their name says."""
-        return ref_of_file(self.open(ref)) == ref
+        """Whether the bytes are still those that their name says; those that the disk cannot read any more are not."""
+        path = self.open(ref)
+        with self._explained("read"):
+            try:
+                return ref_of_file(path) == ref
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                return False
 
-    def _path(self, ref: Ref) -> Path:
+    def path(self, ref: Ref) -> Path:
+        """Where the bytes lie, if they are held."""
         name = parse_ref(ref).removeprefix("sha256:")
         return self._root / name[:2] / name[2:]
 
-    def _holds(self, ref: Ref, size: int) -> bool:
+    def _holds(self, ref: Ref) -> bool:
         with suppress(OSError):
-            return self._path(ref).stat().st_size == size
+            return ref_of_file(self.path(ref)) == ref
         return False
 
-    def _receive(self, handle: int, incoming: Path, chunks: Iterator[bytes]) -> Ref:
+    @contextmanager
+    def _arriving(self) -> Iterator[tuple[FileIO, Path]]:
+        """A new file among what arrives, gone at the end unless it was given a name."""
+        with self._explained("written"):
+            handle, name = tempfile.mkstemp(dir=self._incoming)
+        try:
+            with os.fdopen(handle, "wb", buffering=0) as file:
+                yield file, Path(name)
+        finally:
+            with suppress(OSError):  # a disk that has just failed; the next day clears it
+                Path(name).unlink(missing_ok=True)
+
+    def _receive(self, file: FileIO, chunks: Iterator[bytes]) -> Ref:
         sha = hashlib.sha256()
-        with os.fdopen(handle, "wb", buffering=0) as file:
-            for chunk in chunks:
-                sha.update(chunk)
-                with self._explained():
-                    _write_all(file, chunk)
-            ref = _named(sha)
-            with self._explained():
-                if not self._holds(ref, file.tell()):
-                    os.fsync(file.fileno())
-                    self._place(incoming, self._path(ref))
-                self._make_durable(self._path(ref))
+        for chunk in chunks:
+            sha.update(chunk)
+            with self._explained("written"):
+                _write_all(file, chunk)
+        return _named(sha)
+
+    def _take_in(
+        self, ref: Ref, whole: Path, admit: Callable[[Ref, Path], object] | None, file: FileIO | None = None
+    ) -> Ref:
+        if admit:
+            admit(ref, whole)
+        path = self.path(ref)
+        with self._explained("written"):
+            if file and not self._holds(ref):
+                os.fchmod(file.fileno(), 0o444)
+                os.fsync(file.fileno())
+                path.parent.mkdir(exist_ok=True)
+                whole.replace(path)
+            self._enter(path)
         return ref
 
-    def _place(self, incoming: Path, path: Path) -> None:
-        path.parent.mkdir(exist_ok=True)
-        incoming.chmod(0o444)
-        incoming.replace(path)
-
-    def _make_durable(self, path: Path) -> None:
-        """Put a blob's name on the disk, even where another process made it, which may have been killed since."""
+    def _enter(self, path: Path) -> None:
+        """Have the name on the disk, whoever gave it: another process may have, and not have come this far."""
         sync_folder(path.parent)
-        if path.parent not in self._durable:
+        if path.parent not in self._entered:
             sync_folder(self._root)
-            self._durable.add(path.parent)
+            self._entered.add(path.parent)
 
     def _clear_abandoned(self) -> None:
         oldest = time.time() - _ABANDONED_SECONDS
         for path in self._incoming.iterdir():
-            with suppress(FileNotFoundError):  # another process clears too
+            with suppress(OSError):  # another process clears too, or it is another user's
                 if path.stat().st_mtime < oldest:
                     path.unlink()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self, done: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
+            mend = "Make room" if done == "written" else "Make it readable"
             raise StorageError(
-                f"The store at {self._root} cannot be written: {error.strerror}. Make room, or choose a folder that "
-                "you may write to with STERLING_STORE. What it held is unharmed."
+                f"The store at {self._root} cannot be {done}: {error.strerror}. {mend}, or choose another folder with "
+                f"{self._setting}. What it held is unharmed."
             ) from error
 
 

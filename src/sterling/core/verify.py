@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from sterling.core.elsewhere import REFERENCED, erased_in
+from sterling.core.errors import SterlingError
+from sterling.core.evidence import Query
 from sterling.core.ledger import Broken, Ledger, chained
-from sterling.core.refs import Ref, ref_of_file, refs_in_file
+from sterling.core.refs import Ref, refs_in_file
 from sterling.core.store import Store
 from sterling.core.walk import walk
 
@@ -35,6 +38,9 @@ class VerifyReport:
         altered: Blobs that are cited and held, with other bytes than their name says, by the position that cites them.
         missing: Refs that are cited and not held, by the position that cites them. Garbage collection leaves such, and
             a run makes them again, so that they do not break the verdict.
+        erased: Refs that are cited and were erased, by the position of the entry that says so.
+        unfinished: Those of them that are still held, since the erasing was stopped.
+        external: Refs of files that are kept elsewhere, by the position that says so.
     """
 
     entries: int
@@ -42,6 +48,9 @@ class VerifyReport:
     blobs: int
     altered: tuple[Cited, ...]
     missing: tuple[Cited, ...]
+    erased: tuple[Cited, ...] = ()
+    unfinished: tuple[Cited, ...] = ()
+    external: tuple[Cited, ...] = ()
 
     @property
     def intact(self) -> bool:
@@ -65,13 +74,30 @@ def verify(ledger: Ledger, store: Store) -> VerifyReport:
     """
     walked = walk(chained(ledger))
     intact, altered, missing = _check_blobs(store, walked.first_cited)
+    erased, external = _explained(ledger)
     return VerifyReport(
         entries=walked.entries,
         broken=walked.broken,
         blobs=intact,
         altered=tuple(altered),
-        missing=tuple(missing),
+        missing=tuple(cited for cited in missing if cited.ref not in {*erased, *external}),
+        erased=_among(erased, {cited.ref for cited in missing}),
+        unfinished=_among(erased, {ref for ref in erased if store.has(ref)}),
+        external=_among(external, {cited.ref for cited in missing} - set(erased)),
     )
+
+
+def _explained(ledger: Ledger) -> tuple[dict[Ref, int], dict[Ref, int]]:
+    """What was erased and what is kept elsewhere, with the positions that say so; nothing where that cannot be read."""
+    try:
+        erased = {ref: erasure.position for ref, erasure in erased_in(ledger).items()}
+        return erased, {Ref(entry.body["ref"]): entry.position for entry in ledger.read(Query((REFERENCED,)))}
+    except (SterlingError, KeyError, TypeError):  # a chain that was tampered with explains nothing
+        return {}, {}
+
+
+def _among(found: dict[Ref, int], refs: Collection[Ref]) -> tuple[Cited, ...]:
+    return tuple(_by_position(Cited(ref, position) for ref, position in found.items() if ref in refs))
 
 
 def _check_blobs(store: Store, first_cited: dict[Ref, int]) -> tuple[int, list[Cited], list[Cited]]:
@@ -80,11 +106,11 @@ def _check_blobs(store: Store, first_cited: dict[Ref, int]) -> tuple[int, list[C
     for cited in open_ends:  # grows while it is walked, by what manifests cite
         if not store.has(cited.ref):
             missing.append(cited)
-        elif ref_of_file(path := store.open(cited.ref)) != cited.ref:
+        elif not store.intact(cited.ref):
             altered.append(cited)
         else:
             intact += 1
-            inner = [ref for ref in dict.fromkeys(refs_in_file(path)) if ref not in seen]
+            inner = [ref for ref in dict.fromkeys(refs_in_file(store.open(cited.ref))) if ref not in seen]
             seen.update(inner)
             open_ends.extend(Cited(ref, cited.position) for ref in inner)
     return intact, _by_position(altered), _by_position(missing)

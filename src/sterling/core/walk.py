@@ -40,12 +40,12 @@ def walk(ledger: Chained, *, split_from: int = _WORTH_A_PROCESS) -> Walked:
         split_from: Length from which a second process walks the second half, where there is a second core.
     """
     length = _length(ledger)
-    if not split_from <= length < _UNKNOWN or len(os.sched_getaffinity(0)) < 2:
-        walked = _walk(ledger, 0, length)
-    else:
-        middle = length // 2
+    middle = _middle(ledger, length) if split_from <= length < _UNKNOWN and len(os.sched_getaffinity(0)) > 1 else 0
+    if middle:
         later = _beside(lambda: _walk(ledger, middle, length))
         walked = _joined(_walk(ledger, 0, middle), later())
+    else:
+        walked = _walk(ledger, 0, length)
     return walked if walked.broken else walked._replace(broken=_dangling(ledger, length))
 
 
@@ -61,6 +61,12 @@ def _length(ledger: Chained) -> int:
         return _UNKNOWN
 
 
+def _middle(ledger: Chained, length: int) -> int:
+    """A position near the middle where there is a record."""
+    record = next(ledger.records(after=length // 2), None)
+    return record.position if record else 0
+
+
 def _dangling(ledger: Chained, length: int) -> Broken | None:
     """What queries find behind the end of the chain, where nothing was appended meanwhile."""
     try:
@@ -73,12 +79,7 @@ def _dangling(ledger: Chained, length: int) -> Broken | None:
 
 
 def _walk(ledger: Chained, after: int, until: int) -> Walked:
-    previous = GENESIS
-    if after:
-        before = next(ledger.records(after=after - 1, until=after), None)
-        if before is None:
-            return Walked(after - 1, Broken(after, f"entry {after} is missing: the chain goes on behind it"), {})
-        previous = before.digest
+    previous = next(ledger.records(after=after - 1, until=after)).digest if after else GENESIS
     part = _Part(ledger, after, until)
     entries, broken = part.check_chain(previous)
     broken = min(filter(None, (broken, part.check_index())), key=lambda found: found.position, default=None)

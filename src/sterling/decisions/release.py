@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sterling.core.errors import ConflictError, InvalidDefinitionError
 from sterling.core.evidence import Entry, Evidence, Query
+from sterling.core.history import entry_at
 from sterling.core.ledger import Ledger
 
 
@@ -46,9 +47,32 @@ def release(ledger: Ledger, version: int | None = None) -> tuple[Entry, bool]:
     return released, True
 
 
-def live(ledger: Ledger) -> Entry | None:
-    """The entry of the release that takes all traffic now."""
-    return next(ledger.read(Query(("version.released",)), newest_first=True), None)
+def live(ledger: Ledger, *, until: int | None = None) -> Entry | None:
+    """The entry of the release that takes all traffic, now or at a position."""
+    return next(ledger.read(Query(("version.released",)), until=until, newest_first=True), None)
+
+
+def evidence_of_release(ledger: Ledger, until: int) -> tuple[Entry, ...]:
+    """What decided about the version that took all traffic at a position, looked up without reading the chain.
+
+    Returns:
+        The release, the registration that it rests on, the verdicts that this rests on, and approvals of the version,
+        by position; nothing where no version was released by then.
+    """
+    released = live(ledger, until=until)
+    if released is None:
+        return ()
+    registered = [entry_at(ledger, position) for position in released.body["seen"]]
+    judged = [entry_at(ledger, position) for entry in registered for position in entry.body["seen"]]
+    about = ledger.read(Query((), (f"version:{released.body['version']}",)), until=until)
+    approvals = [entry for entry in about if is_approval(entry.kind)]
+    found = {entry.position: entry for entry in (released, *registered, *judged, *approvals)}
+    return tuple(found[position] for position in sorted(found))
+
+
+def is_approval(kind: str) -> bool:
+    """Whether entries of a kind say that somebody let a version pass, or took that back."""
+    return kind == "version.approved" or kind.startswith("approval.")
 
 
 def _registered(ledger: Ledger, version: int | None) -> Entry:

@@ -12,8 +12,8 @@ import pyarrow as pa
 class Engine(Protocol):
     """Computes tables from tables by SQL, in a UTC session."""
 
-    def query(self, sql: str, tables: Mapping[str, Path | pa.Table]) -> pa.Table:
-        """The result of one SELECT over Parquet files and Arrow tables, by name; nothing else is within its reach."""
+    def query(self, sql: str, tables: Mapping[str, pa.Table]) -> pa.Table:
+        """The result of one SELECT over tables, by name; nothing else is within its reach."""
         ...
 
     def read(self, path: Path, name: str) -> pa.Table:

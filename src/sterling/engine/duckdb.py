@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from sterling.core.errors import DataError
 from sterling.engine.files import read_file
-from sterling.engine.tables import read_table
 
 if TYPE_CHECKING:
     import duckdb
@@ -45,8 +44,8 @@ class DuckDBEngine:
             database.execute(f"SET {setting}")
         return database
 
-    def query(self, sql: str, tables: Mapping[str, Path | pa.Table]) -> pa.Table:
-        """The result of one SELECT over Parquet files and Arrow tables, by name; nothing else is within its reach.
+    def query(self, sql: str, tables: Mapping[str, pa.Table]) -> pa.Table:
+        """The result of one SELECT over tables, by name; nothing else is within its reach.
 
         Raises:
             DataError: if DuckDB refuses the query or its data, in DuckDB's words.
@@ -55,7 +54,7 @@ class DuckDBEngine:
 
         with self._database.cursor() as session:
             for name, table in tables.items():
-                session.register(name, read_table(table) if isinstance(table, Path) else table)
+                session.register(name, table)
             try:
                 return session.sql(sql).to_arrow_table().combine_chunks()
             except duckdb.Error as error:

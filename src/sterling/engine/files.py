@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from sterling.core.errors import DataError
-from sterling.engine.tables import finite, read_table
+from sterling.engine.tables import finite, read_parquet
 
 _BLOCK = 1 << 24
 _LARGEST_BLOCK = (1 << 31) - 1
@@ -33,7 +33,7 @@ def read_file(path: Path, name: str) -> pa.Table:
         DataError: for another ending, a file that is not what its ending says, and infinities.
     """
     try:
-        table = read_table(path) if name.lower().endswith(".parquet") else _read_csv(path, name)
+        table = read_parquet(path) if name.lower().endswith(".parquet") else _read_csv(path, name)
     except (pa.ArrowException, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{name} is not what its ending says: {error}") from error
     return _to_microseconds(finite(table, name))

@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sterling.core.errors import DataError
+from sterling.core.refs import Ref
+from sterling.core.store import Store
+from sterling.engine.tables import read_table
 from sterling.models.columns import Column, Matrix
 from sterling.models.model import training_columns
 from sterling.models.rows import TrainingRows
@@ -48,9 +49,9 @@ class Frame:
             )
 
     @classmethod
-    def read(cls, path: Path) -> Frame:
-        """A frame from a Parquet file."""
-        return cls(pq.read_table(path, memory_map=True))
+    def read(cls, store: Store, ref: Ref) -> Frame:
+        """A frame from the store."""
+        return cls(read_table(store, ref))
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

@@ -19,7 +19,7 @@ from sterling.project.features import OnDemand
 from sterling.project.gates import Golden
 from sterling.project.project import Project
 from sterling.project.recipe import Custom, Trainer
-from sterling.project.sources import Query
+from sterling.project.sources import External, Query, locator_of
 from sterling.project.sql import normalized
 
 FILE = "project.py"
@@ -65,6 +65,22 @@ def queries(project: Project) -> tuple[Query, ...]:
     """The preparation queries of the project's sources, each once."""
     tables = (source.table for source in project.sources().values())
     return tuple({table.file: table for table in tables if isinstance(table, Query)}.values())
+
+
+def external(project: Project) -> tuple[External, ...]:
+    """The files that the project reads where they lie."""
+    return tuple(dict.fromkeys(file for file in _given(project) if isinstance(file, External)))
+
+
+def raw_files(project: Project) -> tuple[str, ...]:
+    """Locators of the files and folders that the project's tables are read from, each once."""
+    return tuple(dict.fromkeys(map(locator_of, _given(project))))
+
+
+def _given(project: Project) -> Iterator[str | External]:
+    for source in project.sources().values():
+        table = source.table
+        yield from table.inputs if isinstance(table, Query) else [table]
 
 
 def trainers(project: Project) -> tuple[Trainer, ...]:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from sterling.core.errors import InvalidDefinitionError
 from sterling.project.checks import Check
 from sterling.project.definition import Definition
-from sterling.project.times import micros
+from sterling.project.times import micros, window_micros
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -24,6 +24,28 @@ def check_name(kind: str, name: str) -> None:
         raise InvalidDefinitionError(f"{kind} is named {name!r}. Use small letters, digits and _, a letter first.")
 
 
+class External(Definition, frozen=True):
+    """A raw file that is read where it lies, and never copied into the store.
+
+    It is known by its content, as any other, and whoever owns it promises to keep it as it is for a time.
+
+    Args:
+        file: A path relative to the project or an absolute one (a file or a folder of files), or ``package:NAME/PATH``.
+        keep: For how long its owner keeps it unchanged, counted from when it was first read, such as ``"90d"``.
+    """
+
+    file: str
+    keep: str
+
+    def check(self) -> None:
+        """Refuse what is no duration."""
+        window_micros(self.keep, field="External.keep")
+
+    def holds(self, locator: str) -> bool:
+        """Whether a file, as it is recorded, is this one or lies in this folder."""
+        return locator == self.file or locator.startswith(f"{self.file}/")
+
+
 class Query(Definition, frozen=True):
     """A table that SQL inside the project makes from raw files, so that lineage starts at those files.
 
@@ -31,19 +53,24 @@ class Query(Definition, frozen=True):
         file: Path of the SQL file, one SELECT in DuckDB's dialect, relative to the project.
         inputs: Raw files, each a table of its stem's name in the SQL: paths relative to the project, or
             ``package:NAME/PATH`` for a file that an installed Python package ships. Parquet, CSV, ``.csv.gz``,
-            ``.csv.zip``, or a folder of Parquet or CSV files.
+            ``.csv.zip``, or a folder of Parquet or CSV files. An `External` is read where it lies.
     """
 
     file: str
-    inputs: Sequence[str]
+    inputs: Sequence[str | External]
 
     def check(self) -> None:
         """Refuse inputs whose table names clash or are none."""
-        names = [table_name(locator) for locator in self.inputs]
+        names = [table_name(locator_of(given)) for given in self.inputs]
         for name in names:
             check_name(f"An input of {self.file}", name)
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise InvalidDefinitionError(f"Two inputs of {self.file} would be the table {twice[0]!r}. Rename one file.")
+
+
+def locator_of(file: str | External) -> str:
+    """The path of a raw file, as the project writes it."""
+    return file.file if isinstance(file, External) else file
 
 
 def table_name(locator: str) -> str:
@@ -75,7 +102,8 @@ class EventSource(Definition, frozen=True):
 
     Args:
         name: Name of the source.
-        table: A path relative to the project (a file or a folder of files), ``package:NAME/PATH``, or a `Query`.
+        table: A path relative to the project (a file or a folder of files), ``package:NAME/PATH``, an `External`, or a
+            `Query`.
         event_time: Column or SQL expression: when it happened. A row where it is null is no event, and is counted.
         available_at: When the row could have been known: a `Delay` after the event, or a column or SQL expression.
         event_id: Column that names an event; without one, the row's content does.
@@ -93,7 +121,7 @@ class EventSource(Definition, frozen=True):
     """
 
     name: str
-    table: str | Query
+    table: str | External | Query
     event_time: str
     available_at: Delay | str
     event_id: str | None = None
@@ -125,7 +153,8 @@ class EntitySource(Definition, frozen=True):
 
     Args:
         name: Name of the source.
-        table: A path relative to the project (a file or a folder of files), ``package:NAME/PATH``, or a `Query`.
+        table: A path relative to the project (a file or a folder of files), ``package:NAME/PATH``, an `External`, or a
+            `Query`.
         entities: Columns that name the entity.
         valid_from: Column or SQL expression: from when the row is true, inclusive.
         valid_to: Column or SQL expression: until when, exclusive; null, or None here, for still true.
@@ -139,7 +168,7 @@ class EntitySource(Definition, frozen=True):
     """
 
     name: str
-    table: str | Query
+    table: str | External | Query
     entities: Sequence[str]
     valid_from: str
     valid_to: str | None = None

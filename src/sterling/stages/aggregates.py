@@ -139,7 +139,7 @@ class _Log(NamedTuple):
 
 
 def _events(source: EventSource, inputs: Mapping[str, Ref], context: Context) -> StoredTable:
-    return StoredTable(context.store.open(inputs[f"clean:{source.name}"]))
+    return StoredTable(context.store, inputs[f"clean:{source.name}"])
 
 
 def _moments(

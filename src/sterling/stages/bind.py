@@ -8,11 +8,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-
-import pyarrow.parquet as pq
 
 from sterling.core.refs import Ref
+from sterling.engine.tables import StoredTable
 from sterling.project.bind import bind
 from sterling.project.definition import Definition
 from sterling.project.project import Project
@@ -39,11 +37,13 @@ class Bind(Stage, frozen=True):
 
     def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
         """Check, or raise what is wrong."""
-        schemas = {name.removeprefix("snapshot:"): _schema(context.store.open(ref)) for name, ref in inputs.items()}
+        schemas = {
+            name.removeprefix("snapshot:"): _schema(StoredTable(context.store, ref)) for name, ref in inputs.items()
+        }
         bind(self.project, schemas)
         return Outcome({})
 
 
-def _schema(snapshot: Path) -> dict[str, str]:
+def _schema(snapshot: StoredTable) -> dict[str, str]:
     """Columns of a snapshot with their types; its clocks, which begin with _, are no columns of the source."""
-    return {field.name: str(field.type) for field in pq.read_schema(snapshot) if not field.name.startswith("_")}
+    return {field.name: str(field.type) for field in snapshot.schema if not field.name.startswith("_")}

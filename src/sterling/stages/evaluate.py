@@ -62,7 +62,7 @@ class Evaluate(Stage, frozen=True):
         Raises:
             DataError: if no label of the holdout is known, a cluster is missing, or a slice has too many values.
         """
-        frame = Frame.read(context.store.open(inputs["frame"]))
+        frame = Frame.read(context.store, inputs["frame"])
         holdout, left_out = self._holdout(frame)
         judged = _Judged(holdout, self._clusters(holdout), self.error_rate)
         contenders = {key: self._contender(key, ref, context) for key, ref in sorted(inputs.items()) if _is_model(key)}

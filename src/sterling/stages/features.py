@@ -104,9 +104,7 @@ def built(
 
 def beside(inputs: Mapping[str, Ref], context: Context) -> dict[str, pa.ChunkedArray]:
     """All features that a stage is given, by name."""
-    tables = [
-        read_table(context.store.open(ref)) for name, ref in sorted(inputs.items()) if name.startswith("features:")
-    ]
+    tables = [read_table(context.store, ref) for name, ref in sorted(inputs.items()) if name.startswith("features:")]
     if len({table.num_rows for table in tables}) > 1:
         raise DataError("Features of different spines cannot stand side by side.")
     return {name: table.column(name) for table in tables for name in table.schema.names}

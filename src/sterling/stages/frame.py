@@ -46,11 +46,11 @@ class Assemble(Stage, frozen=True):
 
     def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
         """The frame that models learn from."""
-        spine = read_table(context.store.open(inputs["spine"]))
+        spine = read_table(context.store, inputs["spine"])
         cells = beside(inputs, context)
         columns = {name: spine.column(name) for name in SPINE_COLUMNS} | {name: cells[name] for name in self.features}
         if extra := [column for column in self.slices if column not in self.features]:
-            own = StoredTable(context.store.open(inputs[f"clean:{self.source}"]))
+            own = StoredTable(context.store, inputs[f"clean:{self.source}"])
             for column in extra:
                 value = column_of(own, column, "EverySlice.by").take(spine.column("row"))
                 columns[f"{SLICE}{column}"] = fitting(value, column)

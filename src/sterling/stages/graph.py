@@ -12,7 +12,7 @@ from sterling.project.gates import EverySlice, Golden
 from sterling.project.load import read_text, supplied_code
 from sterling.project.project import Project, Source
 from sterling.project.recipe import model_name
-from sterling.project.sources import Columns, Query, table_name
+from sterling.project.sources import Columns, Query, locator_of, table_name
 from sterling.project.spine import EventSpine, ScheduledSpine
 from sterling.stages.aggregates import LastFeatures, ViewFeatures
 from sterling.stages.bind import Bind
@@ -58,7 +58,7 @@ def _tables(project: Project, folder: Path, intake: Intake) -> Iterator[Step]:
     """One step for each preparation query, even where several sources read it."""
     queries = {s.table.file: s.table for s in project.sources().values() if isinstance(s.table, Query)}
     for query in queries.values():
-        taken = {locator: intake.take(locator, folder) for locator in query.inputs}
+        taken = {locator_of(given): intake.take(given, folder) for given in query.inputs}
         tables = tuple((table_name(locator), tuple(file.locator for file in files)) for locator, files in taken.items())
         inputs = {raw_input(file.locator): file.ref for files in taken.values() for file in files}
         yield Step(Prepare(query.file, read_text(folder, query.file), tables), inputs)

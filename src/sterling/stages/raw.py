@@ -1,22 +1,20 @@
-"""Raw files: what a locator names, taken into the store by content."""
+"""Raw files: what a locator names, taken into the store by content, or known by it where they lie."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import tempfile
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sterling.core.errors import InvalidDefinitionError, nearest
+from sterling.core.errors import DataError, InvalidDefinitionError, nearest
 from sterling.core.refs import Ref
 from sterling.core.store import Store
+from sterling.project.sources import External
+from sterling.stages.fingerprints import Fingerprints
 
 _PACKAGE = "package:"
 _TABLES = ("*.parquet", "*.csv", "*.csv.gz", "*.csv.zip")
-_SETTLED_NS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,46 +69,58 @@ class Intake:
     Args:
         store: Where the bytes go.
         cache: File that remembers size, time and ref of what was read; it may be lost at any time.
+        erased: What must not come back, by the positions of the entries that say so.
+
+    Attributes:
+        fingerprints: What is known of files by their size and time.
+        external: Files that were not taken, since the project reads them where they lie, each with what it says of it.
     """
 
     store: Store
     cache: Path
-    _known: dict[str, list[object]] = field(default_factory=dict, init=False)
-    _changed: bool = field(default=False, init=False)
+    erased: Mapping[Ref, int] = field(default_factory=dict)
+    fingerprints: Fingerprints = field(init=False)
+    external: dict[RawFile, External] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        try:
-            self._known = json.loads(self.cache.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self._known = {}
+        self.fingerprints = Fingerprints(self.cache)
 
-    def take(self, locator: str, folder: Path) -> tuple[RawFile, ...]:
-        """The files of a locator, each of them in the store."""
-        return tuple(self._take(*file) for file in files_of(locator, folder))
+    def take(self, file: str | External, folder: Path) -> tuple[RawFile, ...]:
+        """The files of a locator, each of them in the store, unless it is external.
+
+        Raises:
+            DataError: if one of them was erased.
+        """
+        if isinstance(file, External):
+            found = tuple(self._look(*one) for one in files_of(file.file, folder))
+            self.external |= dict.fromkeys(found, file)
+            return found
+        return tuple(self._take(*one) for one in files_of(file, folder))
 
     def save(self) -> None:
         """Remember what was read, in one atomic step."""
-        if not self._changed:
-            return
-        self.cache.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.cache.parent, prefix=f".{self.cache.name}-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(self._known, file)
-            Path(name).replace(self.cache)
-        finally:
-            Path(name).unlink(missing_ok=True)
-        self._changed = False
+        self.fingerprints.save()
+
+    def _look(self, locator: str, path: Path) -> RawFile:
+        ref = self.fingerprints.ref_of(path)
+        self._refuse_erased(locator, ref)
+        return RawFile(locator, ref, path.stat().st_size)
 
     def _take(self, locator: str, path: Path) -> RawFile:
-        stat = path.stat()
-        mark = [stat.st_size, stat.st_mtime_ns]
-        known = self._known.get(str(path.resolve()))
-        if known and known[:2] == mark and self.store.has(ref := Ref(str(known[2]))):
-            return RawFile(locator, ref, stat.st_size)
+        if self.erased:
+            self._look(locator, path)
+        found = path.stat()
+        known = self.fingerprints.known(path)
+        if known and self.store.has(known):
+            return RawFile(locator, known, found.st_size)
         with path.open("rb") as stream:
             ref = self.store.put(stream)
-        if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:  # a file that is being written keeps its time
-            self._known[str(path.resolve())] = [*mark, ref]
-            self._changed = True
-        return RawFile(locator, ref, stat.st_size)
+        self.fingerprints.remember(path, found, ref)
+        return RawFile(locator, ref, found.st_size)
+
+    def _refuse_erased(self, locator: str, ref: Ref) -> None:
+        if position := self.erased.get(ref):
+            raise DataError(
+                f"{locator!r} is, byte for byte, the file that was erased since it held data of a person; entry {position} "
+                "says so. Remove that person from the file, then run again."
+            )

@@ -70,8 +70,8 @@ class Row:
 
     def __init__(self, spine: EventSpine | ScheduledSpine, inputs: Mapping[str, Ref], context: Context) -> None:
         self._spine, self._source = spine, spine.source
-        self._own = StoredTable(context.store.open(inputs[f"clean:{spine.source.name}"]))
-        moments = read_table(context.store.open(inputs["spine"]), ["predict_at", "row"])
+        self._own = StoredTable(context.store, inputs[f"clean:{spine.source.name}"])
+        moments = read_table(context.store, inputs["spine"], ["predict_at", "row"])
         self._rows = moments.column("row").to_numpy()
         self.times: Ints = moments.column("predict_at").to_numpy()
         self.size = len(self.times)

@@ -25,7 +25,7 @@ from sterling.core.clock import from_micros, iso
 from sterling.core.errors import DataError, InvalidDefinitionError, nearest
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
-from sterling.engine.tables import StoredTable, finite, put_table, read_table
+from sterling.engine.tables import StoredTable, finite, put_table, read_table, size_of
 from sterling.features.availability import (
     AVAILABLE_AT,
     EVENT_ID,
@@ -180,7 +180,9 @@ def _read_all(locators: Collection[str], inputs: Mapping[str, Ref], context: Con
     """Files of one table, one after the other."""
     parts: list[pa.Table] = []
     for locator in sorted(locators):
-        part = context.engine.read(context.store.open(inputs[raw_input(locator)]), locator.rpartition("/")[2])
+        path = context.store.open(ref := inputs[raw_input(locator)])
+        part = context.engine.read(path, locator.rpartition("/")[2])
+        context.store.open(ref)  # a file outside of the store is looked at again: it may have changed while it was read
         if parts and set(part.schema.names) != set(parts[0].schema.names):
             odd = sorted(set(part.schema.names) ^ set(parts[0].schema.names))
             raise DataError(f"{locator} has other columns than the files beside it: {', '.join(odd)}.")
@@ -193,13 +195,13 @@ def _read_all(locators: Collection[str], inputs: Mapping[str, Ref], context: Con
 
 def _raw_table(inputs: Mapping[str, Ref], context: Context) -> pa.Table:
     if "table" in inputs:
-        return read_table(context.store.open(inputs["table"]))
+        return read_table(context.store, inputs["table"])
     return _read_all([name.removeprefix(RAW) for name in inputs if name.startswith(RAW)], inputs, context)
 
 
 def _described(inputs: Mapping[str, Ref], context: Context) -> list[dict[str, Any]]:
     return [
-        {"locator": name.removeprefix(RAW), "ref": ref, "bytes": context.store.open(ref).stat().st_size}
+        {"locator": name.removeprefix(RAW), "ref": ref, "bytes": size_of(context.store, ref)}
         for name, ref in sorted(inputs.items())
     ]
 
@@ -327,7 +329,7 @@ def _ahead(table: pa.Table, clock: str) -> bool:
 def _newest(inputs: Mapping[str, Ref], context: Context) -> tuple[int, str]:
     found: list[tuple[int, str]] = []
     for name, ref in sorted(inputs.items()):
-        stored = StoredTable(context.store.open(ref))
+        stored = StoredTable(context.store, ref)
         clocks = [clock for clock in stored.names if clock == AVAILABLE_AT or clock.startswith("_known_")]
         table = stored.select([EVENT_TIME, *clocks])
         found += [

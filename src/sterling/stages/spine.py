@@ -69,8 +69,8 @@ class Spine(Stage, frozen=True):
     def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
         """Moments up to as_of, each with its label where that has matured."""
         as_of = read_as_of(inputs["as_of"], context)
-        own = read_table(context.store.open(inputs[f"clean:{self.spine.source.name}"]))
-        events = read_table(context.store.open(inputs[f"clean:{self.label.source.name}"]))
+        own = read_table(context.store, inputs[f"clean:{self.spine.source.name}"])
+        events = read_table(context.store, inputs[f"clean:{self.label.source.name}"])
         find = _scheduled if isinstance(self.spine, ScheduledSpine) else _per_event
         moments, later = find(self.spine, own, as_of, context)  # type: ignore[arg-type]
         label = _joined if isinstance(self.label, Label) else _occurred

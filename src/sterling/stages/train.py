@@ -68,7 +68,7 @@ class Train(Stage, frozen=True):
         Raises:
             DataError: if too few labels were known in time, or they are of one class.
         """
-        frame = Frame.read(context.store.open(inputs["frame"]))
+        frame = Frame.read(context.store, inputs["frame"])
         rows = _rows(frame, self.start_us, f"before the holdout, {_moment(self.start_us)}")
         started = time.process_time()
         model = self._fit(rows, context.seed)

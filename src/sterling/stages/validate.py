@@ -66,7 +66,7 @@ class Validate(Stage, frozen=True):
     def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
         """Check every row that is known, in one scan."""
         as_of = read_as_of(inputs["as_of"], context)
-        whole = read_table(context.store.open(inputs["snapshot"]))
+        whole = read_table(context.store, inputs["snapshot"])
         known, hidden_cells = known_at(whole, as_of)
         rules = [check for check in self.checks if not isinstance(check, Fresh)]
         failed = _failures(self.source, rules, known, inputs, context, as_of)
@@ -144,7 +144,7 @@ def _failures(
                     f"{nearest(column, _listed(known))}"
                 )
         if isinstance(rule, References):
-            other = read_table(context.store.open(inputs[f"snapshot:{rule.source}"]))
+            other = read_table(context.store, inputs[f"snapshot:{rule.source}"])
             if rule.key not in other.schema.names:
                 raise InvalidDefinitionError(
                     f"{source.name}: {_title(rule)}: {rule.source} lists no column {rule.key!r}. {nearest(rule.key, _listed(other))}"

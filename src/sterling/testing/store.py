@@ -18,19 +18,26 @@ class StoreContract:
     """Behaviour that all stores share.
 
     Example:
-        A subclass supplies an empty store::
+        A subclass supplies an empty store, and a way to spoil what it holds::
 
             class TestS3Store(StoreContract):
                 @pytest.fixture
                 def store(self, bucket_url):
                     return connect_store(bucket_url)
+
+                def alter(self, store, ref, data):
+                    write_behind_its_back(key_of(ref), data)
     """
 
     @pytest.fixture
     def store(self) -> Store:
         raise NotImplementedError(f"{type(self).__name__} needs a fixture 'store' that gives an empty store.")
 
-    @pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])
+    def alter(self, store: Store, ref: Ref, data: bytes) -> None:
+        """Put other bytes where those of a ref lie, as an accident or an intruder would."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method 'alter' that spoils what a store holds.")
+
+    @pytest.mark.parametrize("size", [0, 1, (1 << 18) - 1, 1 << 18, (1 << 18) + 1, 3 << 20])
     def test_bytes_come_back_under_the_name_that_their_content_gives(self, store: Store, size: int) -> None:
         data = os.urandom(size)
         ref = store.put(io.BytesIO(data))
@@ -56,8 +63,9 @@ class StoreContract:
 
     def test_what_is_not_held_is_named(self, store: Store) -> None:
         ref = ref_of(b"never put")
-        with pytest.raises(MissingBlobError, match=f"does not hold {ref}"):
-            store.open(ref)
+        for use in (store.open, store.intact):
+            with pytest.raises(MissingBlobError, match=f"does not hold {ref}"):
+                use(ref)
 
     def test_what_was_deleted_is_gone_and_may_come_back(self, store: Store) -> None:
         ref, kept = store.put(io.BytesIO(b"a")), store.put(io.BytesIO(b"b"))
@@ -67,11 +75,28 @@ class StoreContract:
         assert store.put(io.BytesIO(b"a")) == ref
         assert store.open(ref).read_bytes() == b"a"
 
+    @pytest.mark.parametrize("found", [b"weightz", b"wei", b"", b"weights and more"])
+    def test_bytes_that_were_altered_where_they_lie_are_found(self, store: Store, found: bytes) -> None:
+        ref, other = store.put(io.BytesIO(b"weights")), store.put(io.BytesIO(b"other"))
+        store.open(ref)
+        assert store.intact(ref)
+        self.alter(store, ref, found)
+        assert not store.intact(ref)
+        assert store.intact(other)
+
+    def test_altered_bytes_that_are_deleted_may_be_put_again(self, store: Store) -> None:
+        ref = store.put(io.BytesIO(b"weights"))
+        self.alter(store, ref, b"weightz")
+        store.delete(ref)
+        assert store.put(io.BytesIO(b"weights")) == ref
+        assert store.intact(ref)
+        assert store.open(ref).read_bytes() == b"weights"
+
     @pytest.mark.parametrize(
         "text", ["", "sha256:abc", "../../etc/passwd", "sha256:../" + "a" * 61, "sha256:" + "A" * 64]
     )
     def test_a_text_that_is_no_ref_is_refused(self, store: Store, text: str) -> None:
-        for use in (store.open, store.has, store.delete):
+        for use in (store.open, store.has, store.delete, store.intact):
             with pytest.raises(InvalidDefinitionError, match="is no ref"):
                 use(Ref(text))
 

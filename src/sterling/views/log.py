@@ -9,7 +9,7 @@ from typing import Any
 from sterling.core.evidence import Entry
 from sterling.core.refs import short
 from sterling.project.metrics import label
-from sterling.views.text import cite, interval, listed, moment, number, percent, plural
+from sterling.views.text import cite, interval, listed, moment, number, percent, plural, size
 
 Body = Mapping[str, Any]
 
@@ -58,6 +58,19 @@ def _defined(body: Body) -> str:
 
 def _prepared(body: Body) -> str:
     return f"{body['query']} made {plural(body['rows'], 'row')} from {plural(len(body['inputs']), 'file')}."
+
+
+def _erased(body: Body) -> str:
+    columns = listed(dict.fromkeys(subject["column"] for subject in body["subjects"]))
+    return (
+        f"A person whom {columns} named was erased: {plural(body['rows'], 'row')} and {plural(body['cells'], 'mention')} in "
+        f"{plural(len(body['replaced']), 'blob')}."
+    )
+
+
+def _referenced(body: Body) -> str:
+    where = f"{body['locator']}, {size(body['bytes'])}"
+    return f"{where}, is read where it lies; its owner keeps it until {moment(body['until'])}."
 
 
 def _snapshotted(body: Body) -> str:
@@ -199,6 +212,8 @@ def _run(body: Body) -> str:
 SENTENCES: dict[str, Callable[[Body], str]] = {
     "project.defined": _defined,
     "data.prepared": _prepared,
+    "data.erased": _erased,
+    "data.referenced": _referenced,
     "data.snapshotted": _snapshotted,
     "as_of.resolved": _as_of,
     "data.validated": _validated,

@@ -42,6 +42,7 @@ class Plan:
         as_of: Time as of which data count, ISO 8601, or None while it depends on a snapshot that would run.
         changes: What changed in the definition since the last completed run, such as ``recipe.model.trees: 300 → 500``.
         steps: The steps, in order.
+        warnings: What should not stay as it is, such as a promise that has ended.
     """
 
     project: str
@@ -49,6 +50,7 @@ class Plan:
     as_of: str | None
     changes: tuple[str, ...]
     steps: tuple[PlannedStep, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def render(plan: Plan) -> RenderableType:
@@ -64,7 +66,8 @@ def render(plan: Plan) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     for step in plan.steps:
         grid.add_row(_SIGNS[step.action], Text(step.title), Text(_explained(step)))
-    return Group(*head, Text(""), grid, Text(""), Text(summary(plan), style="bold"))
+    warnings = [Text(f"Beware: {line}", style="yellow") for line in plan.warnings]
+    return Group(*head, Text(""), grid, Text(""), Text(summary(plan), style="bold"), *warnings)
 
 
 def summary(plan: Plan) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from sterling.core.elsewhere import ERASED, erasures
 from sterling.core.evidence import Entry
 from sterling.core.refs import Ref
 
@@ -52,9 +53,15 @@ def live(entries: Iterable[Entry]) -> Version | None:
     return _newest(versions(entries))
 
 
+CHAMPION_KINDS = ("model.registered", "version.released", ERASED)
+"""The kinds of evidence that say which version is the champion."""
+
+
 def champion(entries: Iterable[Entry], candidate: Ref) -> Version | None:
-    """What a candidate has to beat: the version released last whose model is another one."""
-    return _newest(version for version in versions(entries) if version.model != candidate)
+    """What a candidate has to beat: the version released last whose model is another one, and was not erased."""
+    chain = tuple(entries)
+    gone = erasures(chain)
+    return _newest(v for v in versions(chain) if v.model != candidate and v.model not in gone)
 
 
 def _newest(found: Iterable[Version]) -> Version | None:
