@@ -43,6 +43,7 @@ class Proxy:
 
     def refuse(self) -> None:
         """Accept no more connections."""
+        self._listening.shutdown(socket.SHUT_RDWR)  # closing alone leaves the thread that accepts one more
         self._listening.close()
 
     def __enter__(self) -> Self:
@@ -88,9 +89,11 @@ class Proxy:
         back.join()
 
     def _answer(self, server: socket.socket, client: socket.socket, held: threading.Event) -> None:
-        with suppress(OSError):
+        with suppress(OSError):  # the server may end without a word
             while data := server.recv(1 << 20):
                 if held.is_set():
                     return
                 client.sendall(data)
-            client.shutdown(socket.SHUT_RDWR)
+        if not held.is_set():
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)

@@ -26,6 +26,8 @@ from sterling.core.walk import walk
 from tests.adapters.postgres import Server
 from tests.adapters.postgres_proxy import Proxy
 
+COMMIT = b"pg_notify("  # in the message that ends with COMMIT; each transaction begins as READ COMMITTED
+
 
 @pytest.fixture
 def proxy(postgres: Server) -> Iterator[Proxy]:
@@ -52,14 +54,14 @@ def end_connections(postgres: Server, *, waiting_for: str = "%") -> int:
 
 
 def test_an_append_whose_commit_never_arrived_is_recorded_once(ledger: PostgresLedger, proxy: Proxy) -> None:
-    proxy.cut_before(b"COMMIT")
+    proxy.cut_before(COMMIT)
     assert ledger.append([Evidence("a.happened"), Evidence("b.happened")]) == 2
     assert proxy.cuts == 1
     assert [entry.kind for entry in ledger.read()] == ["a.happened", "b.happened"]
 
 
 def test_an_append_whose_commit_was_never_answered_is_recorded_once(ledger: PostgresLedger, proxy: Proxy) -> None:
-    proxy.cut_after(b"COMMIT")
+    proxy.cut_after(COMMIT)
     assert ledger.append([Evidence("a.happened"), Evidence("b.happened")]) == 2
     assert proxy.cuts == 1
     assert [entry.kind for entry in ledger.read()] == ["a.happened", "b.happened"]
@@ -67,7 +69,7 @@ def test_an_append_whose_commit_was_never_answered_is_recorded_once(ledger: Post
 
 
 def test_an_append_that_was_recorded_is_no_conflict_with_itself(ledger: PostgresLedger, proxy: Proxy) -> None:
-    proxy.cut_after(b"COMMIT")
+    proxy.cut_after(COMMIT)
     promoted = Query(("release.promoted",))
     assert ledger.append([Evidence("release.promoted")], unless=promoted) == 1
     with pytest.raises(ConflictError, match=r"release.promoted was recorded at 1"):
@@ -79,7 +81,7 @@ def test_an_append_that_was_lost_conflicts_with_what_came_in_between(
 ) -> None:
     promoted = Query(("release.promoted",))
     with PostgresLedger(postgres_url, "flights", actor="other") as other:
-        proxy.cut_before(b"COMMIT", meanwhile=lambda: other.append([Evidence("release.promoted")]))
+        proxy.cut_before(COMMIT, meanwhile=lambda: other.append([Evidence("release.promoted")]))
         with pytest.raises(ConflictError, match=r"release.promoted was recorded at 1"):
             ledger.append([Evidence("release.promoted")], unless=promoted)
     assert [entry.actor for entry in ledger.read()] == ["other"]
@@ -89,7 +91,7 @@ def test_an_append_that_was_lost_follows_what_came_in_between(
     ledger: PostgresLedger, postgres_url: str, proxy: Proxy
 ) -> None:
     with PostgresLedger(postgres_url, "flights") as other:
-        proxy.cut_before(b"COMMIT", meanwhile=lambda: other.append([Evidence("b.happened")] * 3))
+        proxy.cut_before(COMMIT, meanwhile=lambda: other.append([Evidence("b.happened")] * 3))
         assert ledger.append([Evidence("a.happened")]) == 4
     assert [entry.kind for entry in ledger.read()] == ["b.happened"] * 3 + ["a.happened"]
     assert walk(ledger).broken is None
@@ -189,7 +191,7 @@ def test_a_server_that_stays_away_is_named_and_so_is_what_is_not_known(
 ) -> None:
     monkeypatch.setattr("sterling.adapters.postgres_session._PATIENCE_SECONDS", 0.2)
     ledger.append([Evidence("a.happened")])
-    proxy.cut_after(b"COMMIT")
+    proxy.cut_after(COMMIT)
     proxy.refuse()
     with pytest.raises(StorageError, match=r"Whether the last append was recorded is not known: read the ledger"):
         ledger.append([Evidence("b.happened")])

@@ -81,6 +81,6 @@ def test_two_that_want_it_alone_do_not_wait_for_each_other(path: Path) -> None:
 
 def test_a_lock_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    refused = pytest.raises(StorageError, match=r"run\.lock cannot be opened: .* Make its folder writable")
+    refused = pytest.raises(StorageError, match=r"run\.lock cannot be opened: .* Choose a folder that you may write to")
     with refused, together(tmp_path / "file" / "run.lock"):
         pass

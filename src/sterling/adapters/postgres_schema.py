@@ -80,10 +80,13 @@ CREATE SCHEMA sterling;
 CREATE TABLE sterling.migration (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());
 """
 
+# Not to_regclass: it answers from what the connection remembers, and misses what was made while this one waited.
+_IS_THERE = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'sterling' AND tablename = 'migration')"
+
 
 def version_of(channel: Channel) -> int:
     """Version of the tables in a database, 0 where there are none."""
-    ((found,),) = channel.run("SELECT to_regclass('sterling.migration') IS NOT NULL")
+    ((found,),) = channel.run(_IS_THERE)
     if not found:
         return 0
     ((version,),) = channel.run("SELECT coalesce(max(version), 0) FROM sterling.migration")

@@ -67,7 +67,12 @@ class Channel(Connection):  # type: ignore[misc]  # pg8000 has no types
     """
 
     def __init__(self, address: Address) -> None:
-        super().__init__(timeout=address.connect_seconds, application_name="sterling", **address.connecting())
+        try:
+            super().__init__(timeout=address.connect_seconds, application_name="sterling", **address.connecting())
+        except BaseException:
+            if opened := getattr(self, "_usock", None):  # which pg8000 leaves open where the server says no
+                opened.close()
+            raise
         self._usock.settimeout(_ANSWER_SECONDS)
         self._known: dict[str, PreparedStatement] = {}
 

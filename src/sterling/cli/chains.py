@@ -205,6 +205,20 @@ def follow_log(ledger: Ledger, query: Query, *, last: int | None, as_json: bool)
         raise typer.Exit(0) from None
 
 
+def _check_reader() -> None:
+    """Notice where a pipe has lost its reader, though nothing is written to it.
+
+    Raises:
+        BrokenPipeError: if it has.
+    """
+    import select
+
+    poll = select.poll()
+    poll.register(sys.stdout, 0)  # errors alone
+    if any(event & select.POLLERR for _, event in poll.poll(0)):
+        raise BrokenPipeError
+
+
 def _coming(ledger: Ledger, query: Query, after: int) -> Iterator[Entry]:
     """What is recorded from now on; a ledger that cannot be read for a while is asked again."""
     from sterling.core.errors import StorageError
@@ -213,7 +227,7 @@ def _coming(ledger: Ledger, query: Query, after: int) -> Iterator[Entry]:
     trouble = ""
     while True:
         try:
-            for entry in follow(ledger, query, after=after):
+            for entry in follow(ledger, query, after=after, idle=_check_reader):
                 yield entry
                 after, trouble = entry.position, ""
         except StorageError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from sterling.core.errors import StorageError, TamperedLedgerError
 from sterling.core.evidence import GENESIS, Entry, Evidence, Query, Record, says_position
 
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS, _IDLE_SECONDS = 0.1, 1.0
 
 
 class Ledger(Protocol):
@@ -168,17 +168,30 @@ def chained(ledger: Ledger) -> Chained:
     return ledger
 
 
-def follow(ledger: Ledger, query: Query | None = None, *, after: int = 0) -> Iterator[Entry]:
-    """Entries behind a position as they are appended, for ever."""
+def follow(
+    ledger: Ledger, query: Query | None = None, *, after: int = 0, idle: Callable[[], object] = bool
+) -> Iterator[Entry]:
+    """Entries behind a position as they are appended, for ever.
+
+    Args:
+        ledger: The ledger.
+        query: What is asked for; every entry where left out.
+        after: Only entries behind this position.
+        idle: Called about once a second while nothing comes; what it raises ends the following.
+    """
     while True:
         head = head_of(ledger)
         yield from ledger.read(query, after=after, until=head)
         after = max(after, head)
-        if isinstance(ledger, Awaited):
-            while not ledger.wait(after, timeout_seconds=60.0):
-                pass
-        else:
-            time.sleep(_LOOK_SECONDS)
+        while not _has_come(ledger, after):
+            idle()
+
+
+def _has_come(ledger: Ledger, after: int) -> bool:
+    if isinstance(ledger, Awaited):
+        return ledger.wait(after, timeout_seconds=_IDLE_SECONDS)
+    time.sleep(_LOOK_SECONDS)
+    return head_of(ledger) > after
 
 
 def following(records: Iterable[Record], position: int, digest: bytes) -> Iterator[Record]:

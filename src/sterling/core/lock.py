@@ -66,7 +66,9 @@ def _opened(path: Path) -> Iterator[int]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = _open(path)
     except OSError as error:
-        raise StorageError(f"{path} cannot be opened: {error.strerror}. Make its folder writable.") from error
+        raise StorageError(
+            f"{path} cannot be opened: {error.strerror}. Choose a folder that you may write to."
+        ) from error
     try:
         yield handle
     finally:
