@@ -51,7 +51,7 @@ def undisturbed(template: Path, crasher: Crasher, tmp_path_factory: pytest.TempP
     """What there is after a run that nothing disturbed."""
     folder = Path(shutil.copytree(template, tmp_path_factory.mktemp("undisturbed") / "project"))
     answer = crasher.run("tests.crash.tasks:run_and_judge", folder)
-    assert answer.returned["code"] == 0, answer.errors
+    assert (answer.returned["code"], answer.returned["strays"]) == (0, []), answer.errors
     made: dict[str, Any] = answer.returned
     return made
 
