@@ -125,10 +125,11 @@ def verifying(ledger: PostgresLedger) -> None:
 def reading(ledger: PostgresLedger) -> None:
     """What a person waits for."""
     head = ledger.head()[0]
-    some = next(ledger.read(after=head // 2)).evidence.subjects[0]
+    common, rare = next(ledger.read(after=head // 2)).evidence.subjects
     asked = {
         "the last entry": lambda: next(ledger.read(newest_first=True)),
-        "all entries of one subject": lambda: list(ledger.read(Query((), (some,)))),
+        "the 50 entries of one model": lambda: list(ledger.read(Query((), (rare,)))),
+        "the first of a subject of nearly all": lambda: next(ledger.read(Query((), (common,)))),
         "the last of a kind": lambda: next(ledger.read(Query(("metric.measured",)), newest_first=True)),
         "the last of a kind that there is not": lambda: next(ledger.read(Query(("no.such",)), newest_first=True), None),
     }

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from pg8000.native import DatabaseError
+from pg8000.native import DatabaseError, identifier
 
 from sterling.adapters.postgres import PostgresLedger
-from sterling.core.errors import NotAllowedError
+from sterling.core.errors import InvalidDefinitionError, NotAllowedError
 from sterling.core.evidence import Evidence, Query
 from sterling.core.ledger import check_chain, follow
 from sterling.core.walk import check_index
@@ -115,6 +115,34 @@ def test_a_writer_pushes_a_copy_with_all_that_was_decided(team: Server) -> None:
         ledger.append([Evidence("gate.judged"), RELEASE])
         assert copy.extend(ledger.records()) == 2
         assert check_index(copy) is None
+
+
+def test_roles_of_any_name_are_made_and_no_name_is_read_as_sql(postgres: Server, postgres_url: str) -> None:
+    names = ("$$; DROP SCHEMA sterling; --", "o'hara\\", 'a "writer"; END $$')
+    printed = PostgresLedger.roles(postgres_url, reader=names[0], writer=names[1], approver=names[2])
+    try:
+        applied = postgres.psql(postgres_url, printed)
+        assert applied.returncode == 0, applied.stderr
+        made = postgres.run(
+            "SELECT rolname FROM pg_roles WHERE NOT rolcanlogin AND rolname NOT LIKE 'pg!_%' ESCAPE '!'"
+        )
+        assert {name for (name,) in made} == set(names)
+    finally:
+        for name in names:
+            postgres.run(f"DROP OWNED BY {identifier(name)}; DROP ROLE {identifier(name)}")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "takes 1 to 63 bytes"), ("\0", "takes 1 to 63 bytes"), ("ä" * 32, "takes 1 to 63 bytes"),
+        ("public", "keeps that name for itself"), ("pg_monitor", "keeps that name for itself"),
+        ("writers", "each role needs a name of its own"),
+    ],
+)  # fmt: skip
+def test_a_name_that_no_role_can_have_is_refused_before_anything_is_printed(name: str, reason: str) -> None:
+    with pytest.raises(InvalidDefinitionError, match=reason):
+        PostgresLedger.roles("postgresql://nowhere.invalid/evidence", reader="readers", writer="writers", approver=name)
 
 
 def test_the_server_itself_refuses_what_does_not_follow(team: Server) -> None:

@@ -157,8 +157,9 @@ def test_a_connection_that_was_cut_while_idle_is_opened_again(ledger: PostgresLe
         assert use()  # type: ignore[no-untyped-call]  # lambdas of what returns bool
 
 
+@pytest.mark.parametrize("crashes", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_server_that_crashes_and_comes_back_has_lost_nothing_that_was_acknowledged(
-    ledger: PostgresLedger, postgres: Server
+    ledger: PostgresLedger, postgres: Server, crashes: int
 ) -> None:
     stop, acknowledged = threading.Event(), list[int]()
 
@@ -171,7 +172,7 @@ def test_a_server_that_crashes_and_comes_back_has_lost_nothing_that_was_acknowle
 
     with ThreadPoolExecutor(1) as pool:
         appending = pool.submit(append)
-        for _ in range(3):
+        for _ in range(crashes):
             reached = len(acknowledged) + 20
             while len(acknowledged) < reached and not appending.done():
                 time.sleep(0.001)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sterling.core.connect import connect_ledger, connect_store, roles_of
+from sterling.core.connect import connect_ledger, connect_store, list_chains, roles_of
 from sterling.core.errors import MissingExtraError, UnknownBackendError
 from sterling.core.sqlite import SQLiteLedger
 from sterling.core.store import LocalStore
@@ -32,17 +32,37 @@ def test_a_url_without_a_path_is_refused() -> None:
         connect_store("file:")
 
 
-def test_an_adapter_whose_libraries_are_missing_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = [EntryPoint("postgresql", "sterling.adapters.no_such_module:Ledger", "sterling.ledgers")]
-    monkeypatch.setattr("sterling.core.connect.entry_points", lambda group: points)
-    with pytest.raises(MissingExtraError, match=r"Install it with: pip install 'sterling-ml\[postgres\]'"):
-        connect_ledger("postgresql://localhost/evidence", "flights")
+@pytest.mark.parametrize("extra", ["postgresql postgres", "s3 s3", "gs gcs", "abfs azure"])
+def test_an_adapter_whose_libraries_are_missing_names_its_extra_and_no_password(
+    monkeypatch: pytest.MonkeyPatch, extra: str
+) -> None:
+    scheme, name = extra.split()
+    url = f"{scheme}://ada:hunter2@db/evidence"
+    monkeypatch.setattr(
+        "sterling.core.connect.entry_points",
+        lambda group: [EntryPoint(scheme, "sterling.adapters.no_such_module:Adapter", group)],
+    )
+    for call in (lambda: connect_ledger(url, "flights"), lambda: list_chains(url), lambda: connect_store(url)):
+        with pytest.raises(
+            MissingExtraError, match=rf"Install it with: pip install 'sterling-ml\[{name}\]'"
+        ) as missing:
+            call()
+        assert "hunter2" not in shown(missing.value)
 
 
-def test_the_password_of_a_url_is_never_repeated() -> None:
-    with pytest.raises(UnknownBackendError) as refused:
-        connect_ledger("postgres://ada:hunter2@db/evidence", "flights")
-    assert "hunter2" not in str(refused.value)
+@pytest.mark.parametrize(
+    "url", ["postgres://ada:hunter2@db/evidence", "//ada:hunter2@db", "postgresql//ada:hunter2@db"]
+)
+def test_the_password_of_a_url_is_never_repeated(url: str) -> None:
+    for call in (lambda: connect_ledger(url, "flights"), lambda: list_chains(url), lambda: connect_store(url)):
+        with pytest.raises(UnknownBackendError) as refused:
+            call()
+        assert "hunter2" not in shown(refused.value)
+
+
+def shown(error: BaseException) -> str:
+    """All that a traceback says of an error and its causes, without lines of source."""
+    return "".join(map(str, (error, error.__cause__, error.__context__)))
 
 
 def test_a_ledger_without_users_has_no_roles() -> None:

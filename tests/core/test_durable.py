@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,16 @@ def test_a_file_gives_way_only_where_it_may(tmp_path: Path) -> None:
     assert write_file(path, b"two")
     assert path.read_bytes() == b"two"
     assert [found.name for found in path.parent.iterdir()] == ["head"]
+
+
+def test_what_a_killed_process_left_is_cleared_a_day_later_by_the_next_file(tmp_path: Path) -> None:
+    old, fresh, own = (tmp_path / name for name in (".head-a1b2c3d4.arriving", ".key-a1b2c3d4.arriving", ".old"))
+    for path in (old, fresh, own):
+        path.touch()
+    os.utime(old, (time.time() - 25 * 3600,) * 2)
+    os.utime(own, (time.time() - 25 * 3600,) * 2)
+    write_file(tmp_path / "head", b"whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".key-a1b2c3d4.arriving", ".old", "head"]
 
 
 def test_a_lock_is_waited_for_so_long_and_ends_with_the_process_that_held_it(tmp_path: Path) -> None:

@@ -62,6 +62,14 @@ def test_an_intact_chain_is_walked_whole(path: Path) -> None:
     assert walked.first_cited == {ref_of(bytes([n])): n + 1 for n in range(7)}
 
 
+def test_a_system_that_does_not_tell_which_cores_may_be_used_walks_all_the_same(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("os.sched_getaffinity")
+    with SQLiteLedger(path, "flights") as ledger:
+        assert walk(ledger, split_from=2)[:2] == (LENGTH, None)
+
+
 def test_what_is_appended_meanwhile_is_no_fault(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with SQLiteLedger(path, "flights") as ledger:
         index = ledger.index

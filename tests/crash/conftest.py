@@ -1,10 +1,9 @@
-"""What the crash suite shares: a warm process to crash, an undisturbed run to compare with, and a summary of how much was tried."""
+"""What the crash suite shares: a warm process to crash, and an undisturbed run to compare with."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from tests.crash.shim import Crasher
 from tests.lifecycle.small import write_project
 
 _A_DAY_AGO = 1_700_000_000
-TRIED = "tried"
 
 
 @pytest.fixture(scope="session")
@@ -51,17 +49,6 @@ def undisturbed(template: Path, crasher: Crasher, tmp_path_factory: pytest.TempP
     """What there is after a run that nothing disturbed."""
     folder = Path(shutil.copytree(template, tmp_path_factory.mktemp("undisturbed") / "project"))
     answer = crasher.run("tests.crash.tasks:run_and_judge", folder)
-    assert answer.returned["code"] == 0, answer.errors
+    assert (answer.returned["code"], answer.returned["strays"]) == (0, []), answer.errors
     made: dict[str, Any] = answer.returned
     return made
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how much was tried, in whichever process it was."""
-    tried: Counter[str] = Counter()
-    for report in terminalreporter.stats.get("passed", []):
-        for name, value in getattr(report, "user_properties", []):
-            if name.startswith(f"{TRIED}: "):
-                tried[name.removeprefix(f"{TRIED}: ")] += value
-    for what, number in sorted(tried.items()):
-        terminalreporter.write_line(f"crash suite: {number:,} {what}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import io
 import os
+import re
 import sys
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
@@ -74,10 +75,11 @@ def judged(folder: str) -> dict[str, Any]:
 def strays(home: Path) -> list[str]:
     """Files of a workspace that are none of its own; what a killed process was writing is known and cleared later."""
     files = sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())
-    known = ("ledger.db", "ledger.db-wal", "ledger.db-shm", "fingerprints.json")
-    arriving = ("store/", ".fingerprints.json-", ".signing.key-", "..gitignore-")
-    witness = ("heads/", "signing.key", ".gitignore", "run.lock")
-    return [file for file in files if file not in known and not file.startswith((*arriving, *witness))]
+    known = re.compile(
+        r"ledger\.db(-wal|-shm)?|fingerprints\.json|signing\.key|\.gitignore|run\.lock|heads/(\.lock|[0-9a-f]{16})"
+        r"|store/([0-9a-f]{2}/[0-9a-f]{62}|incoming/tmp[^/]+)|(heads/)?\.[^/]+-[^/]{8}\.arriving"
+    )
+    return [file for file in files if not known.fullmatch(file)]
 
 
 def _said(kind: str, subjects: tuple[str, ...], body: Any) -> str:

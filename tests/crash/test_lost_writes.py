@@ -129,27 +129,50 @@ def check_ledger(folder: Path, acknowledged: list[str], where: str) -> None:
         assert ledger.append([Evidence("next.happened")]) == count + 1, where
 
 
+def check_head_kept(folder: Path, acknowledged: list[str], where: str) -> None:
+    home = folder / ".sterling"
+    with SQLiteLedger(home / "ledger.db", PROJECT) as ledger:
+        heads = Heads(home / "heads", KeyFile(home / "signing.key"))
+        kept = heads.newest(ledger.chain)
+        seen = kept.head.count if kept.head else 0
+        assert kept.fault is None, where
+        assert seen >= int(acknowledged[-1] if acknowledged else 0), where
+        assert check_head(kept, ledger).holds, where
+        with WitnessedLedger(ledger, heads) as witnessed:
+            count = witnessed.append([Evidence("next.happened")])
+        after = heads.newest(ledger.chain).head
+        assert after, where
+        assert after.count == count, where
+
+
 def test_the_head_is_an_old_or_a_new_one_and_never_torn_whatever_the_disk_lost(
     crasher: Crasher, root: Path, found: Path, record_property: Any
 ) -> None:
     disk, tried = Disk(root), 0
     logged(crasher, root, "append_witnessed", 4)
     for state, acknowledged, where in crashes(disk, read_log(crasher.log), limit=40, ignore="-shm"):
-        home = lay_out(state, found) / ".sterling"
-        with SQLiteLedger(home / "ledger.db", PROJECT) as ledger:
-            heads = Heads(home / "heads", KeyFile(home / "signing.key"))
-            kept = heads.newest(ledger.chain)
-            seen = kept.head.count if kept.head else 0
-            assert kept.fault is None, where
-            assert seen >= int(acknowledged[-1] if acknowledged else 0), where
-            assert check_head(kept, ledger).holds, where
-            with WitnessedLedger(ledger, heads) as witnessed:
-                count = witnessed.append([Evidence("next.happened")])
-            after = heads.newest(ledger.chain).head
-            assert after, where
-            assert after.count == count, where
+        check_head_kept(lay_out(state, found), acknowledged, where)
         tried += 1
     record_property("tried: states of a witnessed head after a loss of power", tried)
+
+
+def test_the_head_and_its_key_hold_where_a_process_was_killed_before_the_power_went(
+    crasher: Crasher, root: Path, found: Path, record_property: Any
+) -> None:
+    stop_at, tried, status, chance = 1, 0, -9, random.Random(7)
+    while status:
+        crasher.log.unlink(missing_ok=True)
+        lay_out({}, root)
+        disk = Disk(root)
+        status = logged(crasher, root, "append_witnessed", 1, stop_at=stop_at).status
+        logged(crasher, root, "append_witnessed", 1)
+        states = [*crashes(disk, read_log(crasher.log), limit=16, ignore="-shm")]
+        for state, acknowledged, where in [*chance.sample(states, min(len(states), 25)), *states[-15:]]:
+            check_head_kept(lay_out(state, found), acknowledged, f"{where}, killed at {stop_at}")
+            tried += 1
+        stop_at += 1
+    assert stop_at > 50
+    record_property("tried: states of a witnessed head after a kill and a loss of power", tried)
 
 
 @pytest.mark.parametrize("checkpoint_pages", [1000, 12])

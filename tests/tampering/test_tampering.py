@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -307,7 +308,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
-def test_every_random_edit_is_found_where_it_was_made(made: Path, tmp_path: Path, count: int) -> None:
+def test_every_random_edit_is_found_where_it_was_made(
+    made: Path, tmp_path: Path, record_property: Any, count: int
+) -> None:
     chance, by = random.Random(count), Counter[str]()
     for number in range(count):
         edit = EDITS[number % len(EDITS)]
@@ -318,7 +321,8 @@ def test_every_random_edit_is_found_where_it_was_made(made: Path, tmp_path: Path
         assert check(found), f"edit {number}, {edit.__name__}: {found}"
         by[witness_of(found)] += 1
         shutil.rmtree(folder)
-    print(f"{count:,} edits, all found: {', '.join(f'{n} by {who}' for who, n in by.most_common())}")
+    for who, found_by in by.items():
+        record_property(f"tried: random edits, found by {who}", found_by)
 
 
 def witness_of(found: Found) -> str:

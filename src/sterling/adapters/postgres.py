@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Any, Self
 
 from sterling.adapters import postgres_rows as rows
@@ -15,9 +16,11 @@ from sterling.adapters.postgres_url import address_of
 from sterling.core.clock import Clock, iso, utcnow
 from sterling.core.errors import ConflictError, NotAllowedError, StorageError
 from sterling.core.evidence import GENESIS, Entry, Evidence, Query, Record, Writer, entry_of, labels
+from sterling.core.kinds import APPROVER_KINDS
 from sterling.core.ledger import ChainInfo, following
 
 _FIRST_PAGE = 4
+_BATCH = 1_000
 _ATTEMPTS = 3
 _LOOK_SECONDS = 30.0  # a network that drops a connection without a word drops what is notified, too
 _CHAIN = "SELECT number, id, project, created_at, copied FROM sterling.chain"
@@ -25,6 +28,8 @@ _BEGIN_CHAIN = """
 INSERT INTO sterling.chain (id, project, created_at, copied) VALUES (:id, :project, :created_at, :copied)
 ON CONFLICT DO NOTHING
 """
+_OTHER_OWN = "SELECT number, id FROM sterling.chain WHERE project = :project AND NOT copied AND number <> :number"
+_SET_COPIED = "UPDATE sterling.chain SET copied = :copied WHERE number = :number"
 
 
 class PostgresLedger:
@@ -75,7 +80,12 @@ class PostgresLedger:
 
     @classmethod
     def roles(cls, url: str, *, reader: str, writer: str, approver: str) -> str:
-        """The SQL that makes the tables where they are missing, and three roles with what each may do."""
+        """The SQL that makes the tables where they are missing, and three roles with what each may do.
+
+        Raises:
+            InvalidDefinitionError: if PostgreSQL cannot have roles of these names.
+        """
+        schema.check_role_names(reader, writer, approver)
         with Session(address_of(url), schema.check) as session:
             return session.again(lambda channel: schema.roles(channel, reader=reader, writer=writer, approver=approver))
 
@@ -141,6 +151,27 @@ class PostgresLedger:
         with self._allowed(()):
             return self._write(lambda _, position, digest: list(following(copied, position, digest)))
 
+    def restore(self, records: Iterable[Record]) -> int:
+        """Continue the chain byte for byte and make it its project's own, all or none.
+
+        Other chains cannot be begun until it is done. Where the connection breaks, it may be done again.
+
+        Raises:
+            NotAllowedError: if the user does not own the tables.
+        """
+        with self._owning(), self._session.transaction(schema.LET_CHAINS_CHANGE) as (channel, _):
+            self._take_over(channel)
+            channel.run(schema.LET_CHAINS_STAY)
+            position, digest = self._head(channel)
+            checked = following(records, position, digest)
+            while batch := list(islice(checked, _BATCH)):
+                for statement in rows.insertions(self._number, self.chain.id, batch, end=""):
+                    channel.run(statement)
+                position = batch[-1].position
+            channel.run("COMMIT")
+        self.chain = self.chain._replace(copied=False)
+        return position
+
     def index(self, *, after: int = 0, until: int | None = None) -> Iterator[tuple[str, Sequence[int]]]:
         """By word, the positions that queries find."""
         yield from rows.index(self._session.copied, self._number, (after, rows.LAST if until is None else until))
@@ -200,6 +231,15 @@ class PostgresLedger:
                 "begin it."
             ) from error
 
+    def _take_over(self, channel: Channel) -> None:
+        project = self.chain.project
+        for number, other in channel.run(_OTHER_OWN, project=project, number=self._number):
+            if channel.run(f"{_lock(number)}; {rows.head_sql(number)}")[1:]:
+                raise StorageError(f"{self._session.address} has another chain of {project!r} already, {other}.")
+            channel.run(_SET_COPIED, copied=True, number=number)
+        channel.run(_lock(self._number))
+        channel.run(_SET_COPIED, copied=False, number=self._number)
+
     def _up_to(self, until: int | None) -> int:
         head, _ = self.head()
         return head if until is None else min(until, head)
@@ -239,8 +279,8 @@ class PostgresLedger:
             tried: The last record of an attempt whose end is not known; kept up to date. Whoever holds the chain's
                 lock knows that the server has come to the end of it, and finds the record or not.
         """
-        lock = f"SELECT pg_advisory_xact_lock({schema.LOCKS}, {self._number}); {rows.head_sql(self._number)}"
-        with self._session.transaction(lock) as (channel, (_, *head)):
+        first = f"{_lock(self._number)}; {rows.head_sql(self._number)}"
+        with self._session.transaction(first) as (channel, (_, *head)):
             if tried and rows.is_recorded(channel.ask, self._number, tried[0]):
                 channel.run("ROLLBACK")
                 return tried[0].position
@@ -257,10 +297,20 @@ class PostgresLedger:
         try:
             yield
         except NotAllowedError as error:
-            user, deciding = self._session.address.user, sorted(set(kinds) & set(schema.APPROVER_KINDS))
+            user, deciding = self._session.address.user, sorted(set(kinds) & set(APPROVER_KINDS))
             if deciding:
                 raise NotAllowedError(f"{user} may not record {', '.join(deciding)}: ask an approver.") from error
             raise NotAllowedError(f"{user} may read this ledger, not write to it: ask a writer.") from error
+
+    @contextmanager
+    def _owning(self) -> Iterator[None]:
+        try:
+            yield
+        except NotAllowedError as error:
+            user = self._session.address.user
+            raise NotAllowedError(
+                f"{user} may not restore into this ledger: only the owner of its tables may."
+            ) from error
 
     @contextmanager
     def _listener(self) -> Iterator[Session]:
@@ -281,3 +331,8 @@ class PostgresLedger:
 
 def _head_in(found: list[list[Any]]) -> tuple[int, bytes]:
     return (found[0][0], found[0][1]) if found else (0, GENESIS)
+
+
+def _lock(number: int) -> str:
+    """The query that takes a chain's lock, which the end of the transaction gives back."""
+    return f"SELECT pg_advisory_xact_lock({schema.LOCKS}, {number:d})"

@@ -56,8 +56,8 @@ def stored(text: str) -> str:
     return text
 
 
-def insertions(chain: int, name: str, records: Sequence[Record]) -> Iterator[str]:
-    """Statements that insert records, the last of which tells followers and commits.
+def insertions(chain: int, name: str, records: Sequence[Record], *, end: str = "COMMIT") -> Iterator[str]:
+    """Statements that insert records and tell followers, the last of which commits, or does what `end` says.
 
     All that comes from outside stands in them as hexadecimal digits.
     """
@@ -69,7 +69,7 @@ def insertions(chain: int, name: str, records: Sequence[Record]) -> Iterator[str
             for record, (_, subjects) in zip(batch, told, strict=True) for subject in subjects
         })  # fmt: skip
         yield _INSERT.format(
-            chain=chain, news=literal(f"{name} {records[-1].position}"), end="COMMIT" if batch is batches[-1] else "",
+            chain=chain, news=literal(f"{name} {records[-1].position}"), end=end if batch is batches[-1] else "",
             positions=_integers(record.position for record in batch), kinds=_bytes(stored(kind).encode() for kind, _ in told),
             previous=_bytes(record.previous for record in batch), digests=_bytes(record.digest for record in batch),
             contents=_bytes(record.content for record in batch),

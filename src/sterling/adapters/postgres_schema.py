@@ -7,17 +7,16 @@ from collections.abc import Iterator, Sequence
 from pg8000.native import DatabaseError, identifier, literal
 
 from sterling.adapters.postgres_session import Channel
-from sterling.core.errors import NotAllowedError, StorageError
+from sterling.core.errors import InvalidDefinitionError, NotAllowedError, StorageError
+from sterling.core.kinds import APPROVER_KINDS
 
 LOCKS = (
     0x53544C47  # the first of the two numbers of our advisory locks; the second is a chain's number, 0 for the tables
 )
 
-APPROVER_KINDS = (
-    "approval.given", "approval.revoked", "version.approved", "version.paused", "version.promoted", "version.released",
-    "version.retired", "version.rolled_back",
-)  # fmt: skip
-"""Kinds that decide what is live; recording them takes the role of an approver."""
+# A restore changes whose a chain is, in a transaction that nothing else of this table is in meanwhile.
+LET_CHAINS_CHANGE = "ALTER TABLE sterling.chain DISABLE TRIGGER chains_stay"
+LET_CHAINS_STAY = "ALTER TABLE sterling.chain ENABLE TRIGGER chains_stay"
 
 _VERSION_1 = """
 CREATE TABLE sterling.chain (
@@ -149,12 +148,13 @@ def roles(channel: Channel, *, reader: str, writer: str, approver: str) -> str:
     It may be applied again, by the owner of the tables, after whom nobody but a superuser has more rights.
     """
     ((database,),) = channel.run("SELECT current_database()")
-    names = {"reader": identifier(reader), "writer": identifier(writer), "approver": identifier(approver)}
+    plain = (reader, writer, approver)
+    names = dict(zip(("reader", "writer", "approver"), map(identifier, plain), strict=True))
     everyone, writers = ", ".join(names.values()), f"{names['writer']}, {names['approver']}"
     return "".join([
         "BEGIN;\n",
         *statements(version_of(channel), MIGRATIONS),
-        *(_CREATE_ROLE.format(name=name, text=literal(plain)) for name, plain in zip(names.values(), (reader, writer, approver), strict=True)),
+        *map(_creation, plain),
         _GRANTS.format(
             database=identifier(database), everyone=everyone, writers=writers, kinds=", ".join(map(literal, APPROVER_KINDS)),
             **names,
@@ -163,11 +163,38 @@ def roles(channel: Channel, *, reader: str, writer: str, approver: str) -> str:
     ])  # fmt: skip
 
 
-_CREATE_ROLE = """
-DO $$ BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {text}) THEN CREATE ROLE {name} NOLOGIN; END IF;
-END $$;
-"""
+def check_role_names(*names: str) -> None:
+    """See that each can name a role of its own.
+
+    Raises:
+        InvalidDefinitionError: if one cannot.
+
+    Example:
+        >>> check_role_names("readers", "writers", "readers")
+        Traceback (most recent call last):
+        sterling.core.errors.InvalidDefinitionError: 'readers' is named twice; each role needs a name of its own.
+    """
+    for n, name in enumerate(names):
+        if name in names[:n]:
+            raise InvalidDefinitionError(f"{name!r} is named twice; each role needs a name of its own.")
+        if not 0 < len(name.encode()) <= _LONGEST_NAME or "\0" in name:
+            raise InvalidDefinitionError(
+                f"A role cannot be named {name!r}: PostgreSQL takes 1 to {_LONGEST_NAME} bytes."
+            )
+        if name in _RESERVED_NAMES or name.startswith("pg_"):
+            raise InvalidDefinitionError(f"A role cannot be named {name!r}: PostgreSQL keeps that name for itself.")
+
+
+def _creation(name: str) -> str:
+    """A literal, not dollar quotes: no name can end it."""
+    return f"\nDO {literal(_CREATE_ROLE.format(name=identifier(name), text=literal(name)))};\n"
+
+
+_CREATE_ROLE = (
+    "BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {text}) THEN CREATE ROLE {name} NOLOGIN; END IF; END"
+)
+_LONGEST_NAME = 63
+_RESERVED_NAMES = ("public", "none")
 _GRANTS = """
 GRANT CONNECT ON DATABASE {database} TO {everyone};
 GRANT USAGE ON SCHEMA sterling TO {everyone};

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from sterling.cli.evidence import entries_of
+from sterling.core.durable import write_file
 from sterling.core.workspace import Workspace
 from sterling.views.card import card_run, definition_ref, model_card
 from sterling.views.facts import Run
@@ -36,8 +35,4 @@ def definition_of(folder: Path, run: Run) -> dict[str, Any]:
 
 def write(target: Path, text: str) -> None:
     """Write a document whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(name).chmod(0o644)
-    Path(name).replace(target)
+    write_file(target, text.encode())

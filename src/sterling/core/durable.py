@@ -12,10 +12,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _LOOK_SECONDS = 0.01
+_ARRIVING = ".arriving"
+_ABANDONED_SECONDS = 24 * 3600
 
 
 def write_file(path: Path, data: bytes, *, mode: int = 0o644, replace: bool = True) -> bool:
     """Write a file under its name at once, durably; its folder is made where it is not there.
+
+    Until then it is called ``.NAME-XXXXXXXX.arriving``; what a killed process left so is removed a day later, by the
+    next file that is written beside it.
 
     Args:
         path: File to write.
@@ -31,7 +36,8 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644, replace: bool = Tr
     """
     if not path.exists():  # where it is there, the way to it is on the disk
         make_folder(path.parent)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    _clear_abandoned(path.parent)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=_ARRIVING)
     arriving = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -41,7 +47,8 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644, replace: bool = Tr
             os.fsync(file.fileno())
         placed = _place(arriving, path, replace=replace)
     finally:
-        arriving.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that has just failed; it is cleared later
+            arriving.unlink(missing_ok=True)
     sync_folder(path.parent)
     return placed
 
@@ -102,6 +109,14 @@ def _lock(handle: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _clear_abandoned(folder: Path) -> None:
+    oldest = time.time() - _ABANDONED_SECONDS
+    for path in folder.glob(f".*{_ARRIVING}"):
+        with suppress(OSError):  # another process clears too, or it is another user's
+            if path.stat().st_mtime < oldest:
+                path.unlink()
 
 
 def _place(arriving: Path, path: Path, *, replace: bool) -> bool:

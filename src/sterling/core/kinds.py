@@ -23,6 +23,12 @@ KINDS: dict[str, tuple[Upcaster, ...]] = dict.fromkeys(
 )  # fmt: skip
 """Every kind that is recorded and read here, with what leads its body from version 1 to 2, from 2 to 3, and so on."""
 
+APPROVER_KINDS = (
+    "approval.given", "approval.revoked", "version.approved", "version.paused", "version.promoted", "version.released",
+    "version.retired", "version.rolled_back",
+)  # fmt: skip
+"""Kinds that decide what is live, recorded already or yet to be; where a ledger knows roles, they take an approver."""
+
 
 def current(kind: str, version: int, body: Body, *, position: int = 0) -> tuple[int, Body]:
     """A body as the newest version of its kind says it, and that version.

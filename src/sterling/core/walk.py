@@ -12,6 +12,7 @@ from sterling.core.errors import TamperedLedgerError
 from sterling.core.evidence import GENESIS, Record
 from sterling.core.labels import Told
 from sterling.core.ledger import Broken, Chained, check_chain
+from sterling.core.processors import available_threads
 from sterling.core.refs import Ref, note_refs
 
 _WORTH_A_PROCESS = 50_000
@@ -40,7 +41,7 @@ def walk(ledger: Chained, *, split_from: int = _WORTH_A_PROCESS) -> Walked:
         split_from: Length from which a second process walks the second half, where there is a second core.
     """
     length = _length(ledger)
-    middle = _middle(ledger, length) if split_from <= length < _UNKNOWN and len(os.sched_getaffinity(0)) > 1 else 0
+    middle = _middle(ledger, length) if split_from <= length < _UNKNOWN and available_threads() > 1 else 0
     if middle:
         later = _beside(lambda: _walk(ledger, middle, length))
         walked = _joined(_walk(ledger, 0, middle), later())

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sterling.core.errors import DataError, MissingExtraError
+from sterling.core.processors import available_threads
 
 _FLOAT64, _ROW_MAJOR, _PROBABILITY, _FROM_FIRST, _ALL_TREES = 1, 1, 0, 0, -1
 _MANY_ROWS = 10_000
@@ -96,11 +97,6 @@ class Booster:
     def _call(self, function: str, *arguments: object) -> None:
         if getattr(self._library, function)(*arguments) != 0:
             raise DataError(f"LightGBM: {self._library.LGBM_GetLastError().decode(errors='replace')}")
-
-
-def available_threads() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def let_waiting_threads_sleep() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sterling.core.errors import DataError
+from sterling.core.processors import available_threads
 from sterling.models.blas import blas_kernels
-from sterling.models.lightgbm_library import available_threads, let_waiting_threads_sleep
+from sterling.models.lightgbm_library import let_waiting_threads_sleep
 from sterling.models.logistic import fit_logistic
 from sterling.models.model import Model
 from sterling.models.predictors import Constant, Predictor

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sterling.core.durable import write_file
 from sterling.core.refs import Ref, ref_of_file
 
 _SETTLED_NS = 2_000_000_000
@@ -66,14 +66,7 @@ class Fingerprints:
         """Remember what was read, in one atomic step."""
         if not self._changed:
             return
-        self.cache.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.cache.parent, prefix=f".{self.cache.name}-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(self._known, file)
-            Path(name).replace(self.cache)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        write_file(self.cache, json.dumps(self._known).encode())
         self._changed = False
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _SOURCES = frozenset({"EventSource", "EntitySource"})
@@ -77,7 +77,7 @@ def _by_key(
 
 def _named(items: Any) -> dict[str, Any] | None:
     """Items of a list by their names, where it holds definitions and each has its own name."""
-    if not isinstance(items, Sequence) or not all(isinstance(item, Mapping) for item in items):
+    if not isinstance(items, list | tuple) or not all(isinstance(item, Mapping) for item in items):
         return None
     found = {_name(item): item for item in items}
     return found if len(found) == len(items) else {str(place): item for place, item in enumerate(items, 1)}
