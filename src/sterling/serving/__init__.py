@@ -1,1 +1,1 @@
-"""PLACEHOLDER."""
+"""Serving: predictions of released models over HTTP."""
