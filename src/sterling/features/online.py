@@ -8,7 +8,7 @@ moment alone, so a state can lie in a process, in a file or on a server, packed 
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from sterling.core.canonical import digest
 from sterling.core.errors import SterlingError
 from sterling.features.aggregates import OPERATIONS
 from sterling.features.availability import clocks_of
-from sterling.features.lanes import Lane, Tie
+from sterling.features.lanes import Lane, Run, Tie
 from sterling.project.aggregates import Aggregate, Pending, Window, windows_of
 from sterling.project.definition import essence
 from sterling.project.features import FeatureView, First, Last, names_of
@@ -29,6 +29,7 @@ Value = int | float | str | None
 Windowed = FeatureView | Last | First
 _FORMAT = 1
 _FOREVER = 1 << 62
+_FEW = 64
 
 
 class Change(NamedTuple):
@@ -74,13 +75,13 @@ class Selection(NamedTuple):
 
 
 class _Reading(NamedTuple):
-    """How one feature is read from its lane: the slice [start, end) around the moment, and the answer from it."""
+    """How one feature is read: from which lane and which side of the moment, how far, and the answer from there on."""
 
     lane: int
-    before: int
-    after: int
+    ahead: bool
+    length: int
     least: int
-    answer: Callable[[Lane, int, int], Value]
+    answer: Callable[[Run, int], Value]
 
 
 class ViewPlan:
@@ -134,7 +135,7 @@ class ViewPlan:
             for window in windows_of(aggregate):
                 lane = self._lane(self._selection(view, aggregate, window), types)
                 operation = OPERATIONS[type(aggregate)]
-                yield _Reading(lane, *_around(window), operation.least, operation.online)
+                yield _Reading(lane, window.kind == "ahead", window.micros, operation.least, operation.online)
 
     def _picked(self, feature: Last | First) -> Iterable[_Reading]:
         answer = _first if isinstance(feature, First) else _last
@@ -142,7 +143,7 @@ class ViewPlan:
         for column in feature.columns.names:
             clocks = self._clocks({column}, feature.where, f"{type(feature).__name__} of {self.source.name}")
             lane = self._lane(Selection(column, feature.where, clocks, picked=True), {})
-            yield _Reading(lane, age, 0, 1, answer)
+            yield _Reading(lane, False, age, 1, answer)
 
     def _selection(self, view: FeatureView, aggregate: Aggregate, window: Window) -> Selection:
         place = f"FeatureView {view.name!r}: {type(aggregate).__name__}"
@@ -163,7 +164,8 @@ class ViewPlan:
 
     def _kept(self, lane: int) -> int:
         """For how long before the newest change the events of a lane can still be asked for."""
-        return max(reading.before for reading in self.readings if reading.lane == lane)
+        lengths = (reading.length for reading in self.readings if reading.lane == lane and not reading.ahead)
+        return max(lengths, default=0)
 
 
 class State:
@@ -176,13 +178,14 @@ class State:
         newest: The time of the latest change that has been applied; a moment that is read is later.
     """
 
-    __slots__ = ("_lanes", "_plan", "_waiting", "newest")
+    __slots__ = ("_lanes", "_moment", "_plan", "_waiting", "newest")
 
     def __init__(self, plan: ViewPlan) -> None:
         self._plan = plan
         self._lanes = [Lane(scale) for scale in plan.scales]
         self._waiting: list[tuple[int, int, bool, int, Tie, Any]] = []
-        self.newest = -_FOREVER
+        self.newest = self._moment = -_FOREVER
+        self._turn(self._moment)
 
     def apply(self, changes: Iterable[Change]) -> None:
         """Take changes, in any order; each has its effect when its time has come.
@@ -205,9 +208,16 @@ class State:
             raise SterlingError(f"The state has moved on to {self.newest}; at {at} it cannot be read any more.")
         self.advance(at)
         lanes, found = self._lanes, []
-        for lane, before, after, least, answer in self._plan.readings:
-            first, last = lanes[lane].within(at - before, at + after)
-            found.append(answer(lanes[lane], first, last) if last - first >= least else None)
+        if at != self._moment:
+            self._turn(at)
+        for lane, ahead, length, least, answer in self._plan.readings:
+            if ahead:
+                run = lanes[lane].ahead
+                first = bisect_right(run.positions, -at - length)
+            else:
+                run = lanes[lane].past
+                first = bisect_left(run.positions, at - length)
+            found.append(answer(run, first) if len(run) - first >= least else None)
         return tuple(found)
 
     def advance(self, at: int) -> None:
@@ -228,10 +238,10 @@ class State:
 
     def pack(self) -> bytes:
         """The state as bytes."""
-        lanes = [(lane.positions, lane.ties, _texts(lane.values, lane.scale)) for lane in self._lanes]
-        scales = self._plan.scales
-        waiting = [(*change[:5], *_texts(change[5:], scales[change[1]])) for change in self._waiting]
-        return _encode((_FORMAT, self.newest, lanes, waiting))
+        plan = self._plan
+        lanes = [(self._packed(lane.past), self._packed(lane.ahead)) for lane in self._lanes]
+        waiting = [(*change[:5], *_texts(change[5:], plan.scales[change[1]])) for change in self._waiting]
+        return _encode((_FORMAT, self.newest, self._moment, lanes, waiting))
 
     @classmethod
     def unpack(cls, plan: ViewPlan, data: bytes) -> State:
@@ -249,37 +259,53 @@ class State:
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             raise SterlingError("The bytes are no state of a view. Build it anew: sterling features build.") from error
         state = cls(plan)
-        state.newest = packed.newest
+        state.newest, state._moment = packed.newest, packed.moment
         state._waiting = [(*change[:5], *_numbers(change[5:], plan.scales[change[1]])) for change in packed.waiting]
-        for lane, (positions, ties, values) in zip(state._lanes, packed.lanes, strict=True):
-            lane.fill(positions, ties, _numbers(values, lane.scale))
+        for lane, runs in zip(state._lanes, packed.lanes, strict=True):
+            for run, (positions, ties, values) in zip((lane.past, lane.ahead), runs, strict=True):
+                run.fill(positions, ties, _numbers(values, run.scale))
+        state._turn(state._moment)
         return state
+
+    def _turn(self, moment: int) -> None:
+        for lane in self._lanes:
+            lane.turn(moment)
+        self._moment = moment
+
+    def _packed(self, run: Run) -> tuple[Sequence[int], Sequence[Tie], Sequence[Value]]:
+        return run.positions, run.ties, _texts(run.values, run.scale)
 
     def _trim(self, lane: Lane, kept: int) -> None:
         """Forget events that no later moment can ask for; seldom, since it makes sums begin anew."""
+        past = lane.past
         if kept == _FOREVER:
             if not self._plan.replaces:
                 self._keep_one(lane)
             return
-        stale = bisect_left(lane.positions, self.newest - kept)
-        if stale > 64 and 2 * stale > len(lane):
-            lane.drop_before(stale)
+        stale = bisect_left(past.positions, self.newest - kept)
+        if stale > _FEW and 2 * stale > len(past):
+            past.drop_before(stale)
 
     def _keep_one(self, lane: Lane) -> None:
         """Of events that are never taken back the last one, or the first one, is enough, and what is still to happen."""
-        happened = bisect_left(lane.positions, self.newest)
+        happened = bisect_left(lane.past.positions, self.newest)
         if happened < 2:
             return
         if isinstance(self._plan.feature, First):
-            lane.drop_after(0)
+            lane.past.drop_from(1)
+            lane.ahead.drop_from(0)
         else:
-            lane.drop_before(happened - 1)
+            lane.past.drop_before(happened - 1)
+
+
+_PackedRun = tuple[list[int], list[Tie], list[Value]]
 
 
 class _Packed(msgspec.Struct, array_like=True, frozen=True):
     format: int
     newest: int
-    lanes: list[tuple[list[int], list[Tie], list[Value]]]
+    moment: int
+    lanes: list[tuple[_PackedRun, _PackedRun]]
     waiting: list[tuple[int, int, bool, int, Tie, Value]]
 
 
@@ -331,18 +357,13 @@ def _numbers(values: Sequence[Any], scale: int | None) -> list[Any]:
     return [None if value is None else int(value) for value in values]
 
 
-def _around(window: Window) -> tuple[int, int]:
-    """How far a window reaches before the moment, and after it."""
-    return (0, window.micros) if window.kind == "ahead" else (window.micros, 0)
-
-
-def _first(lane: Lane, first: int, _: int) -> Value:
-    value: Value = lane.values[first]
+def _first(run: Run, first: int) -> Value:
+    value: Value = run.values[first]
     return value
 
 
-def _last(lane: Lane, _: int, last: int) -> Value:
-    value: Value = lane.values[last - 1]
+def _last(run: Run, _: int) -> Value:
+    value: Value = run.values[-1]
     return value
 
 

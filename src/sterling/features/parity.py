@@ -18,7 +18,6 @@ from sterling.features.online import State, Value, ViewPlan
 
 TOLERANCE = 1e-12
 """How far apart two floats may lie, as a share of the larger one."""
-_PACKED_EVERY = 32
 
 
 class Compared(NamedTuple):
@@ -42,7 +41,7 @@ class Compared(NamedTuple):
 def replay(plan: ViewPlan, log: Log, keys: Sequence[bytes | None], times: Ints) -> list[tuple[Value, ...]]:
     """The features of each moment, read from states to which the log was applied up to then, and no further.
 
-    States are packed and unpacked on the way, as they are where they lie in a store.
+    States are packed and unpacked on the way, before the first, second, third, fifth, ninth, … moment of an entity.
 
     Args:
         plan: The view.
@@ -75,7 +74,7 @@ def _replay(
         if due > done:
             state.apply(changes[done:due])
             done = due
-        if count % _PACKED_EVERY == 0:
+        if count & (count - 1) == 0:
             state = State.unpack(plan, state.pack())
         found[row] = state.read(at)
 
