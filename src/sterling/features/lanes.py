@@ -1,7 +1,7 @@
 """A lane: the events of one entity that one selection of a view reads, on both sides of a moment.
 
-What has happened stands in one run, the newest last; what is still to happen in another one, the nearest last. So every
-window is the end of a run, and what comes, goes or is asked for lies near there. Counts, sums and squares of the end of
+What has happened stands in one run, the newest last; what is soon to happen in another one, the nearest last. So every
+window is the end of a run, and what comes or goes lies near there. Counts, sums and squares of the end of
 a run are differences of running sums, which are whole numbers however the values look, so nothing is rounded before the
 answer; extremes come from the values that none behind them beats.
 """
@@ -40,23 +40,22 @@ class Lane:
         else:
             self.ahead.enter(-position, tie, value)
 
-    def leave(self, position: int, tie: Tie) -> None:
-        """Let an event out, if it is there."""
+    def leave(self, position: int, tie: Tie) -> bool:
+        """Let an event out, and say whether it was there."""
         if position < self._moment:
-            self.past.leave(position, tie)
-        else:
-            self.ahead.leave(-position, tie)
+            return self.past.leave(position, tie)
+        return self.ahead.leave(-position, tie)
 
     def turn(self, moment: int) -> None:
         """Stand at a moment."""
         past, ahead = self.past, self.ahead
+        self._moment = moment
         while ahead.positions and -ahead.positions[-1] < moment:
             position, tie, value = ahead.pop()
             past.enter(-position, tie, value)
         while past.positions and past.positions[-1] >= moment:
             position, tie, value = past.pop()
             ahead.enter(-position, tie, value)
-        self._moment = moment
 
 
 class Run:
@@ -92,12 +91,14 @@ class Run:
         else:
             self._changed(index)
 
-    def leave(self, position: int, tie: Tie) -> None:
-        """Let an event out, if it is there."""
+    def leave(self, position: int, tie: Tie) -> bool:
+        """Let an event out, and say whether it was there."""
         index = self._place(position, tie)
-        if self._holds(index, position, tie):
-            self._cut(index, index + 1)
-            self._changed(index)
+        if not self._holds(index, position, tie):
+            return False
+        self._cut(index, index + 1)
+        self._changed(index)
+        return True
 
     def fill(self, positions: list[int], ties: list[Tie], values: list[Any]) -> None:
         """Take events that are in order, instead of those that are here."""

@@ -32,26 +32,11 @@ _FOREVER = 1 << 62
 _FEW = 64
 
 
-class Change(NamedTuple):
-    """Something that became known of one event.
-
-    Attributes:
-        key: The entity, as `entity_key` packs it.
-        at: Microseconds: it counts for moments after that.
-        lane: Number of the selection that it changes.
-        enters: Whether the event enters it, or leaves it.
-        position: Microseconds: what windows are measured by.
-        tie: What orders events of one position: when the event became available, and which one it is.
-        value: What the selection reads of it.
-    """
-
-    key: bytes
-    at: int
-    lane: int
-    enters: bool
-    position: int
-    tie: Tie
-    value: Any
+Change = tuple[int, int, bool, int, Tie, Any]
+"""Something that became known of one event: from which moment on it counts (microseconds; for later ones), the number of
+the selection that it changes, whether the event enters it or leaves it, what windows are measured by (microseconds), what
+orders events of one position (when the event became available, and which one it is), and what is read of it.
+"""
 
 
 class Selection(NamedTuple):
@@ -110,7 +95,9 @@ class ViewPlan:
         self.readings: tuple[_Reading, ...] = tuple(
             self._view(feature, types) if isinstance(feature, FeatureView) else self._picked(feature)
         )
-        self.kept = tuple(self._kept(lane) for lane in range(len(self.selections)))
+        self.kept = tuple(self._longest(lane, ahead=False) for lane in range(len(self.selections)))
+        self.reaches = tuple(self._longest(lane, ahead=True) for lane in range(len(self.selections)))
+        self.decimals = self.scales.count(None) < len(self.scales)
         self.replaces = self.source.updates == "replace"
 
     def key(self, row: Mapping[str, Any]) -> bytes | None:
@@ -162,9 +149,9 @@ class ViewPlan:
             self.scales += (_scale(types.get(selection.column or "", "")),)
         return self.selections.index(selection)
 
-    def _kept(self, lane: int) -> int:
-        """For how long before the newest change the events of a lane can still be asked for."""
-        lengths = (reading.length for reading in self.readings if reading.lane == lane and not reading.ahead)
+    def _longest(self, lane: int, *, ahead: bool) -> int:
+        """The length of the longest window of a lane, before the moment or ahead of it."""
+        lengths = (reading.length for reading in self.readings if reading.lane == lane and reading.ahead == ahead)
         return max(lengths, default=0)
 
 
@@ -183,17 +170,21 @@ class State:
     def __init__(self, plan: ViewPlan) -> None:
         self._plan = plan
         self._lanes = [Lane(scale) for scale in plan.scales]
-        self._waiting: list[tuple[int, int, bool, int, Tie, Any]] = []
+        self._waiting: list[Change] = []
         self.newest = self._moment = -_FOREVER
         self._turn(self._moment)
 
     def apply(self, changes: Iterable[Change]) -> None:
         """Take changes, in any order; each has its effect when its time has come.
 
-        A change of the time before `newest` has it at once, as something that came late must.
+        One of a time before `newest` has it at once, as what came late must.
         """
+        waiting = self._waiting
         for change in changes:
-            insort(self._waiting, change[1:], key=_time)
+            if not waiting or change[0] >= waiting[-1][0]:
+                waiting.append(change)
+            else:
+                insort(waiting, change, key=_time)
 
     def read(self, at: int) -> tuple[Value, ...]:
         """The features at a moment.
@@ -206,10 +197,10 @@ class State:
         """
         if at <= self.newest:
             raise SterlingError(f"The state has moved on to {self.newest}; at {at} it cannot be read any more.")
-        self.advance(at)
-        lanes, found = self._lanes, []
         if at != self._moment:
             self._turn(at)
+        self.advance(at)
+        lanes, found = self._lanes, []
         for lane, ahead, length, least, answer in self._plan.readings:
             if ahead:
                 run = lanes[lane].ahead
@@ -226,21 +217,23 @@ class State:
         if not waiting or waiting[0][0] >= at:
             return
         due = bisect_left(waiting, at, key=_time)
-        for when, number, enters, position, tie, value in waiting[:due]:
+        now, self._waiting = waiting[:due], waiting[due:]
+        for _, number, enters, position, tie, value in now:
             if enters:
                 self._lanes[number].enter(position, tie, value)
-            else:
-                self._lanes[number].leave(position, tie)
-            self.newest = max(self.newest, when)
-        del waiting[:due]
+            elif not self._lanes[number].leave(position, tie):
+                self._cancel(number, tie)
+        self.newest = max(self.newest, now[-1][0])
         for lane, kept in zip(self._lanes, self._plan.kept, strict=True):
             self._trim(lane, kept)
 
     def pack(self) -> bytes:
         """The state as bytes."""
         plan = self._plan
-        lanes = [(self._packed(lane.past), self._packed(lane.ahead)) for lane in self._lanes]
-        waiting = [(*change[:5], *_texts(change[5:], plan.scales[change[1]])) for change in self._waiting]
+        lanes = [_packed(lane) for lane in self._lanes]
+        waiting: Sequence[Any] = self._waiting
+        if plan.decimals:
+            waiting = [(*change[:5], *_texts(change[5:], plan.scales[change[1]])) for change in waiting]
         return _encode((_FORMAT, self.newest, self._moment, lanes, waiting))
 
     @classmethod
@@ -260,20 +253,23 @@ class State:
             raise SterlingError("The bytes are no state of a view. Build it anew: sterling features build.") from error
         state = cls(plan)
         state.newest, state._moment = packed.newest, packed.moment
-        state._waiting = [(*change[:5], *_numbers(change[5:], plan.scales[change[1]])) for change in packed.waiting]
+        state._waiting = packed.waiting
+        if plan.decimals:
+            state._waiting = [(*c[:5], *_numbers(c[5:], plan.scales[c[1]])) for c in packed.waiting]
         for lane, runs in zip(state._lanes, packed.lanes, strict=True):
             for run, (positions, ties, values) in zip((lane.past, lane.ahead), runs, strict=True):
                 run.fill(positions, ties, _numbers(values, run.scale))
         state._turn(state._moment)
         return state
 
+    def _cancel(self, number: int, tie: Tie) -> None:
+        """Forget an event that has left before its time to enter came."""
+        self._waiting = [change for change in self._waiting if (change[1], change[4]) != (number, tie)]
+
     def _turn(self, moment: int) -> None:
         for lane in self._lanes:
             lane.turn(moment)
         self._moment = moment
-
-    def _packed(self, run: Run) -> tuple[Sequence[int], Sequence[Tie], Sequence[Value]]:
-        return run.positions, run.ties, _texts(run.values, run.scale)
 
     def _trim(self, lane: Lane, kept: int) -> None:
         """Forget events that no later moment can ask for; seldom, since it makes sums begin anew."""
@@ -293,7 +289,6 @@ class State:
             return
         if isinstance(self._plan.feature, First):
             lane.past.drop_from(1)
-            lane.ahead.drop_from(0)
         else:
             lane.past.drop_before(happened - 1)
 
@@ -311,6 +306,10 @@ class _Packed(msgspec.Struct, array_like=True, frozen=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Packed).decode
+
+
+def _packed(lane: Lane) -> tuple[Any, ...]:
+    return tuple((run.positions, run.ties, _texts(run.values, run.scale)) for run in (lane.past, lane.ahead))
 
 
 def source_of(feature: Windowed) -> EventSource:
@@ -367,5 +366,5 @@ def _last(run: Run, _: int) -> Value:
     return value
 
 
-def _time(change: tuple[int, int, bool, int, Tie, Any]) -> int:
+def _time(change: Change) -> int:
     return change[0]
