@@ -22,10 +22,11 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from sterling.core.canonical import digest
-from sterling.core.errors import DataError, InvalidDefinitionError, nearest
+from sterling.core.errors import DataError
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
-from sterling.engine.tables import StoredTable, finite, put_table, read_table
+from sterling.engine.tables import finite, put_table, read_table
+from sterling.features.cells import fitting
 from sterling.features.leaks import Censoring, changed
 from sterling.project.definition import essence
 from sterling.project.features import (
@@ -137,35 +138,3 @@ def beside(inputs: Mapping[str, Ref], context: Context) -> dict[str, pa.ChunkedA
     if len({table.num_rows for table in tables}) > 1:
         raise DataError("Features of different spines cannot stand side by side.")
     return {name: table.column(name) for table in tables for name in table.schema.names}
-
-
-def fitting(cells: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """A feature's values as one of the four types that models read."""
-    kind = cells.type
-    if pa.types.is_boolean(kind):
-        return cells.cast(pa.int8())
-    if pa.types.is_integer(kind):
-        return cells.cast(pa.int64())
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return cells.cast(pa.float64())
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind):
-        return cells.cast(pa.string())
-    raise InvalidDefinitionError(
-        f"Feature {name!r} is {kind}. A model reads numbers, texts and conditions: compute one, such as hour(…) of a time."
-    )
-
-
-def column_of(table: StoredTable, name: str, place: str) -> pa.ChunkedArray:
-    """A column of a source.
-
-    Raises:
-        InvalidDefinitionError: if there is none of that name, with the nearest ones.
-    """
-    if name not in listed(table):
-        raise InvalidDefinitionError(f"{place}: there is no column {name!r}. {nearest(name, listed(table))}")
-    return table.column(name)
-
-
-def listed(table: StoredTable) -> list[str]:
-    """The columns of a source without its clocks, which begin with _."""
-    return [name for name in table.names if not name.startswith("_")]

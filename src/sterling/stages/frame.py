@@ -11,13 +11,14 @@ import pyarrow.compute as pc
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
 from sterling.engine.tables import StoredTable, put_table, read_table
+from sterling.features.cells import column_of, fitting
 from sterling.project.features import (
     FeatureService,
     feature_names,
 )  # fmt: skip
 from sterling.project.spine import EventSpine, ScheduledSpine
 from sterling.stages.contract import Context, Outcome, Stage
-from sterling.stages.features import LIBRARIES, beside, column_of, fitting
+from sterling.stages.features import LIBRARIES, beside
 
 SLICE = "_slice_"
 SPINE_COLUMNS = ("unit", "predict_at", "label", "matured_at", "status", "cluster")

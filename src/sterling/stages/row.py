@@ -16,6 +16,7 @@ from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
 from sterling.engine.tables import StoredTable, read_table
 from sterling.features.availability import Rule, proved, rule_of
+from sterling.features.cells import column_of, listed
 from sterling.features.exact import Ints
 from sterling.features.windows import NEVER, latest
 from sterling.project.features import Expression
@@ -23,7 +24,7 @@ from sterling.project.sources import Columns
 from sterling.project.spine import EventSpine, ScheduledSpine
 from sterling.project.sql import check_columns, quoted
 from sterling.stages.contract import Context, Outcome, Stage
-from sterling.stages.features import LIBRARIES, built, column_of, listed, view_name
+from sterling.stages.features import LIBRARIES, built, view_name
 
 
 class RowFeatures(Stage, frozen=True):
