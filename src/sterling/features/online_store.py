@@ -71,3 +71,28 @@ def connect_online(url: str) -> OnlineStore:
     found: Any = adapter("sterling.online_stores", scheme, built_in="sqlite", example=_EXAMPLE)
     store: OnlineStore = found(url)
     return store
+
+
+def state_key(project: str, view: str, entity: bytes) -> bytes:
+    """Name of the state of an entity.
+
+    Args:
+        project: Name of the project.
+        view: Digest of the view's plan.
+        entity: The entity, packed.
+
+    Example:
+        >>> state_key("flights", "d1", b'["JFK"]')
+        b'flights/d1/["JFK"]'
+    """
+    return f"{project}/{view}/".encode() + entity
+
+
+def offset_key(project: str, view: str) -> bytes:
+    """Name under which lies how far a view has followed the log of its source; no entity is called so.
+
+    Example:
+        >>> offset_key("flights", "d1")
+        b'flights/d1/offset'
+    """
+    return state_key(project, view, b"offset")
