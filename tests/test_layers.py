@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "lifecycle": {"runner", "engine", "stages", "decisions", "views", "project", "core"},
     "erasure": {"engine", "stages", "models", "decisions", "views", "project", "core"},
     "serving": {"decisions", "views", "tasks", "models", "features", "stats", "engine", "project", "core"},
-    "testing": {"core", "project", "stages", "engine", "decisions", "views", "runner"},
+    "testing": {"core", "project", "stages", "engine", "features", "decisions", "views", "runner"},
     "adapters": {"core"},
     "cli": {
         "lifecycle",

@@ -12,7 +12,9 @@ from sterling.core.sqlite import SQLiteLedger
 from sterling.core.store import LocalStore, Store
 
 _LEDGER_EXAMPLE = "sqlite:.sterling/ledger.db"
-_EXTRAS = {"postgresql": "postgres", "gs": "gcs", "abfs": "azure"}  # where it is not called as the scheme
+_EXTRAS = {  # where it is not called as the scheme
+    "postgresql": "postgres", "gs": "gcs", "abfs": "azure", "redis": "valkey", "rediss": "valkey", "valkeys": "valkey",
+}  # fmt: skip
 
 
 def connect_ledger(
@@ -35,7 +37,7 @@ def connect_ledger(
     if scheme == "sqlite":
         path = _path(rest, url, _LEDGER_EXAMPLE)
         return SQLiteLedger(path, project, actor=actor, attestor=attestor, chain=chain)
-    found = _adapter("sterling.ledgers", scheme, built_in="sqlite", example=_LEDGER_EXAMPLE)
+    found = adapter("sterling.ledgers", scheme, built_in="sqlite", example=_LEDGER_EXAMPLE)
     ledger: Ledger = found(url, project, actor=actor, attestor=attestor, chain=chain)
     return ledger
 
@@ -50,7 +52,7 @@ def list_chains(url: str) -> tuple[ChainInfo, ...]:
     scheme, _, rest = url.partition(":")
     if scheme == "sqlite":
         return SQLiteLedger.chains(_path(rest, url, _LEDGER_EXAMPLE))
-    found = _adapter("sterling.ledgers", scheme, built_in="sqlite", example=_LEDGER_EXAMPLE)
+    found = adapter("sterling.ledgers", scheme, built_in="sqlite", example=_LEDGER_EXAMPLE)
     chains: tuple[ChainInfo, ...] = found.chains(url)
     return chains
 
@@ -64,7 +66,7 @@ def roles_of(url: str, *, reader: str, writer: str, approver: str) -> str:
     scheme, _, _ = url.partition(":")
     found: Any = None
     if scheme != "sqlite":
-        found = _adapter("sterling.ledgers", scheme, built_in="sqlite", example=_LEDGER_EXAMPLE)
+        found = adapter("sterling.ledgers", scheme, built_in="sqlite", example=_LEDGER_EXAMPLE)
     if not hasattr(found, "roles"):
         raise UnknownBackendError(
             f"A ledger at {scheme}: has no roles: who may write its file may do everything. Roles take a database with "
@@ -84,25 +86,36 @@ def connect_store(url: str) -> Store:
     scheme, _, rest = url.partition(":")
     if scheme == "file":
         return LocalStore(_path(rest, url, "file:.sterling/store"))
-    store: Store = _adapter("sterling.stores", scheme, built_in="file", example="file:.sterling/store")(url)
+    store: Store = adapter("sterling.stores", scheme, built_in="file", example="file:.sterling/store")(url)
     return store
+
+
+def adapter(group: str, scheme: str, *, built_in: str, example: str) -> Any:
+    """What an installed package offers for a URL's scheme.
+
+    Args:
+        group: Entry points among which it is looked for.
+        scheme: The scheme.
+        built_in: The scheme that needs no adapter.
+        example: A URL that works.
+
+    Raises:
+        UnknownBackendError: if no adapter is registered for the scheme.
+        MissingExtraError: if the adapter's own dependencies are not installed.
+    """
+    found = {point.name: point for point in entry_points(group=group)}
+    if scheme not in found:
+        known = ", ".join(sorted({built_in, *found}))
+        raise UnknownBackendError(f"No adapter for {scheme!r}. Known: {known}. Example: {example}")
+    try:
+        return found[scheme].load()
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{scheme!r} needs an extra. Install it with: pip install 'sterling-ml[{_EXTRAS.get(scheme, scheme)}]'"
+        ) from error
 
 
 def _path(text: str, url: str, example: str) -> Path:
     if not text:
         raise UnknownBackendError(f"{url!r} names no path. Example: {example}")
     return Path(text)
-
-
-def _adapter(group: str, scheme: str, *, built_in: str, example: str) -> Any:
-    found = {point.name: point for point in entry_points(group=group)}
-    if scheme not in found:
-        known = ", ".join(sorted({built_in, *found}))
-        raise UnknownBackendError(f"No adapter for {scheme!r}. Known: {known}. Example: {example}")
-    try:
-        adapter = found[scheme].load()
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{scheme!r} needs an extra. Install it with: pip install 'sterling-ml[{_EXTRAS.get(scheme, scheme)}]'"
-        ) from error
-    return adapter

@@ -186,6 +186,17 @@ class State:
             else:
                 insort(waiting, change, key=_time)
 
+    def retract(self, changes: Iterable[Change]) -> None:
+        """Undo changes that were taken and turned out not to be so, the latest first."""
+        for change in sorted(changes, key=lambda change: change.at, reverse=True):
+            taken, lane = change[1:], self._lanes[change.lane]
+            if taken in self._waiting:
+                self._waiting.remove(taken)
+            elif change.enters:
+                lane.leave(change.position, change.tie)
+            else:
+                lane.enter(change.position, change.tie, change.value)
+
     def read(self, at: int) -> tuple[Value, ...]:
         """The features at a moment.
 

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sterling.core.clock import from_micros, iso
-from sterling.core.errors import DataError, InvalidDefinitionError, nearest
+from sterling.core.errors import DataError
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
 from sterling.engine.tables import StoredTable, finite, put_table, read_table, size_of
@@ -33,24 +33,18 @@ from sterling.features.availability import (
     EVENT_ID,
     EVENT_TIME,
     REPLACED_AT,
-    VALID_TO,
     VERSION,
     Source,
-    clock_of,
-    happened,
-    own_rules,
 )  # fmt: skip
+from sterling.features.clocks import ARRIVED, TIED, events_of, kept_columns, said_of, with_clocks
 from sterling.features.lateness import QUANTILES, lateness
 from sterling.features.windows import NEVER, latest
 from sterling.project.sources import Delay, EntitySource, EventSource
-from sterling.project.sql import check_columns, check_query, column_plus_constant, columns_of, normalized, quoted
-from sterling.project.times import micros, moment_micros
+from sterling.project.sql import check_query, column_plus_constant, normalized
+from sterling.project.times import moment_micros
 from sterling.stages.contract import Context, Outcome, Stage, put_json
 
 RAW = "raw:"
-_CLOCK = pa.timestamp("us", "UTC")
-_ARRIVED = "_arrived"
-_CLOCKS = {_ARRIVED, EVENT_TIME, AVAILABLE_AT, VALID_TO, EVENT_ID, VERSION, REPLACED_AT, "_deleted", "_tied"}
 _LIBRARIES = ("duckdb", "pyarrow")
 
 
@@ -134,12 +128,12 @@ class Snapshot(Stage, frozen=True):
         """Read the table, compute the clocks, drop what is no event, and order the rest."""
         source = self.source
         raw = _raw_table(inputs, context)
-        columns = _listed(source, raw.schema.names)
-        table = _with_clocks(source, columns, raw, context)
+        columns = kept_columns(source, raw.schema.names)
+        table = with_clocks(source, columns, raw, context.engine)
         facts = []
         late = _lateness(source, table)
-        if _ARRIVED in table.schema.names:
-            table = table.drop_columns([_ARRIVED])
+        if ARRIVED in table.schema.names:
+            table = table.drop_columns([ARRIVED])
         if isinstance(source, EventSource) and source.updates == "replace":
             table, versions = _versions(source, table)
             facts.append(Evidence("versions.counted", (f"source:{source.name}",), versions))
@@ -224,90 +218,15 @@ def _described(inputs: Mapping[str, Ref], context: Context) -> list[dict[str, An
     ]
 
 
-def _times(source: Source) -> dict[str, str]:
-    """The clocks' names and expressions; a delay is the caller's to add."""
-    clocks = {EVENT_TIME: happened(source)}
-    if not isinstance(source.available_at, Delay):
-        clocks[AVAILABLE_AT] = source.available_at
-    if isinstance(source, EntitySource):
-        clocks |= {VALID_TO: source.valid_to} if source.valid_to else {}
-    elif source.arrived:
-        clocks[_ARRIVED] = source.arrived
-    return clocks | {clock_of(column): rule for column, rule in own_rules(source).items()}
-
-
-def _listed(source: Source, found: list[str]) -> list[str]:
-    """Columns that the snapshot keeps: those that the source lists and those that its own expressions read."""
-    if taken := sorted(name for name in found if name in _CLOCKS or name.startswith("_known_")):
-        raise DataError(f"{source.name}: the table has a column {taken[0]!r}, which is the name of a clock. Rename it.")
-    named = [*(source.columns or ()), *own_rules(source), *source.entities]
-    named += [source.event_id] if isinstance(source, EventSource) and source.event_id else []
-    for name in named:
-        if name not in found:
-            raise InvalidDefinitionError(f"{source.name}: its table has no column {name!r}. {nearest(name, found)}")
-    for clock, rule in _times(source).items():
-        check_columns(rule, found, f"{source.name}: {_said(clock)}")
-    for field in ("version", "deleted"):
-        if said := getattr(source, field, None):
-            check_columns(said, found, f"{source.name}: {field}")
-    if source.columns is None:
-        return found
-    times = [rule for clock, rule in _times(source).items() if clock != _ARRIVED]
-    read = set(named).union(*(columns_of(rule) for rule in times))
-    return [name for name in found if name in read]
-
-
-def _said(clock: str) -> str:
-    """The field that a clock comes from."""
-    column = clock.removeprefix("_known_")
-    return clock.removeprefix("_") if column == clock else f"known[{column!r}]"
-
-
-def _with_clocks(source: Source, columns: list[str], raw: pa.Table, context: Context) -> pa.Table:
-    times = _times(source)
-    select = ", ".join(f"({rule}) AS {quoted(clock)}" for clock, rule in times.items())
-    for field in context.engine.query(f"SELECT {select} FROM raw LIMIT 0", {"raw": raw}).schema:
-        _check_time(field, times[field.name], source)
-    if isinstance(source.available_at, Delay):
-        wait = micros(source.available_at.duration)
-        select += f", ({happened(source)}) + to_microseconds({wait}) AS {quoted(AVAILABLE_AT)}"
-    kept = ", ".join(quoted(column) for column in columns)
-    select = f"{kept}, {select}, {_identity(source, columns)} AS {quoted(EVENT_ID)}"
-    order = f"{EVENT_TIME}, {AVAILABLE_AT} NULLS LAST, {EVENT_ID}"
-    if isinstance(source, EventSource) and source.updates == "replace":
-        made = context.engine.query(_numbered(source, select, order), {"raw": raw})
-    else:
-        made = context.engine.query(
-            f"SELECT {select} FROM raw WHERE ({happened(source)}) IS NOT NULL ORDER BY {order}", {"raw": raw}
-        )
-    for clock in {*times, AVAILABLE_AT, *({REPLACED_AT} & set(made.schema.names))}:
-        made = made.set_column(
-            made.schema.get_field_index(clock), clock, made.column(clock).cast(_CLOCK).cast(pa.int64())
-        )
-    return made
-
-
-def _numbered(source: EventSource, select: str, order: str) -> str:
-    """The query for a source whose rows are versions: each with its number, and when the next one became available."""
-    return (
-        f"SELECT * FROM (SELECT {select}, coalesce(({source.deleted or 'FALSE'}), FALSE) AS _deleted, "
-        f"row_number() OVER versions AS {VERSION}, lead({AVAILABLE_AT}) OVER versions AS {REPLACED_AT}, "
-        f"coalesce({AVAILABLE_AT} = lag({AVAILABLE_AT}) OVER versions "
-        f"AND ({source.version or 'NULL'}) IS NOT DISTINCT FROM lag({source.version or 'NULL'}) OVER versions, FALSE) AS _tied "
-        f"FROM raw WINDOW versions AS (PARTITION BY {EVENT_ID} ORDER BY {AVAILABLE_AT} NULLS LAST, ({source.version or 'NULL'}))) "
-        f"ORDER BY {order}, {VERSION}"
-    )
-
-
 def _versions(source: EventSource, table: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
     """The versions that say that there is an event, and counts of all."""
-    if tied := pc.count_distinct(table.column(EVENT_ID).filter(table.column("_tied"))).as_py():
+    if tied := pc.count_distinct(table.column(EVENT_ID).filter(table.column(TIED))).as_py():
         same = f"became available at the same time{' with the same version=' if source.version else ''}"
         raise DataError(
             f"{source.name}: {tied:,} events have versions that {same}, so which of them is newer is not said. "
             "Name what orders them, with version=, or remove the copies in the query that prepares the table."
         )
-    events = table.filter(pc.and_(pc.invert(table.column("_deleted")), pc.is_valid(table.column(EVENT_TIME))))
+    events = events_of(table)
     counts = {
         "source": source.name,
         "events": pc.count_distinct(table.column(EVENT_ID)).as_py(),
@@ -315,7 +234,7 @@ def _versions(source: EventSource, table: pa.Table) -> tuple[pa.Table, dict[str,
         "deleted": pc.sum(table.column("_deleted")).as_py() or 0,
         "replaced": events.num_rows - events.column(REPLACED_AT).null_count,
     }
-    return events.drop_columns(["_deleted", "_tied"]), counts
+    return events, counts
 
 
 def _lateness(source: Source, table: pa.Table) -> tuple[Evidence, ...]:
@@ -325,7 +244,7 @@ def _lateness(source: Source, table: pa.Table) -> tuple[Evidence, ...]:
     if VERSION in table.schema.names:  # a correction is no late event
         table = table.filter(pc.equal(table.column(VERSION), 1))
     known = latest([table.column(AVAILABLE_AT)])
-    measured = latest([table.column(_ARRIVED)]) if source.arrived else known
+    measured = latest([table.column(ARRIVED)]) if source.arrived else known
     happened = pc.fill_null(table.column(EVENT_TIME), NEVER).to_numpy()
     measured = np.where(happened < NEVER, measured, NEVER)
     found = lateness(happened, measured, known if source.arrived else None)
@@ -343,27 +262,6 @@ def _constant(source: EventSource) -> bool:
         return True
     event, known = column_plus_constant(source.event_time), column_plus_constant(source.available_at)
     return bool(event and known and event[0] == known[0])
-
-
-def _check_time(field: pa.Field, rule: str, source: Source) -> None:
-    place = f"{source.name}: {_said(field.name)} is {rule!r}"
-    if not pa.types.is_timestamp(field.type) and not pa.types.is_date(field.type):
-        raise InvalidDefinitionError(
-            f"{place}, which is {field.type}, no time. Name a column with times, or compute one."
-        )
-    if not pa.types.is_timestamp(field.type) or field.type.tz is None:
-        what = "a time without a zone" if pa.types.is_timestamp(field.type) else "a date"
-        raise InvalidDefinitionError(
-            f"{place}, {what}. Say where it is local: \"CAST({rule} AS TIMESTAMP) AT TIME ZONE 'UTC'\"."
-        )
-
-
-def _identity(source: Source, columns: list[str]) -> str:
-    """What names a row: its id, else a hash of its content."""
-    if isinstance(source, EventSource) and source.event_id:
-        return f"CAST({quoted(source.event_id)} AS VARCHAR)"
-    content = ", ".join(f"{quoted(column)} := {quoted(column)}" for column in columns)
-    return f"substr(sha256(CAST(to_json(struct_pack({content})) AS VARCHAR)), 1, 32)"
 
 
 def _refuse_duplicates(source: Source, table: pa.Table) -> None:
@@ -432,7 +330,7 @@ def _newest(inputs: Mapping[str, Ref], context: Context) -> tuple[int, str]:
         clocks = [c for c in stored.names if c in {AVAILABLE_AT, REPLACED_AT} or c.startswith("_known_")]
         table = stored.select([EVENT_TIME, *clocks])
         found += [
-            (newest, f"{name.removeprefix('snapshot:')}: {_said(clock)}")
+            (newest, f"{name.removeprefix('snapshot:')}: {said_of(clock)}")
             for clock in clocks
             if not _ahead(table, clock) and (newest := pc.max(table.column(clock)).as_py()) is not None
         ]

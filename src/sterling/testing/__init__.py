@@ -2,11 +2,12 @@
 
 import pytest
 
-pytest.register_assert_rewrite("sterling.testing.ledger", "sterling.testing.store")
+pytest.register_assert_rewrite("sterling.testing.ledger", "sterling.testing.online_store", "sterling.testing.store")
 
 from sterling.testing.clocks import FixedClock  # noqa: E402  pytest rewrites only what is imported after it was told
 from sterling.testing.golden import golden  # noqa: E402  the same
 from sterling.testing.ledger import LedgerContract  # noqa: E402  the same
+from sterling.testing.online_store import OnlineStoreContract  # noqa: E402  the same
 from sterling.testing.store import StoreContract  # noqa: E402  the same
 
-__all__ = ["FixedClock", "LedgerContract", "StoreContract", "golden"]
+__all__ = ["FixedClock", "LedgerContract", "OnlineStoreContract", "StoreContract", "golden"]

@@ -1,0 +1,258 @@
+"""What keeps the online state fresh: rows that arrived become changes, and changes become states.
+
+A view follows the log of its source by itself. A batch of rows, the states that it changes and the offset behind it are
+written as one, on the condition that the offset is still the one that the batch began at. So a kill at any point repeats
+a batch whole or not at all, and of two that follow the same view one wins each batch.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from sterling.core.clock import Clock, to_micros, utcnow
+from sterling.core.errors import DataError, InvalidDefinitionError
+from sterling.engine.contract import Engine
+from sterling.engine.tables import StoredTable, finite
+from sterling.features.arriving import Row, moment_of
+from sterling.features.changes import Log
+from sterling.features.clocks import ARRIVED, TIED, events_of, kept_columns, with_clocks
+from sterling.features.event_log import OFFSET, Batch, EventLog
+from sterling.features.online import Change, State, ViewPlan
+from sterling.features.online_store import OnlineStore, offset_key, state_key
+
+_log = logging.getLogger("sterling.features")
+_AT_ONCE = 1_000
+_LOOK_SECONDS = 0.05
+
+
+class Applier:
+    """Follows the log of rows that arrive, and keeps the states of some views.
+
+    Args:
+        log: The rows.
+        store: Where the states lie.
+        project: Name of the project.
+        plans: The views.
+        types: For each source, by its name, the Arrow type of each of its columns.
+        engine: Where clocks and conditions are computed.
+        clock: Says what time it is: changes of later times wait.
+        at_once: How many rows become one batch at most.
+
+    Raises:
+        SterlingError: if an expression of a source or a view cannot be computed at all.
+    """
+
+    def __init__(
+        self, log: EventLog, store: OnlineStore, project: str, plans: Sequence[ViewPlan],
+        types: Mapping[str, Mapping[str, str]], engine: Engine, *, clock: Clock = utcnow, at_once: int = _AT_ONCE,
+    ) -> None:  # fmt: skip
+        self._log, self._store, self._project, self._plans = log, store, project, tuple(plans)
+        self._engine, self._clock, self._at_once = engine, clock, at_once
+        self._tables = {plan.source.name: _Rows(plan, types[plan.source.name], engine) for plan in plans}
+        for plan in plans:
+            self._tables[plan.source.name].check(plan)
+
+    def step(self) -> int:
+        """Take one batch into each view.
+
+        Returns:
+            How many rows the views have taken together; 0 where none is waiting.
+
+        Raises:
+            StorageError: if the log or the store cannot be used.
+            SterlingError: if a state is of another version.
+        """
+        return sum(map(self._follow, self._plans))
+
+    def run(self, *, until: Callable[[], bool], every_seconds: float = _LOOK_SECONDS) -> None:
+        """Take rows as they come, until told to stop.
+
+        Args:
+            until: Whether to stop.
+            every_seconds: How long to wait where no row is waiting.
+        """
+        while not until():
+            if not self.step():
+                time.sleep(every_seconds)
+
+    def offsets(self) -> dict[str, int]:
+        """How far each view has followed, by its digest."""
+        found = self._store.get([offset_key(self._project, plan.digest) for plan in self._plans])
+        return {plan.digest: int(offset or 0) for plan, offset in zip(self._plans, found, strict=True)}
+
+    def _follow(self, plan: ViewPlan) -> int:
+        name = offset_key(self._project, plan.digest)
+        (old,) = self._store.get([name])
+        batch = self._log.batch(plan.source.name, int(old or 0), self._at_once)
+        if not batch.size:
+            return 0
+        gone, new, tied = self._changes(plan, batch)
+        items = dict(self._states(plan, gone, new)) | {name: b"%d" % batch.end}
+        if not self._store.put(items, when=(name, old)):
+            return batch.size  # somebody else was first: look again
+        if tied:
+            self._log.count_refused(plan.source.name, "tied", tied)
+        return batch.size
+
+    def _changes(self, plan: ViewPlan, batch: Batch) -> tuple[list[Change], list[Change], int]:
+        """What is not so any more, what is new, and how many versions were left out, since nothing orders them."""
+        rows = self._tables[plan.source.name]
+        before, tied_before = rows.changes(plan, batch.before)
+        after, tied_after = rows.changes(plan, batch.after)
+        then, now = set(before), set(after)
+        gone = [change for change in before if change not in now]
+        return gone, [change for change in after if change not in then], tied_after - tied_before
+
+    def _states(
+        self, plan: ViewPlan, gone: Sequence[Change], new: Sequence[Change]
+    ) -> Iterator[tuple[bytes, bytes | None]]:
+        keys = list(dict.fromkeys(change.key for change in (*gone, *new)))
+        names = [state_key(self._project, plan.digest, key) for key in keys]
+        undone, done = _by_key(gone), _by_key(new)
+        now = to_micros(self._clock())
+        for key, name, packed in zip(keys, names, self._store.get(names), strict=True):
+            state = plan.state() if packed is None else State.unpack(plan, packed)
+            state.retract(undone.get(key, []))
+            state.apply(done.get(key, []))
+            state.advance(now)
+            yield name, state.pack()
+
+
+def fill(
+    store: OnlineStore, project: str, plan: ViewPlan, table: pa.Table | StoredTable, engine: Engine, *, at: int, offset: int = 0,
+) -> bool:  # fmt: skip
+    """Make the states of a view from the rows of a snapshot, so that it goes on from there.
+
+    A kill leaves states without an offset, which the next call makes anew.
+
+    Args:
+        store: Where the states go.
+        project: Name of the project.
+        plan: The view.
+        table: The source's rows with their clocks.
+        engine: Where conditions are computed.
+        at: Microseconds up to which changes take effect; later ones wait.
+        offset: Offset in the log up to which its rows are in the table.
+
+    Returns:
+        Whether they were made here; False where the view is there already.
+    """
+    name = offset_key(project, plan.digest)
+    if store.get([name]) != [None]:
+        return False
+    log, items = Log(plan, table, engine), dict[bytes, bytes | None]()
+    for number, key in enumerate(log.keys):
+        state = plan.state()
+        state.apply(log.of(number))
+        state.advance(at)
+        items[state_key(project, plan.digest, key)] = state.pack()
+        if len(items) == _AT_ONCE:
+            store.put(items, when=(name, None))
+            items.clear()
+    return store.put(items | {name: b"%d" % offset}, when=(name, None))
+
+
+class _Rows:
+    """Turns rows of a source into tables with clocks, as its snapshots have them.
+
+    Args:
+        plan: A view of the source.
+        types: Arrow type of each column.
+        engine: Where clocks are computed.
+    """
+
+    def __init__(self, plan: ViewPlan, types: Mapping[str, str], engine: Engine) -> None:
+        self._source, self._engine = plan.source, engine
+        self._versions = plan.source.updates == "replace"
+        self._types = {name: _arrow(kind) for name, kind in types.items()}
+        self._kept = kept_columns(plan.source, list(types))
+
+    def check(self, plan: ViewPlan) -> None:
+        """Refuse expressions that fail without any row.
+
+        Raises:
+            DataError: in the engine's words.
+        """
+        self._of(plan, [])
+
+    def changes(self, plan: ViewPlan, rows: Sequence[Row]) -> tuple[list[Change], int]:
+        """The changes that rows make in a view, and how many versions were left out.
+
+        A row on which an expression of the source or the view fails is left out, so that it holds up no other.
+        """
+        if not rows:
+            return [], 0
+        try:
+            return self._of(plan, rows)
+        except DataError as error:
+            _log.warning("%s: some rows are left out: %s", self._source.name, error)
+            return self._of(plan, [row for row in rows if self._works(plan, row)])
+
+    def _of(self, plan: ViewPlan, rows: Sequence[Row]) -> tuple[list[Change], int]:
+        table, left_out = self._with_clocks(rows), 0
+        if self._versions:
+            tied = set(table.filter(table.column(TIED)).column(OFFSET).to_pylist())
+            if tied:
+                left_out = len(tied)
+                table = self._with_clocks([row for row in rows if row[OFFSET] not in tied])
+            table = events_of(table).drop_columns([OFFSET])
+        if ARRIVED in table.schema.names:
+            table = table.drop_columns([ARRIVED])
+        return list(Log(plan, table, self._engine)), left_out
+
+    def _works(self, plan: ViewPlan, row: Row) -> bool:
+        try:
+            self._of(plan, [row])
+        except DataError:
+            return False
+        return True
+
+    def _with_clocks(self, rows: Sequence[Row]) -> pa.Table:
+        columns = {name: _column([row.get(name) for row in rows], kind) for name, kind in self._types.items()}
+        kept, tie = self._kept, ""
+        if self._versions:
+            columns[OFFSET] = pa.array([row[OFFSET] for row in rows], pa.int64())
+            kept, tie = [*kept, OFFSET], OFFSET
+        raw = finite(pa.table(columns), self._source.name)
+        return with_clocks(self._source, kept, raw, self._engine, tie=tie)
+
+
+def _by_key(changes: Sequence[Change]) -> dict[bytes, list[Change]]:
+    found: dict[bytes, list[Change]] = {}
+    for change in changes:
+        found.setdefault(change.key, []).append(change)
+    return found
+
+
+def _column(cells: list[Any], kind: pa.DataType) -> pa.Array:
+    """Cells as they are kept, as Arrow's."""
+    if pa.types.is_timestamp(kind):
+        cells = [None if cell is None else moment_of(cell) for cell in cells]
+    elif pa.types.is_date(kind) or pa.types.is_decimal(kind):
+        return pa.array(cells, pa.string()).cast(kind)
+    elif pa.types.is_dictionary(kind):
+        return pa.array(cells, pa.string())
+    elif pa.types.is_float16(kind):
+        return pa.array(cells, pa.float64()).cast(kind)
+    return pa.array(cells, kind)
+
+
+def _arrow(kind: str) -> pa.DataType:
+    """The type that Arrow writes so."""
+    name, _, rest = kind.partition("[" if kind.startswith("timestamp") else "(")
+    inside = [part.strip() for part in rest.rstrip(")]").split(",")]
+    if name == "timestamp":
+        return pa.timestamp(inside[0], inside[1].removeprefix("tz=") if len(inside) > 1 else None)
+    if name.startswith("decimal"):
+        return getattr(pa, name)(int(inside[0]), int(inside[1]))
+    if kind.startswith("dictionary<values=string"):
+        return pa.string()
+    try:
+        return pa.type_for_alias("date32" if kind == "date32[day]" else kind)
+    except ValueError as error:
+        raise InvalidDefinitionError(f"{kind!r} is no type of a column whose rows arrive.") from error

@@ -1,0 +1,280 @@
+"""Rows that arrive become states: all of them, each once, whatever is killed, and whoever else does the same."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sterling.core.clock import from_micros
+from sterling.engine.duckdb import DuckDBEngine
+from sterling.features.applier import fill
+from sterling.features.clocks import events_of, kept_columns, with_clocks
+from sterling.features.event_log import EventLog
+from sterling.features.online_sqlite import SQLiteOnlineStore
+from sterling.features.online_store import OnlineStore, connect_online
+from tests.adapters.valkey import running_valkey
+from tests.features.arrivals import (
+    HOUR,
+    LATER,
+    PLANS,
+    READERS,
+    START,
+    TYPES,
+    answers,
+    applier,
+    flight,
+    late,
+    order,
+    pushes,
+    states,
+)  # fmt: skip
+
+ENGINE = DuckDBEngine(1)
+SQL_TYPES = {
+    "int64": "BIGINT", "string": "VARCHAR", "double": "DOUBLE", "bool": "BOOLEAN", "decimal128(9, 2)": "DECIMAL(9, 2)",
+    "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
+}  # fmt: skip
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> EventLog:
+    return EventLog(tmp_path / "online.db", READERS)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> OnlineStore:
+    return SQLiteOnlineStore(tmp_path / "state.db")
+
+
+def whole(parts: list[tuple[str, list[dict[str, Any]]]]) -> dict[str, pa.Table]:
+    """The tables that a warehouse would hold in the end, made without the log, with clocks."""
+    flights: dict[int, dict[str, Any]] = {}
+    orders: dict[str, dict[str, Any]] = {}
+    for source, rows in parts:
+        for row in rows:
+            if source == "flights":
+                flights.setdefault(row["id"], {}).update(row)
+            else:
+                orders[repr(row)] = row
+    tables = {}
+    for source, rows in (("flights", flights), ("orders", orders)):
+        plan = next(plan for plan in PLANS if plan.source.name == source)
+        names = {name: pa.array([row.get(name) for row in rows.values()]) for name in TYPES[source]}
+        sql = ", ".join(
+            f"CAST({name} AS {SQL_TYPES[kind]}) AS {name}" for name, kind in TYPES[source].items()
+        )
+        raw = ENGINE.query(f"SELECT {sql} FROM made", {"made": pa.table(names)})
+        table = with_clocks(plan.source, kept_columns(plan.source, raw.schema.names), raw, ENGINE)
+        tables[source] = events_of(table) if source == "orders" else table
+    return tables
+
+
+def filled(parts: list[tuple[str, list[dict[str, Any]]]], folder: Path) -> OnlineStore:
+    store = SQLiteOnlineStore(folder / "filled.db")
+    tables = whole(parts)
+    for plan in PLANS:
+        assert fill(store, "shop", plan, tables[plan.source.name], ENGINE, at=LATER)
+    return store
+
+
+@given(st.integers(0, 2**32), st.integers(1, 25), st.sampled_from([3, 1000]))
+@settings(max_examples=8, deadline=None)
+def test_rows_in_any_order_and_in_any_parts_give_the_state_of_the_whole_table(
+    seed: int, size: int, at_once: int
+) -> None:
+    parts = pushes(seed, size)
+    with tempfile.TemporaryDirectory() as folder:
+        log, store = EventLog(Path(folder) / "online.db", READERS), SQLiteOnlineStore(Path(folder) / "state.db")
+        following = applier(log, store, at_once=at_once)
+        for number, (source, rows) in enumerate(parts):
+            assert not log.push(source, rows).refused
+            if number % 3 == 0:
+                following.step()
+        while following.step():
+            pass
+        assert list(answers(store)) == list(answers(filled(parts, Path(folder))))
+
+
+def test_a_view_goes_on_from_the_table_that_it_was_made_of(tmp_path: Path, log: EventLog) -> None:
+    parts = pushes(7, 40)
+    first, rest = parts[: len(parts) // 2], parts[len(parts) // 2 :]
+    for source, rows in first:
+        log.push(source, rows)
+    head, store = log.head(), SQLiteOnlineStore(tmp_path / "state.db")
+    tables = whole(first)
+    for plan in PLANS:
+        assert fill(store, "shop", plan, tables[plan.source.name], ENGINE, at=LATER, offset=head)
+        assert not fill(store, "shop", plan, tables[plan.source.name], ENGINE, at=LATER, offset=head)
+    for source, rows in rest:
+        log.push(source, rows)
+    while applier(log, store).step():
+        pass
+    assert list(answers(store)) == list(answers(filled(parts, tmp_path)))
+
+
+def test_a_batch_is_taken_once_by_those_who_follow_together(tmp_path: Path, log: EventLog) -> None:
+    for source, rows in pushes(3, 60):
+        log.push(source, rows)
+    url = f"sqlite:{tmp_path}/state.db"
+    both = [threading.Thread(target=drain, args=(EventLog(tmp_path / "online.db", READERS), url)) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert states(connect_online(url)) == undisturbed(log, tmp_path)
+
+
+def drain(log: EventLog, url: str) -> None:
+    following = applier(log, connect_online(url), at_once=5)
+    while following.step():
+        pass
+
+
+def undisturbed(log: EventLog, folder: Path) -> Any:
+    store = SQLiteOnlineStore(folder / "undisturbed.db")
+    following = applier(log, store, at_once=5)
+    while following.step():
+        pass
+    return states(store)
+
+
+@pytest.fixture(params=["sqlite", "valkey"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:{tmp_path}/state.db"
+    else:
+        with running_valkey() as server:
+            yield server.url
+
+
+def kill_at_random(log: EventLog, folder: Path, url: str, *, kills: int, size: int, seed: int) -> None:
+    """Two processes follow while rows are pushed, and are killed at random points, again and again; a last one ends it."""
+    parts, chance = pushes(seed, size), random.Random(seed)
+    share = len(parts) // kills
+    for kill in range(kills):
+        for source, rows in parts[kill * share : (kill + 1) * share]:
+            log.push(source, rows)
+        running = [follow(folder, url) for _ in range(2)]
+        for process in running:
+            assert process.stdout
+            assert process.stdout.readline() == b"ready\n"
+        time.sleep(chance.random() * 0.25)
+        for process in running:
+            process.kill()
+            process.communicate()
+    for source, rows in parts[kills * share :]:
+        log.push(source, rows)
+    last = follow(folder, url)
+    _, said = last.communicate(timeout=120)
+    assert last.returncode == 0, said
+
+
+def follow(folder: Path, url: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.features.arrivals", str(folder), url],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+
+
+def test_those_who_are_killed_at_any_point_lose_nothing_and_count_nothing_twice(
+    log: EventLog, tmp_path: Path, url: str
+) -> None:
+    kill_at_random(log, tmp_path, url, kills=3, size=300, seed=11)
+    check_nothing_is_lost(log, tmp_path, url)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_those_who_are_killed_often_lose_nothing_and_count_nothing_twice(
+    log: EventLog, tmp_path: Path, url: str, seed: int
+) -> None:
+    kill_at_random(log, tmp_path, url, kills=12, size=1200, seed=seed)
+    check_nothing_is_lost(log, tmp_path, url)
+
+
+def check_nothing_is_lost(log: EventLog, folder: Path, url: str) -> None:
+    """The state is that of a run without disturbance: the same answers, and the same offset."""
+    expected = SQLiteOnlineStore(folder / "undisturbed.db")
+    undisturbed(log, folder)
+    found = connect_online(url)
+    assert list(answers(found)) == list(answers(expected))
+    assert any(any(cells) for cells in answers(found))
+    assert applier(log, found).offsets() == applier(log, expected).offsets()
+
+
+def test_a_version_that_nothing_orders_is_left_out_and_counted(log: EventLog, store: OnlineStore) -> None:
+    log.push("orders", [order("o", START, START, price="1.00"), order("p", START, START, price="5.00")])
+    log.push("orders", [order("o", START, START, price="2.00")])
+    following = applier(log, store)
+    while following.step():
+        pass
+    assert list(answers(store, START + HOUR))[-2][0] == 6.0
+    assert log.refused() == {("orders", "tied"): 1}
+
+
+def test_a_version_that_came_before_the_one_that_it_follows_takes_its_place(log: EventLog, store: OnlineStore) -> None:
+    following = applier(log, store)
+    for number, price in ((3, "3.00"), (1, "1.00"), (2, "2.00")):
+        log.push("orders", [order("o", START, START + number * HOUR, number=number, price=price)])
+        following.step()
+    assert list(answers(store, START + 4 * HOUR))[-2][:2] == (3.0, 3.0)
+
+
+def test_a_cell_that_is_filled_in_takes_back_what_was_said_of_it_being_empty(tmp_path: Path, log: EventLog) -> None:
+    store = SQLiteOnlineStore(tmp_path / "state.db")
+    following = applier(log, store)
+    log.push("flights", [flight(1, START)])
+    following.step()
+    before = list(answers(store, LATER))[0]
+    log.push("flights", [flight(1, START, delay=90.0)])
+    following.step()
+    after = dict(zip(PLANS[0].names, list(answers(store, LATER))[0], strict=True))
+    assert before != tuple(after.values())
+    assert after["late_very_200h"] == 0  # it left 206 hours ago
+    assert late.name == "late"
+
+
+def test_changes_of_later_times_wait(tmp_path: Path, log: EventLog) -> None:
+    store = SQLiteOnlineStore(tmp_path / "state.db")
+    log.push("flights", [flight(1, LATER + HOUR), flight(2, LATER - HOUR)])
+    applier(log, store).step()
+    count = PLANS[0].names.index("late_count_24h")
+    assert [next(answers(store, LATER + wait * HOUR))[count] for wait in (0, 1, 2)] == [1, 1, 2]
+
+
+def test_a_row_on_which_an_expression_fails_holds_up_no_other(tmp_path: Path) -> None:
+    from sterling.features.applier import Applier
+    from sterling.features.arriving import RowReader
+    from sterling.features.online import ViewPlan
+    from sterling.project.aggregates import Count
+    from sterling.project.features import FeatureView
+    from sterling.project.sources import Delay, EventSource
+
+    source = EventSource(
+        "raw", "raw.parquet", event_id="id", event_time="CAST(said AS TIMESTAMPTZ)", available_at=Delay("0m"), entities=["k"]
+    )
+    types = {"id": "int64", "k": "string", "said": "string"}
+    plan = ViewPlan(FeatureView("v", source, ["k"], [Count(windows=["24h"])]), types)
+    log, store = EventLog(tmp_path / "online.db", [RowReader(source, types)]), SQLiteOnlineStore(tmp_path / "state.db")
+    said = from_micros(START).isoformat()
+    log.push("raw", [{"id": n, "k": "a", "said": "yesterday" if n == 2 else said} for n in range(4)])
+    following = Applier(log, store, "shop", [plan], {"raw": types}, ENGINE)
+    assert (following.step(), following.step()) == (4, 0)
+    from sterling.features.online import State
+    from sterling.features.online_store import state_key
+
+    (packed,) = store.get([state_key("shop", plan.digest, b'["a"]')])
+    assert packed
+    assert State.unpack(plan, packed).read(START + HOUR) == (3,)
