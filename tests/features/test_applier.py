@@ -72,9 +72,7 @@ def whole(parts: list[tuple[str, list[dict[str, Any]]]]) -> dict[str, pa.Table]:
     for source, rows in (("flights", flights), ("orders", orders)):
         plan = next(plan for plan in PLANS if plan.source.name == source)
         names = {name: pa.array([row.get(name) for row in rows.values()]) for name in TYPES[source]}
-        sql = ", ".join(
-            f"CAST({name} AS {SQL_TYPES[kind]}) AS {name}" for name, kind in TYPES[source].items()
-        )
+        sql = ", ".join(f"CAST({name} AS {SQL_TYPES[kind]}) AS {name}" for name, kind in TYPES[source].items())
         raw = ENGINE.query(f"SELECT {sql} FROM made", {"made": pa.table(names)})
         table = with_clocks(plan.source, kept_columns(plan.source, raw.schema.names), raw, ENGINE)
         tables[source] = events_of(table) if source == "orders" else table
@@ -263,7 +261,12 @@ def test_a_row_on_which_an_expression_fails_holds_up_no_other(tmp_path: Path) ->
     from sterling.project.sources import Delay, EventSource
 
     source = EventSource(
-        "raw", "raw.parquet", event_id="id", event_time="CAST(said AS TIMESTAMPTZ)", available_at=Delay("0m"), entities=["k"]
+        "raw",
+        "raw.parquet",
+        event_id="id",
+        event_time="CAST(said AS TIMESTAMPTZ)",
+        available_at=Delay("0m"),
+        entities=["k"],
     )
     types = {"id": "int64", "k": "string", "said": "string"}
     plan = ViewPlan(FeatureView("v", source, ["k"], [Count(windows=["24h"])]), types)

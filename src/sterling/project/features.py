@@ -196,6 +196,11 @@ class FeatureService(Definition, frozen=True):
             raise InvalidDefinitionError(f"Two features are called {twice[0]!r}. Rename one, or leave it out.")
 
 
+def served(feature: Feature) -> bool:
+    """Whether there are two ways to compute a feature, one for a history and one for a request."""
+    return isinstance(feature, FeatureView | Last | First | Expression | Derived)
+
+
 def feature_names(service: FeatureService) -> tuple[str, ...]:
     """Names of the vector's elements, in order."""
     return tuple(name for feature in service.features for name in names_of(feature))

@@ -8,7 +8,7 @@ from pathlib import Path
 from sterling.core.refs import Ref
 from sterling.features.online import source_of
 from sterling.project.checks import References
-from sterling.project.features import Derived, Expression, Feature, FeatureView, First, Last, OnDemand
+from sterling.project.features import Derived, Expression, Feature, FeatureView, First, Last, OnDemand, served
 from sterling.project.gates import EverySlice, Golden
 from sterling.project.load import read_text, supplied_code
 from sterling.project.project import Project, Source
@@ -23,7 +23,7 @@ from sterling.stages.evaluate import Evaluate
 from sterling.stages.features import reads, view_name
 from sterling.stages.frame import assemble
 from sterling.stages.on_demand import OnDemandFeatures
-from sterling.stages.parity import Parity
+from sterling.stages.parity import Parity, RowParity
 from sterling.stages.raw import Intake
 from sterling.stages.row import RowFeatures
 from sterling.stages.snapshot import AsOf, Prepare, Snapshot, raw_input
@@ -58,13 +58,20 @@ def check_graph(project: Project, folder: Path, intake: Intake, as_of: str | Non
 
 
 def parity_steps(project: Project) -> tuple[Step, ...]:
-    """The steps that hold the online features against the offline ones."""
-    spine = project.spine
-    return tuple(
-        Step(Parity(feature, spine), _SPINE | _of_events(feature, spine) | dict([_built(feature)]))
-        for feature in project.features.features
-        if isinstance(feature, FeatureView | Last | First)
-    )
+    """The steps that hold the features as they are served against the offline ones."""
+    return tuple(_parity(project, feature) for feature in project.features.features if served(feature))
+
+
+def _parity(project: Project, feature: Feature) -> Step:
+    spine, own = project.spine, dict([_built(feature)])
+    match feature:
+        case FeatureView() | Last() | First():
+            return Step(Parity(feature, spine), _SPINE | _of_events(feature, spine) | own)
+        case Derived():
+            return Step(RowParity(feature, spine), dict(map(_built, reads(feature, project.features))) | own)
+        case _:
+            assert isinstance(feature, Expression)
+            return Step(RowParity(feature, spine), _SPINE | {_clean(spine.source): _cleaned(spine.source)} | own)
 
 
 def _of_events(feature: FeatureView | Last | First, spine: EventSpine | ScheduledSpine) -> Inputs:
