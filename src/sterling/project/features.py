@@ -227,6 +227,24 @@ def names_of(feature: Feature) -> tuple[str, ...]:
             )
 
 
+def view_name(feature: Feature) -> str:
+    """What a definition is called among the definitions of a service.
+
+    Example:
+        >>> view_name(Expression("dep_hour", "hour(departure)"))
+        'dep_hour'
+    """
+    match feature:
+        case Columns():
+            return f"{feature.source.name}[{', '.join(feature.names)}]"
+        case Last() | First():
+            name = f" as {feature.name}" if feature.name else ""
+            columns = ", ".join(feature.columns.names)
+            return f"{type(feature).__name__.lower()} {feature.columns.source.name}[{columns}]{name}"
+        case _:
+            return feature.name
+
+
 def _check_picked(feature: Last | First) -> None:
     kind, source = type(feature).__name__, feature.columns.source
     if feature.max_age is not None:

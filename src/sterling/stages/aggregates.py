@@ -25,12 +25,12 @@ from sterling.project.aggregates import (
     aggregate_name,
     windows_of,
 )  # fmt: skip
-from sterling.project.features import FeatureView, First, Last, names_of
+from sterling.project.features import FeatureView, First, Last, names_of, view_name
 from sterling.project.sources import EventSource
 from sterling.project.spine import EventSpine, ScheduledSpine
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.events import Events
-from sterling.stages.features import LIBRARIES, built, censored, leaked, view_name
+from sterling.stages.features import LIBRARIES, built, censored, leaked
 from sterling.stages.row import Row
 
 

@@ -20,6 +20,8 @@ there; null elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +33,7 @@ from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
 from sterling.engine.tables import StoredTable, finite, put_table, read_table
 from sterling.features.leaks import Censoring, changed
-from sterling.project.definition import essence
+from sterling.project.definition import essence, to_json
 from sterling.project.features import (
     Derived,
     Feature,
@@ -41,32 +43,15 @@ from sterling.project.features import (
     Last,
     OnDemand,
     names_of,
+    view_name,
 )  # fmt: skip
-from sterling.project.sources import Columns
+from sterling.project.load import supplied_code
+from sterling.project.project import Project
 from sterling.project.sql import check_columns
-from sterling.stages.contract import Context, Outcome
+from sterling.stages.contract import Context, Outcome, bare
 
 LIBRARIES = ("duckdb", "pyarrow", "numpy")
 NAIVE = "naive:"
-
-
-def view_name(feature: Feature) -> str:
-    """What a definition is called among the definitions of a service.
-
-    Example:
-        >>> from sterling.project.features import Expression
-        >>> view_name(Expression("dep_hour", "hour(departure)"))
-        'dep_hour'
-    """
-    match feature:
-        case Columns():
-            return f"{feature.source.name}[{', '.join(feature.names)}]"
-        case Last() | First():
-            name = f" as {feature.name}" if feature.name else ""
-            columns = ", ".join(feature.columns.names)
-            return f"{type(feature).__name__.lower()} {feature.columns.source.name}[{columns}]{name}"
-        case _:
-            return feature.name
 
 
 def reads(feature: Derived | OnDemand, service: FeatureService) -> tuple[Feature, ...]:
@@ -93,6 +78,32 @@ def has_leaks(feature: Feature, service: FeatureService) -> bool:
     return isinstance(feature, FeatureView | Last | First)
 
 
+def definition_hash(feature: Feature, code: Sequence[Any] = ()) -> str:
+    """What names a definition: a hash of all that decides its values, and of nothing that only documents it.
+
+    Where a source's rows come from is no part of it, so that a view means the same in every project.
+
+    Args:
+        feature: The definition.
+        code: What identifies the code that the project supplies for it.
+
+    Example:
+        >>> from sterling.project.features import Expression
+        >>> definition_hash(Expression("dep_hour", "hour(departure)"))[:12]
+        '192eb6329206'
+    """
+    said = essence(bare(feature))
+    return digest({"feature": said, "code": to_json(code)} if code else said)
+
+
+def definition_hashes(project: Project, folder: Path) -> dict[str, str]:
+    """The hash of each definition of a project, by what it is called."""
+    return {
+        view_name(item): definition_hash(item, supplied_code(item, folder) if isinstance(item, OnDemand) else ())
+        for item in project.features.features
+    }
+
+
 def built(
     feature: Feature,
     table: pa.Table,
@@ -100,6 +111,7 @@ def built(
     facts: Sequence[Evidence],
     shares: Mapping[str, float | None] | None = None,
     leaks: pa.Table | None = None,
+    code: Sequence[Any] = (),
 ) -> Outcome:
     """Keep the features and say what they are.
 
@@ -110,6 +122,7 @@ def built(
         facts: What else was found.
         shares: For each feature of windows, the share of the windows' events that were known.
         leaks: What its features would be if availability were ignored, as `leaked` gives it.
+        code: What identifies the code that the project supplies for it.
     """
     view = view_name(feature)
     cells = {name: fitting(table.column(name), name) for name in table.schema.names}
@@ -121,7 +134,7 @@ def built(
             "kind": "category" if pa.types.is_string(made.column(name).type) else "number",
             "nulls": made.column(name).null_count / made.num_rows if made.num_rows else 0.0,
             "known_events": (shares or {}).get(name),
-            "definition": digest(essence(feature)),
+            "definition": definition_hash(feature, code),
         }
         for name in made.schema.names
     ]

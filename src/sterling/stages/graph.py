@@ -7,7 +7,17 @@ from pathlib import Path
 
 from sterling.core.refs import Ref
 from sterling.project.checks import References
-from sterling.project.features import Derived, Expression, Feature, FeatureService, FeatureView, First, Last, OnDemand
+from sterling.project.features import (
+    Derived,
+    Expression,
+    Feature,
+    FeatureService,
+    FeatureView,
+    First,
+    Last,
+    OnDemand,
+    view_name,
+)
 from sterling.project.gates import EverySlice, Golden
 from sterling.project.load import read_text, supplied_code
 from sterling.project.project import Project, Source
@@ -19,7 +29,7 @@ from sterling.stages.bind import Bind
 from sterling.stages.contract import Output, Stage, Step
 from sterling.stages.derived import DerivedFeatures
 from sterling.stages.evaluate import Evaluate
-from sterling.stages.features import has_leaks, reads, view_name
+from sterling.stages.features import has_leaks, reads
 from sterling.stages.frame import assemble
 from sterling.stages.leak_effect import LeakEffect
 from sterling.stages.on_demand import OnDemandFeatures
@@ -102,7 +112,8 @@ def _features(project: Project, folder: Path) -> Iterator[Step]:
     for feature in sorted(service.features, key=_rank):
         match feature:
             case OnDemand() | Derived():
-                inputs = dict(map(_built, reads(feature, service))) | _leaks(reads(feature, service), service)
+                below = reads(feature, service)
+                inputs = {**dict(map(_built, below)), **_leaks(below, service)}
             case FeatureView():
                 inputs = own | {_clean(feature.source): _cleaned(feature.source)} | _SPINE
             case Last() | First():

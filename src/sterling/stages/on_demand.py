@@ -54,7 +54,7 @@ class OnDemandFeatures(Stage, frozen=True):
                 raise InvalidDefinitionError(f"OnDemand {self.feature.name!r} reads {name!r}. {nearest(name, cells)}")
         table = pa.table({self.feature.name: self._computed(cells)})
         leaks = passed_on(self.feature.name, table.column(0), inputs, context, self._computed)
-        return built(self.feature, table, context, [], leaks=leaks)
+        return built(self.feature, table, context, [], leaks=leaks, code=self.code)
 
     def _computed(self, cells: Mapping[str, pa.ChunkedArray]) -> pa.Array:
         rows = list(zip(*(cells[name].to_pylist() for name in self.feature.inputs), strict=True))

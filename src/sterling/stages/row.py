@@ -18,12 +18,12 @@ from sterling.engine.tables import StoredTable, read_table
 from sterling.features.availability import Rule, proved, rule_of
 from sterling.features.exact import Ints
 from sterling.features.windows import NEVER, latest
-from sterling.project.features import Expression
+from sterling.project.features import Expression, view_name
 from sterling.project.sources import Columns
 from sterling.project.spine import EventSpine, ScheduledSpine
 from sterling.project.sql import check_columns, quoted
 from sterling.stages.contract import Context, Outcome, Stage
-from sterling.stages.features import LIBRARIES, built, column_of, listed, view_name
+from sterling.stages.features import LIBRARIES, built, column_of, listed
 
 
 class RowFeatures(Stage, frozen=True):
