@@ -16,11 +16,11 @@ from sterling.core.errors import InvalidDefinitionError
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
 from sterling.engine.tables import StoredTable
-from sterling.features.availability import REPLACED_AT, clocks_of, rule_of
+from sterling.features.availability import EVENT_TIME, REPLACED_AT, VALID_TO, Source, clocks_of, rule_of
 from sterling.features.exact import Ints
 from sterling.features.inside import Values
-from sterling.features.windows import Log, Moments, key_codes, latest
-from sterling.project.sources import EventSource
+from sterling.features.windows import NEVER, Log, Moments, key_codes, latest
+from sterling.project.sources import EntitySource
 from sterling.project.sql import check_columns, columns_of
 from sterling.stages.contract import Context
 from sterling.stages.features import column_of, listed
@@ -52,7 +52,7 @@ class Events:
     """
 
     def __init__(
-        self, source: EventSource, entities: Sequence[str], on: Mapping[str, str], place: str,
+        self, source: Source, entities: Sequence[str], on: Mapping[str, str], place: str,
         inputs: Mapping[str, Ref], context: Context,
     ) -> None:  # fmt: skip
         self._source, self._entities, self._on, self._place = source, entities, on, place
@@ -66,11 +66,23 @@ class Events:
         own = [row.column(self._on.get(name, name), self._place, facts) for name in self._entities]
         codes, at = key_codes([column_of(self.table, name, self._place) for name in self._entities], own)
         moments = Moments(at, row.times)
-        return Log(moments, codes, self.known, versions=REPLACED_AT in self.table.names), moments
+        return Log(moments, codes, self._begun, versions=REPLACED_AT in self.table.names), moments
 
     def known(self, clocks: tuple[str, ...]) -> Ints:
         """When all of these clocks have passed, for each event."""
         return latest([self.table.column(clock) for clock in clocks])
+
+    def _begun(self, clocks: tuple[str, ...]) -> Ints:
+        """As `known`; a row of a dimension table is true at ``valid_from`` itself, so it counts after the moment before."""
+        begins = isinstance(self._source, EntitySource) and clocks == (EVENT_TIME,)
+        return self.known(clocks) - 1 if begins else self.known(clocks)
+
+    def untrue(self) -> Ints | None:
+        """The last moment at which each row of a dimension table is true, or `NEVER`; None for events."""
+        if not isinstance(self._source, EntitySource) or VALID_TO not in self.table.names:
+            return None
+        ended = latest([self.table.column(VALID_TO)])
+        return np.where(ended == NEVER, NEVER, ended - 1)
 
     def chosen(self, column: str | None, where: str | None, place: str) -> Chosen:
         """The events that meet a condition and have a value."""
@@ -81,6 +93,8 @@ class Events:
         if column is not None:
             reads |= {column}
             cells = column_of(self.table, column, place)
+            if isinstance(self._source, EntitySource):  # the row that is true is read, though its value be null
+                return Chosen(flags, clocks_of(reads, self._source, place))
             flags = flags & pc.is_valid(cells).to_numpy() if cells.null_count else flags
         return Chosen(flags, clocks_of(reads, self._source, place))
 
