@@ -24,11 +24,11 @@ from sterling.features.changes import Log
 from sterling.features.online import ViewPlan, Windowed, entity_key
 from sterling.features.parity import TOLERANCE, Compared, compare, replay
 from sterling.features.row_sql import cells_of, row_sql
-from sterling.project.features import Derived, Expression
+from sterling.project.features import Derived, Expression, view_name
 from sterling.project.spine import EventSpine, ScheduledSpine
 from sterling.project.sql import columns_of
 from sterling.stages.contract import Context, Outcome, Stage
-from sterling.stages.features import LIBRARIES, beside, view_name
+from sterling.stages.features import LIBRARIES, beside
 from sterling.stages.row import Row
 
 
