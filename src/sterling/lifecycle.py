@@ -123,7 +123,7 @@ def _run(opened: _Opened, as_of: str | None, observe: Observer, *, release_now: 
     external = _reference(opened)
     done = execute(steps, opened.ledger, _context(opened, external), observe)
     candidate = next(step for step in done if step.title == CANDIDATE).outputs["model"]
-    decision, judged = _judge(opened, candidate, done[-1])
+    decision, judged = _judge(opened, candidate, done)
     verdict: Answer = "ungated"
     version = None
     if judged:
@@ -270,20 +270,23 @@ def _record_definition(opened: _Opened) -> None:
         opened.ledger.append([fact], unless=same)
 
 
-def _judge(opened: _Opened, candidate: str, evaluated: Done) -> tuple[str, tuple[Entry, ...]]:
-    """Judge every gate on the facts of one evaluation, once: a decision is known by what it is based on."""
-    gates = opened.project.gates
+def _judge(opened: _Opened, candidate: str, done: Sequence[Done]) -> tuple[str, tuple[Entry, ...]]:
+    """Judge every gate on the facts of one evaluation and of parity, once: a decision is known by what it is based on."""
+    gates, evaluated = opened.project.judged(), done[-1]
+    parity = [step.key for step in done if step.title.startswith("parity ")]
     basis = {
         "gates": [to_json(gate) for gate in gates],
         "error_budget": opened.project.error_budget,
         "definition": opened.definition,
         "evaluation": evaluated.key,
+        "parity": parity,
         "source": source_of_module_closure("sterling.decisions.gate"),
     }
     decision = digest(basis)
     same = Query(("gate.judged",), (f"decision:{decision}",))
     if gates and not (judged := tuple(opened.ledger.read(same))):
-        facts = tuple(opened.ledger.read(Query(subjects=(f"key:{evaluated.key}",))))
+        keys = (*parity, evaluated.key)
+        facts = tuple(entry for key in keys for entry in opened.ledger.read(Query(subjects=(f"key:{key}",))))
         verdicts = [_judged(gate, facts, candidate, decision) for gate in gates]
         with suppress(ConflictError):
             opened.ledger.append(verdicts, unless=same)

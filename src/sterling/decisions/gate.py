@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sterling.core.evidence import Entry
-from sterling.project.gates import AtLeast, AtMost, EverySlice, Gate, Golden, Improves, NonInferior
+from sterling.project.gates import AtLeast, AtMost, EverySlice, Gate, Golden, Improves, NonInferior, Parity
 from sterling.project.metrics import more_is_better
 
 
@@ -35,7 +35,7 @@ class Verdict:
     margin: float | None = None
 
 
-def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:
+def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:  # noqa: PLR0911  a return for each gate
     """Judge one gate on the facts of one evaluation; no evidence is never a pass.
 
     Args:
@@ -60,9 +60,11 @@ def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:
             return _slices(facts, gate)
         case Golden():
             return _golden(facts)
+        case Parity():
+            return _parity(facts)
 
 
-def title(gate: Gate) -> str:
+def title(gate: Gate) -> str:  # noqa: PLR0911  a return for each gate
     """A gate as people read it.
 
     Example:
@@ -82,6 +84,8 @@ def title(gate: Gate) -> str:
             return f"{gate.metric} at least {gate.at_least:g} in every {' and '.join(gate.by)}"
         case Golden():
             return f"every example of {gate.file} is answered as it says"
+        case Parity():
+            return "every feature is online what it is offline"
 
 
 def _rival(role: str) -> str:
@@ -182,6 +186,25 @@ def _slices(facts: tuple[Entry, ...], gate: EverySlice) -> Verdict:
         f"{'reaches' if margin >= 0 else 'is below'} {gate.at_least:g}; {len(judged)} of {len(rows)} slices judged."
     )
     return Verdict(margin >= 0, reason, _positions(judged), margin)
+
+
+def _parity(facts: tuple[Entry, ...]) -> Verdict:
+    found = [entry for entry in facts if entry.kind == "parity.measured"]
+    if not found:
+        return Verdict(False, "No evidence of parity: no feature was replayed.", ())
+    features = [feature for entry in found for feature in entry.body["features"]]
+    cells, unequal = (sum(feature[what] for feature in features) for what in ("cells", "unequal"))
+    differing = [feature for feature in features if feature["different"]]
+    worst = max(differing, key=lambda feature: feature["different"], default=None)
+    if worst is None:
+        inside = f"{unequal:,} floats are inside the tolerance" if unequal else "all are equal"
+        reason = f"{len(features)} features, {cells:,} cells: {inside}."
+    else:
+        reason = (
+            f"{len(differing)} of {len(features)} features differ, {worst['name']!r} most: in {worst['different']:,} of "
+            f"{worst['cells']:,} cells, the first in row {worst['first']:,} of the spine."
+        )
+    return Verdict(not differing, reason, _positions(found))
 
 
 def _golden(facts: tuple[Entry, ...]) -> Verdict:

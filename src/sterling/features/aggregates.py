@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sterling.features.lanes import Lane
+from sterling.features.lanes import Run
 from sterling.project.aggregates import (
     Aggregate,
     Count,
@@ -42,7 +42,7 @@ class Operation(NamedTuple):
             events have the answer of their union, but nothing can be taken back. ``distinct``: neither; every value is
             kept, within a budget.
         answer: The answers at all places; those with less than ``least`` values are null.
-        online: The same answer for one slice of a lane, which holds ``least`` values or more.
+        online: The same answer for the end of a run, from an index on, which holds ``least`` values or more.
         least: How many values an answer needs; 0 where an empty window has one.
         result: ``whole``: int64. ``column``: int64 where the column is whole, else float64. ``float``: float64.
         meaning: The answer in plain Python, for the values of one window, at least ``least``. Numbers come as fractions;
@@ -51,7 +51,7 @@ class Operation(NamedTuple):
 
     plan: Literal["sums", "extremes", "distinct"]
     answer: Callable[[Inside], Answers]
-    online: Callable[[Lane, int, int], int | float]
+    online: Callable[[Run, int], int | float]
     least: int
     result: Literal["whole", "column", "float"]
     meaning: Callable[[Sequence[Any]], Meaning]
@@ -66,33 +66,33 @@ def _variance_of(values: Sequence[Fraction]) -> Fraction:
     return sum(((value - mean) ** 2 for value in values), Fraction(0)) / (len(values) - 1)
 
 
-def _count_online(_: Lane, first: int, last: int) -> int:
-    return last - first
+def _count_online(run: Run, first: int) -> int:
+    return len(run) - first
 
 
-def _mean_online(lane: Lane, first: int, last: int) -> float:
-    return float(lane.total(first, last)) / (last - first)
+def _mean_online(run: Run, first: int) -> float:
+    return float(run.total(first)) / (len(run) - first)
 
 
-def _min_online(lane: Lane, first: int, last: int) -> int | float:
-    return lane.extreme(first, last, least=True)
+def _min_online(run: Run, first: int) -> int | float:
+    return run.extreme(first, least=True)
 
 
-def _max_online(lane: Lane, first: int, last: int) -> int | float:
-    return lane.extreme(first, last, least=False)
+def _max_online(run: Run, first: int) -> int | float:
+    return run.extreme(first, least=False)
 
 
 OPERATIONS: Mapping[type[Aggregate], Operation] = MappingProxyType(
     {
         Count: Operation("sums", lambda inside: inside.count, _count_online, 0, "whole", len),
         Pending: Operation("sums", lambda inside: inside.count, _count_online, 0, "whole", len),
-        Sum: Operation("sums", lambda inside: inside.total, Lane.total, 1, "column", sum),
+        Sum: Operation("sums", lambda inside: inside.total, Run.total, 1, "column", sum),
         Mean: Operation("sums", _mean, _mean_online, 1, "float", lambda values: float(sum(values)) / len(values)),
-        Variance: Operation("sums", lambda inside: inside.variance, Lane.variance, 2, "float", _variance_of),
+        Variance: Operation("sums", lambda inside: inside.variance, Run.variance, 2, "float", _variance_of),
         Min: Operation("extremes", lambda inside: inside.extreme(least=True), _min_online, 1, "column", min),
         Max: Operation("extremes", lambda inside: inside.extreme(least=False), _max_online, 1, "column", max),
         CountDistinct: Operation(
-            "distinct", lambda inside: inside.distinct, Lane.distinct, 0, "whole", lambda v: len(set(v))
+            "distinct", lambda inside: inside.distinct, Run.distinct, 0, "whole", lambda v: len(set(v))
         ),
     }
 )

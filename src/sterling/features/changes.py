@@ -6,7 +6,6 @@ availability of what is read of it. A history is replayed from it; rows that arr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,7 +44,8 @@ class Log:
         self._available = latest([table.column(AVAILABLE_AT)])
         self._ids = _ids(table, named=plan.source.event_id is not None)
         self._values = [_values(plan, selection, events) for selection in plan.selections]
-        parts = [_changes(plan, selection, events, codes) for selection in plan.selections]
+        pairs = zip(plan.selections, plan.reaches, strict=True)
+        parts = [_changes(plan, selection, reach, events, codes) for selection, reach in pairs]
         joined = _Changes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
         lanes = np.repeat(np.arange(len(parts)), [len(part.times) for part in parts])
         order = np.lexsort((joined.times, codes[joined.rows]))
@@ -57,7 +57,7 @@ class Log:
 
     def of(self, number: int) -> list[Change]:
         """The changes of one entity, in the order of their times."""
-        key, part = self.keys[number], slice(self._starts[number], self._starts[number + 1])
+        part = slice(self._starts[number], self._starts[number + 1])
         times, enters, positions, rows = (column[part] for column in self._changes)
         lanes = self._lanes[part]
         ties = zip(self._available[rows].tolist(), self._ids[rows].tolist(), strict=True)
@@ -66,12 +66,7 @@ class Log:
             here = lanes == lane
             values[here] = self._values[lane][rows[here]]
         columns = (times.tolist(), lanes.tolist(), enters.tolist(), positions.tolist(), ties, values.tolist())
-        return [Change(key, *cells) for cells in zip(*columns, strict=True)]
-
-    def __iter__(self) -> Iterator[Change]:
-        """All changes, entity by entity."""
-        for number in range(len(self.keys)):
-            yield from self.of(number)
+        return list(zip(*columns, strict=True))
 
 
 class _Changes(NamedTuple):
@@ -83,8 +78,8 @@ class _Changes(NamedTuple):
     rows: NDArray[Any]
 
 
-def _changes(plan: ViewPlan, selection: Selection, events: SourceEvents, codes: Ints) -> _Changes:
-    """When each event enters the lane of a selection, and when it leaves."""
+def _changes(plan: ViewPlan, selection: Selection, reach: int, events: SourceEvents, codes: Ints) -> _Changes:
+    """When each event enters the lane of a selection, which is when a window first reaches it, and when it leaves."""
     place = _place(plan)
     known = events.known(selection.clocks)
     happened = latest([events.table.column(EVENT_TIME)])
@@ -94,11 +89,12 @@ def _changes(plan: ViewPlan, selection: Selection, events: SourceEvents, codes: 
     if plan.replaces:
         end = np.minimum(end, latest([events.table.column(REPLACED_AT)]))
     chosen = events.chosen(selection.column, selection.where, place).flags
-    rows = np.flatnonzero(chosen & (codes >= 0) & (known < end) & (happened < NEVER))
-    left = rows[end[rows] < NEVER]
     positions = known if selection.known else happened
+    begin = np.maximum(known, positions - reach)
+    rows = np.flatnonzero(chosen & (codes >= 0) & (begin < end) & (happened < NEVER))
+    left = rows[end[rows] < NEVER]
     return _Changes(
-        np.concatenate([known[rows], end[left]]),
+        np.concatenate([begin[rows], end[left]]),
         np.arange(len(rows) + len(left)) < len(rows),
         positions[np.concatenate([rows, left])],
         np.concatenate([rows, left]),

@@ -1,8 +1,9 @@
-"""A lane: the events of one entity that one selection of a view reads, in the order in which windows see them.
+"""A lane: the events of one entity that one selection of a view reads, on both sides of a moment.
 
-A window is a slice of its lane. Counts, sums and squares of a slice are differences of running sums, which are whole
-numbers however the values look, so nothing is rounded before the answer; extremes come from the values that no later
-one beats. What changes at the end of a lane costs nothing more; what comes late moves the events behind it.
+What has happened stands in one run, the newest last; what is soon to happen in another one, the nearest last. So every
+window is the end of a run, and what comes or goes lies near there. Counts, sums and squares of the end of
+a run are differences of running sums, which are whole numbers however the values look, so nothing is rounded before the
+answer; extremes come from the values that none behind them beats.
 """
 
 from __future__ import annotations
@@ -16,7 +17,49 @@ _SHORT = 32
 
 
 class Lane:
-    """Events of one entity, by position and tie.
+    """Events of one entity.
+
+    Args:
+        scale: Digits behind the point of decimals, whose values are whole numbers without it; None for other values.
+
+    Attributes:
+        past: Events before the moment, by position.
+        ahead: Events at the moment and after it, by their negated positions.
+    """
+
+    __slots__ = ("_moment", "ahead", "past")
+
+    def __init__(self, scale: int | None = None) -> None:
+        self.past, self.ahead = Run(scale), Run(scale)
+        self._moment = 0
+
+    def enter(self, position: int, tie: Tie, value: Any) -> None:
+        """Let an event in; one that is there already stays as it is."""
+        if position < self._moment:
+            self.past.enter(position, tie, value)
+        else:
+            self.ahead.enter(-position, tie, value)
+
+    def leave(self, position: int, tie: Tie) -> bool:
+        """Let an event out, and say whether it was there."""
+        if position < self._moment:
+            return self.past.leave(position, tie)
+        return self.ahead.leave(-position, tie)
+
+    def turn(self, moment: int) -> None:
+        """Stand at a moment."""
+        past, ahead = self.past, self.ahead
+        self._moment = moment
+        while ahead.positions and -ahead.positions[-1] < moment:
+            position, tie, value = ahead.pop()
+            past.enter(-position, tie, value)
+        while past.positions and past.positions[-1] >= moment:
+            position, tie, value = past.pop()
+            ahead.enter(-position, tie, value)
+
+
+class Run:
+    """Events in order of position and tie, and what holds of those from an index on.
 
     Args:
         scale: Digits behind the point of decimals, whose values are whole numbers without it; None for other values.
@@ -48,63 +91,65 @@ class Lane:
         else:
             self._changed(index)
 
-    def leave(self, position: int, tie: Tie) -> None:
-        """Let an event out, if it is there."""
+    def leave(self, position: int, tie: Tie) -> bool:
+        """Let an event out, and say whether it was there."""
         index = self._place(position, tie)
-        if self._holds(index, position, tie):
-            self._cut(index, index + 1)
-            self._changed(index)
+        if not self._holds(index, position, tie):
+            return False
+        self._cut(index, index + 1)
+        self._changed(index)
+        return True
 
     def fill(self, positions: list[int], ties: list[Tie], values: list[Any]) -> None:
         """Take events that are in order, instead of those that are here."""
         self.positions, self.ties, self.values = positions, ties, values
         self._forget()
 
+    def pop(self) -> tuple[int, Tie, Any]:
+        """Let the last event out."""
+        event = self.positions.pop(), self.ties.pop(), self.values.pop()
+        self._changed(len(self.positions))
+        return event
+
     def drop_before(self, index: int) -> None:
         """Forget the events before an index, for good."""
-        if index:
-            self._cut(0, index)
-            self._forget()
+        self._cut(0, index)
+        self._forget()
 
-    def drop_after(self, index: int) -> None:
-        """Forget the events after an index, for good."""
-        self._cut(index + 1, len(self.positions))
+    def drop_from(self, index: int) -> None:
+        """Forget the events from an index on, for good."""
+        self._cut(index, len(self.positions))
         self._changed(index)
 
-    def within(self, start: int, end: int) -> tuple[int, int]:
-        """The slice of positions in [start, end)."""
-        first = bisect_left(self.positions, start)
-        return first, bisect_left(self.positions, end, first)
-
-    def total(self, first: int, last: int) -> Number:
-        """The exact sum of a slice: a whole number for whole ones, else the float nearest to it."""
-        total = self._difference(first, last)
+    def total(self, first: int) -> Number:
+        """The exact sum from an index on: a whole number for whole ones, else the float nearest to it."""
+        total = self._sum(first)
         if self._bits is None and self.scale is None:
             return total
         return total / self._unit(1)
 
-    def variance(self, first: int, last: int) -> float:
-        """The float nearest to the sample variance of a slice of two events or more."""
-        total = self._difference(first, last)
+    def variance(self, first: int) -> float:
+        """The float nearest to the sample variance of two events or more."""
+        total = self._sum(first)
         squares = self._squares
-        for number in self._scaled(self._base + len(squares) - 1, last):
+        for number in self._scaled(self._base + len(squares) - 1):
             squares.append(squares[-1] + number * number)
-        both = squares[last - self._base] - squares[first - self._base]
-        count = last - first
+        both = squares[-1] - squares[first - self._base]
+        count = len(self.values) - first
         return (count * both - total * total) / (count * (count - 1) * self._unit(2))
 
-    def extreme(self, first: int, last: int, *, least: bool) -> Number:
-        """The greatest value of a slice that is not empty, or the least."""
-        if last - first <= _SHORT or last < len(self.values):
-            found: Number = (min if least else max)(self.values[first:last])
+    def extreme(self, first: int, *, least: bool) -> Number:
+        """The greatest value from an index on, or the least."""
+        if len(self.values) - first <= _SHORT:
+            found: Number = (min if least else max)(self.values[first:])
         else:
             stack = self._stack(least=least)
             found = self.values[stack[bisect_left(stack, first)]]
         return found if self.scale is None else found / 10**self.scale
 
-    def distinct(self, first: int, last: int) -> int:
-        """How many different values a slice has."""
-        return len(set(self.values[first:last]))
+    def distinct(self, first: int) -> int:
+        """How many different values there are from an index on."""
+        return len(set(self.values[first:]))
 
     def _place(self, position: int, tie: Tie) -> int:
         first = bisect_left(self.positions, position)
@@ -130,19 +175,21 @@ class Lane:
         del self._sums[kept:], self._squares[kept:]
         self._stacks.clear()
 
-    def _difference(self, first: int, last: int) -> int:
-        """The sum of a slice, in units."""
+    def _sum(self, first: int) -> int:
+        """The sum from an index on, in units."""
         if first < self._base or len(self._sums) == 1:
             self._base, self._sums, self._squares = first, [0], [0]
         sums = self._sums
-        if len(sums) <= last - self._base:
-            for number in self._scaled(self._base + len(sums) - 1, last):
+        if len(sums) <= len(self.values) - self._base:
+            added = self._scaled(self._base + len(sums) - 1)
+            sums = self._sums
+            for number in added:
                 sums.append(sums[-1] + number)
-        return sums[last - self._base] - sums[first - self._base]
+        return sums[-1] - sums[first - self._base]
 
-    def _scaled(self, first: int, last: int) -> list[int]:
-        """Values of a slice as whole numbers of one unit, which becomes finer where a value needs it."""
-        values = self.values[first:last]
+    def _scaled(self, first: int) -> list[int]:
+        """Values from an index on as whole numbers of one unit, which becomes finer where a value needs it."""
+        values = self.values[first:]
         if not values or type(values[0]) is not float:
             return values
         ratios = [value.as_integer_ratio() for value in values]

@@ -8,7 +8,7 @@ moment alone, so a state can lie in a process, in a file or on a server, packed 
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from sterling.core.canonical import digest
 from sterling.core.errors import SterlingError
 from sterling.features.aggregates import OPERATIONS
 from sterling.features.availability import clocks_of
-from sterling.features.lanes import Lane, Tie
+from sterling.features.lanes import Lane, Run, Tie
 from sterling.project.aggregates import Aggregate, Pending, Window, windows_of
 from sterling.project.definition import essence
 from sterling.project.features import FeatureView, First, Last, names_of
@@ -29,28 +29,14 @@ Value = int | float | str | None
 Windowed = FeatureView | Last | First
 _FORMAT = 1
 _FOREVER = 1 << 62
+_FEW = 64
 
 
-class Change(NamedTuple):
-    """Something that became known of one event.
-
-    Attributes:
-        key: The entity, as `entity_key` packs it.
-        at: Microseconds: it counts for moments after that.
-        lane: Number of the selection that it changes.
-        enters: Whether the event enters it, or leaves it.
-        position: Microseconds: what windows are measured by.
-        tie: What orders events of one position: when the event became available, and which one it is.
-        value: What the selection reads of it.
-    """
-
-    key: bytes
-    at: int
-    lane: int
-    enters: bool
-    position: int
-    tie: Tie
-    value: Any
+Change = tuple[int, int, bool, int, Tie, Any]
+"""Something that became known of one event: from which moment on it counts (microseconds; for later ones), the number of
+the selection that it changes, whether the event enters it or leaves it, what windows are measured by (microseconds), what
+orders events of one position (when the event became available, and which one it is), and what is read of it.
+"""
 
 
 class Selection(NamedTuple):
@@ -74,13 +60,13 @@ class Selection(NamedTuple):
 
 
 class _Reading(NamedTuple):
-    """How one feature is read from its lane: the slice [start, end) around the moment, and the answer from it."""
+    """How one feature is read: from which lane and which side of the moment, how far, and the answer from there on."""
 
     lane: int
-    before: int
-    after: int
+    ahead: bool
+    length: int
     least: int
-    answer: Callable[[Lane, int, int], Value]
+    answer: Callable[[Run, int], Value]
 
 
 class ViewPlan:
@@ -109,7 +95,9 @@ class ViewPlan:
         self.readings: tuple[_Reading, ...] = tuple(
             self._view(feature, types) if isinstance(feature, FeatureView) else self._picked(feature)
         )
-        self.kept = tuple(self._kept(lane) for lane in range(len(self.selections)))
+        self.kept = tuple(self._longest(lane, ahead=False) for lane in range(len(self.selections)))
+        self.reaches = tuple(self._longest(lane, ahead=True) for lane in range(len(self.selections)))
+        self.decimals = self.scales.count(None) < len(self.scales)
         self.replaces = self.source.updates == "replace"
 
     def key(self, row: Mapping[str, Any]) -> bytes | None:
@@ -134,7 +122,7 @@ class ViewPlan:
             for window in windows_of(aggregate):
                 lane = self._lane(self._selection(view, aggregate, window), types)
                 operation = OPERATIONS[type(aggregate)]
-                yield _Reading(lane, *_around(window), operation.least, operation.online)
+                yield _Reading(lane, window.kind == "ahead", window.micros, operation.least, operation.online)
 
     def _picked(self, feature: Last | First) -> Iterable[_Reading]:
         answer = _first if isinstance(feature, First) else _last
@@ -142,7 +130,7 @@ class ViewPlan:
         for column in feature.columns.names:
             clocks = self._clocks({column}, feature.where, f"{type(feature).__name__} of {self.source.name}")
             lane = self._lane(Selection(column, feature.where, clocks, picked=True), {})
-            yield _Reading(lane, age, 0, 1, answer)
+            yield _Reading(lane, False, age, 1, answer)
 
     def _selection(self, view: FeatureView, aggregate: Aggregate, window: Window) -> Selection:
         place = f"FeatureView {view.name!r}: {type(aggregate).__name__}"
@@ -161,9 +149,10 @@ class ViewPlan:
             self.scales += (_scale(types.get(selection.column or "", "")),)
         return self.selections.index(selection)
 
-    def _kept(self, lane: int) -> int:
-        """For how long before the newest change the events of a lane can still be asked for."""
-        return max(reading.before for reading in self.readings if reading.lane == lane)
+    def _longest(self, lane: int, *, ahead: bool) -> int:
+        """The length of the longest window of a lane, before the moment or ahead of it."""
+        lengths = (reading.length for reading in self.readings if reading.lane == lane and reading.ahead == ahead)
+        return max(lengths, default=0)
 
 
 class State:
@@ -176,21 +165,26 @@ class State:
         newest: The time of the latest change that has been applied; a moment that is read is later.
     """
 
-    __slots__ = ("_lanes", "_plan", "_waiting", "newest")
+    __slots__ = ("_lanes", "_moment", "_plan", "_waiting", "newest")
 
     def __init__(self, plan: ViewPlan) -> None:
         self._plan = plan
         self._lanes = [Lane(scale) for scale in plan.scales]
-        self._waiting: list[tuple[int, int, bool, int, Tie, Any]] = []
-        self.newest = -_FOREVER
+        self._waiting: list[Change] = []
+        self.newest = self._moment = -_FOREVER
+        self._turn(self._moment)
 
     def apply(self, changes: Iterable[Change]) -> None:
         """Take changes, in any order; each has its effect when its time has come.
 
-        A change of the time before `newest` has it at once, as something that came late must.
+        One of a time before `newest` has it at once, as what came late must.
         """
+        waiting = self._waiting
         for change in changes:
-            insort(self._waiting, change[1:], key=_time)
+            if not waiting or change[0] >= waiting[-1][0]:
+                waiting.append(change)
+            else:
+                insort(waiting, change, key=_time)
 
     def retract(self, changes: Iterable[Change]) -> None:
         """Undo changes that were taken and turned out not to be so, the latest first."""
@@ -214,11 +208,18 @@ class State:
         """
         if at <= self.newest:
             raise SterlingError(f"The state has moved on to {self.newest}; at {at} it cannot be read any more.")
+        if at != self._moment:
+            self._turn(at)
         self.advance(at)
         lanes, found = self._lanes, []
-        for lane, before, after, least, answer in self._plan.readings:
-            first, last = lanes[lane].within(at - before, at + after)
-            found.append(answer(lanes[lane], first, last) if last - first >= least else None)
+        for lane, ahead, length, least, answer in self._plan.readings:
+            if ahead:
+                run = lanes[lane].ahead
+                first = bisect_right(run.positions, -at - length)
+            else:
+                run = lanes[lane].past
+                first = bisect_left(run.positions, at - length)
+            found.append(answer(run, first) if len(run) - first >= least else None)
         return tuple(found)
 
     def advance(self, at: int) -> None:
@@ -227,22 +228,24 @@ class State:
         if not waiting or waiting[0][0] >= at:
             return
         due = bisect_left(waiting, at, key=_time)
-        for when, number, enters, position, tie, value in waiting[:due]:
+        now, self._waiting = waiting[:due], waiting[due:]
+        for _, number, enters, position, tie, value in now:
             if enters:
                 self._lanes[number].enter(position, tie, value)
-            else:
-                self._lanes[number].leave(position, tie)
-            self.newest = max(self.newest, when)
-        del waiting[:due]
+            elif not self._lanes[number].leave(position, tie):
+                self._cancel(number, tie)
+        self.newest = max(self.newest, now[-1][0])
         for lane, kept in zip(self._lanes, self._plan.kept, strict=True):
             self._trim(lane, kept)
 
     def pack(self) -> bytes:
         """The state as bytes."""
-        lanes = [(lane.positions, lane.ties, _texts(lane.values, lane.scale)) for lane in self._lanes]
-        scales = self._plan.scales
-        waiting = [(*change[:5], *_texts(change[5:], scales[change[1]])) for change in self._waiting]
-        return _encode((_FORMAT, self.newest, lanes, waiting))
+        plan = self._plan
+        lanes = [_packed(lane) for lane in self._lanes]
+        waiting: Sequence[Any] = self._waiting
+        if plan.decimals:
+            waiting = [(*change[:5], *_texts(change[5:], plan.scales[change[1]])) for change in waiting]
+        return _encode((_FORMAT, self.newest, self._moment, lanes, waiting))
 
     @classmethod
     def unpack(cls, plan: ViewPlan, data: bytes) -> State:
@@ -260,42 +263,64 @@ class State:
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             raise SterlingError("The bytes are no state of a view. Build it anew: sterling features build.") from error
         state = cls(plan)
-        state.newest = packed.newest
-        state._waiting = [(*change[:5], *_numbers(change[5:], plan.scales[change[1]])) for change in packed.waiting]
-        for lane, (positions, ties, values) in zip(state._lanes, packed.lanes, strict=True):
-            lane.fill(positions, ties, _numbers(values, lane.scale))
+        state.newest, state._moment = packed.newest, packed.moment
+        state._waiting = packed.waiting
+        if plan.decimals:
+            state._waiting = [(*c[:5], *_numbers(c[5:], plan.scales[c[1]])) for c in packed.waiting]
+        for lane, runs in zip(state._lanes, packed.lanes, strict=True):
+            for run, (positions, ties, values) in zip((lane.past, lane.ahead), runs, strict=True):
+                run.fill(positions, ties, _numbers(values, run.scale))
+        state._turn(state._moment)
         return state
+
+    def _cancel(self, number: int, tie: Tie) -> None:
+        """Forget an event that has left before its time to enter came."""
+        self._waiting = [change for change in self._waiting if (change[1], change[4]) != (number, tie)]
+
+    def _turn(self, moment: int) -> None:
+        for lane in self._lanes:
+            lane.turn(moment)
+        self._moment = moment
 
     def _trim(self, lane: Lane, kept: int) -> None:
         """Forget events that no later moment can ask for; seldom, since it makes sums begin anew."""
+        past = lane.past
         if kept == _FOREVER:
             if not self._plan.replaces:
                 self._keep_one(lane)
             return
-        stale = bisect_left(lane.positions, self.newest - kept)
-        if stale > 64 and 2 * stale > len(lane):
-            lane.drop_before(stale)
+        stale = bisect_left(past.positions, self.newest - kept)
+        if stale > _FEW and 2 * stale > len(past):
+            past.drop_before(stale)
 
     def _keep_one(self, lane: Lane) -> None:
         """Of events that are never taken back the last one, or the first one, is enough, and what is still to happen."""
-        happened = bisect_left(lane.positions, self.newest)
+        happened = bisect_left(lane.past.positions, self.newest)
         if happened < 2:
             return
         if isinstance(self._plan.feature, First):
-            lane.drop_after(0)
+            lane.past.drop_from(1)
         else:
-            lane.drop_before(happened - 1)
+            lane.past.drop_before(happened - 1)
+
+
+_PackedRun = tuple[list[int], list[Tie], list[Value]]
 
 
 class _Packed(msgspec.Struct, array_like=True, frozen=True):
     format: int
     newest: int
-    lanes: list[tuple[list[int], list[Tie], list[Value]]]
+    moment: int
+    lanes: list[tuple[_PackedRun, _PackedRun]]
     waiting: list[tuple[int, int, bool, int, Tie, Value]]
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Packed).decode
+
+
+def _packed(lane: Lane) -> tuple[Any, ...]:
+    return tuple((run.positions, run.ties, _texts(run.values, run.scale)) for run in (lane.past, lane.ahead))
 
 
 def source_of(feature: Windowed) -> EventSource:
@@ -342,20 +367,15 @@ def _numbers(values: Sequence[Any], scale: int | None) -> list[Any]:
     return [None if value is None else int(value) for value in values]
 
 
-def _around(window: Window) -> tuple[int, int]:
-    """How far a window reaches before the moment, and after it."""
-    return (0, window.micros) if window.kind == "ahead" else (window.micros, 0)
-
-
-def _first(lane: Lane, first: int, _: int) -> Value:
-    value: Value = lane.values[first]
+def _first(run: Run, first: int) -> Value:
+    value: Value = run.values[first]
     return value
 
 
-def _last(lane: Lane, _: int, last: int) -> Value:
-    value: Value = lane.values[last - 1]
+def _last(run: Run, _: int) -> Value:
+    value: Value = run.values[-1]
     return value
 
 
-def _time(change: tuple[int, int, bool, int, Tie, Any]) -> int:
+def _time(change: Change) -> int:
     return change[0]

@@ -18,7 +18,7 @@ from sterling.features.online import State, Value, ViewPlan
 
 TOLERANCE = 1e-12
 """How far apart two floats may lie, as a share of the larger one."""
-_PACKED_EVERY = 32
+_PACKED_AT = frozenset(4**power for power in range(32))
 
 
 class Compared(NamedTuple):
@@ -42,7 +42,7 @@ class Compared(NamedTuple):
 def replay(plan: ViewPlan, log: Log, keys: Sequence[bytes | None], times: Ints) -> list[tuple[Value, ...]]:
     """The features of each moment, read from states to which the log was applied up to then, and no further.
 
-    States are packed and unpacked on the way, as they are where they lie in a store.
+    States are packed and unpacked on the way, ever more seldom.
 
     Args:
         plan: The view.
@@ -70,12 +70,12 @@ def _replay(
     state, changes, done = plan.state(), log.of(number), 0
     for count, (row, at) in enumerate(zip(rows, times, strict=True)):
         due = done
-        while due < len(changes) and changes[due].at < at:
+        while due < len(changes) and changes[due][0] < at:
             due += 1
         if due > done:
             state.apply(changes[done:due])
             done = due
-        if count % _PACKED_EVERY == 0:
+        if count in _PACKED_AT:
             state = State.unpack(plan, state.pack())
         found[row] = state.read(at)
 

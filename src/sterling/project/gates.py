@@ -109,7 +109,14 @@ class Golden(Definition, frozen=True):
     file: str
 
 
-Gate = Improves | NonInferior | AtLeast | AtMost | EverySlice | Golden
+class Parity(Definition, frozen=True):
+    """Every feature of events is online what it is offline: no cell of the history differs.
+
+    It stands before the gates of every project that has such features, and is not listed in it.
+    """
+
+
+Gate = Improves | NonInferior | AtLeast | AtMost | EverySlice | Golden | Parity
 
 
 def _at_least_zero(field: str, value: float) -> None:

@@ -11,7 +11,7 @@ from sterling.core.errors import InvalidDefinitionError, nearest
 from sterling.project.checks import References
 from sterling.project.definition import Definition
 from sterling.project.features import FeatureService, FeatureView, First, Last, feature_names
-from sterling.project.gates import EverySlice, Gate, Golden
+from sterling.project.gates import EverySlice, Gate, Golden, Parity
 from sterling.project.recipe import Recipe
 from sterling.project.sources import Columns, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
@@ -94,6 +94,11 @@ class Project(Definition, frozen=True):
             if found.setdefault(source.name, source) != source:
                 raise InvalidDefinitionError(f"Two different sources are called {source.name!r}. Rename one.")
         return found
+
+    def judged(self) -> tuple[Gate, ...]:
+        """The gates that a model must pass: the project's own, and parity before them where there are features of events."""
+        of_events = any(isinstance(feature, FeatureView | Last | First) for feature in self.features.features)
+        return tuple(dict.fromkeys((Parity(), *self.gates))) if self.gates and of_events else tuple(self.gates)
 
     def slices(self) -> tuple[str, ...]:
         """Columns that gates slice by, each once, in order."""

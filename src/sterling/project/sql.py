@@ -54,7 +54,7 @@ def columns_of(expression: str) -> frozenset[str]:
     """
     from sqlglot import exp
 
-    tree = _parse(expression)
+    tree = parsed(expression)
     for node in tree.walk():
         _check_allowed(node, expression)
     return frozenset(column.name for column in tree.find_all(exp.Column))
@@ -94,7 +94,25 @@ def column_plus_constant(expression: str) -> tuple[str, int] | None:
         >>> column_plus_constant("departure - INTERVAL 2 MONTH") is None
         True
     """
-    return _constant(_parse(expression))
+    return _constant(parsed(expression))
+
+
+def parsed(expression: str) -> exp.Expr:
+    """An expression as a tree, whatever stands in it; `columns_of` holds it against what is allowed.
+
+    Raises:
+        InvalidDefinitionError: if it is no single expression.
+    """
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
+    try:
+        trees = sqlglot.parse(expression, read="duckdb")
+    except SqlglotError as error:
+        raise InvalidDefinitionError(f"{expression!r} is no SQL expression: {_first_line(error)}") from error
+    if len(trees) != 1 or trees[0] is None:
+        raise InvalidDefinitionError(f"{expression!r} is no single SQL expression.")
+    return trees[0]
 
 
 def normalized(sql: str) -> str:
@@ -162,19 +180,6 @@ def quoted_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _parse(expression: str) -> exp.Expr:
-    import sqlglot
-    from sqlglot.errors import SqlglotError
-
-    try:
-        trees = sqlglot.parse(expression, read="duckdb")
-    except SqlglotError as error:
-        raise InvalidDefinitionError(f"{expression!r} is no SQL expression: {_first_line(error)}") from error
-    if len(trees) != 1 or trees[0] is None:
-        raise InvalidDefinitionError(f"{expression!r} is no single SQL expression.")
-    return trees[0]
-
-
 def _check_allowed(node: exp.Expr, expression: str) -> None:
     from sqlglot import exp
 
@@ -210,12 +215,12 @@ def _allowed(kind: str) -> bool:
 
 @cache
 def _forms() -> frozenset[str]:
-    return _kinds(_parse(form) for form in [*_FORMS.replace("\n", "|").split("|"), "a || b"] if form.strip())
+    return _kinds(parsed(form) for form in [*_FORMS.replace("\n", "|").split("|"), "a || b"] if form.strip())
 
 
 @cache
 def _calls(function: str) -> frozenset[str]:
-    samples = (_try_parse(f"{function}({arguments})") for arguments in ("a", "'day', a", "a, b", "'day', a, b"))
+    samples = (_try_parse(f"{function}({arguments})") for arguments in ("", "a", "'day', a", "a, b", "'day', a, b"))
     return _kinds(tree for tree in samples if tree is not None)
 
 
@@ -225,7 +230,7 @@ def _kinds(trees: Iterable[exp.Expr]) -> frozenset[str]:
 
 def _try_parse(expression: str) -> exp.Expr | None:
     try:
-        return _parse(expression)
+        return parsed(expression)
     except InvalidDefinitionError:
         return None
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sterling.core.refs import Ref
+from sterling.features.online import source_of
 from sterling.project.checks import References
 from sterling.project.features import Derived, Expression, Feature, FeatureView, First, Last, OnDemand
 from sterling.project.gates import EverySlice, Golden
@@ -22,6 +23,7 @@ from sterling.stages.evaluate import Evaluate
 from sterling.stages.features import reads, view_name
 from sterling.stages.frame import assemble
 from sterling.stages.on_demand import OnDemandFeatures
+from sterling.stages.parity import Parity
 from sterling.stages.raw import Intake
 from sterling.stages.row import RowFeatures
 from sterling.stages.snapshot import AsOf, Prepare, Snapshot, raw_input
@@ -43,7 +45,8 @@ def graph(project: Project, folder: Path, intake: Intake, as_of: str | None) -> 
         intake: Takes its raw files into the store.
         as_of: ISO 8601 time as of which data count; None for the newest that they show.
     """
-    return (*check_graph(project, folder, intake, as_of), *_models(project, folder, intake))
+    before = check_graph(project, folder, intake, as_of)
+    return (*before, *parity_steps(project), *_models(project, folder, intake))
 
 
 def check_graph(project: Project, folder: Path, intake: Intake, as_of: str | None) -> tuple[Step, ...]:
@@ -52,6 +55,20 @@ def check_graph(project: Project, folder: Path, intake: Intake, as_of: str | Non
     snapshots = tuple(_snapshot(source, folder, intake) for source in project.sources().values())
     bound = Step(Bind(project), _snapshots(project))
     return (*tables, *snapshots, bound, *_data(project, as_of), *_features(project, folder))
+
+
+def parity_steps(project: Project) -> tuple[Step, ...]:
+    """The steps that hold the online features against the offline ones."""
+    spine = project.spine
+    return tuple(
+        Step(Parity(feature, spine), _SPINE | _of_events(feature, spine) | dict([_built(feature)]))
+        for feature in project.features.features
+        if isinstance(feature, FeatureView | Last | First)
+    )
+
+
+def _of_events(feature: FeatureView | Last | First, spine: EventSpine | ScheduledSpine) -> Inputs:
+    return {_clean(source): _cleaned(source) for source in (spine.source, source_of(feature))}
 
 
 def _tables(project: Project, folder: Path, intake: Intake) -> Iterator[Step]:
@@ -102,10 +119,8 @@ def _features(project: Project, folder: Path) -> Iterator[Step]:
         match feature:
             case OnDemand() | Derived():
                 inputs = dict(map(_built, reads(feature, service)))
-            case FeatureView():
-                inputs = own | {_clean(feature.source): _cleaned(feature.source)} | _SPINE
-            case Last() | First():
-                inputs = own | {_clean(feature.columns.source): _cleaned(feature.columns.source)} | _SPINE
+            case FeatureView() | Last() | First():
+                inputs = _of_events(feature, spine) | _SPINE
             case Columns() | Expression():
                 inputs = own | _SPINE
         if isinstance(feature, OnDemand):

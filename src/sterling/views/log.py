@@ -125,6 +125,12 @@ def _leaks(body: Body) -> str:
     )
 
 
+def _parity(body: Body) -> str:
+    different, unequal = (sum(feature[what] for feature in body["features"]) for what in ("different", "unequal"))
+    said = f"{body['view']}, replayed online: {plural(different, 'cell')} of {number(sum(f['cells'] for f in body['features']))} differ"
+    return f"{said}, {number(unequal - different)} are within the tolerance." if unequal > different else f"{said}."
+
+
 def _lateness(body: Body) -> str:
     late = dict(body["quantiles"])
     found = ", ".join(
@@ -253,6 +259,7 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "censoring.measured": _censoring,
     "leaks.measured": _leaks,
     "lateness.measured": _lateness,
+    "parity.measured": _parity,
     "versions.counted": _versions,
     "frame.assembled": _frame,
     "model.trained": _trained,
