@@ -34,6 +34,7 @@ from sterling.project.times import moment_micros
 from sterling.runner import Done, Observer, Progress, execute, ignore, resolve
 from sterling.views.differences import changes
 from sterling.views.external import Reference, ended, references
+from sterling.views.features import redefined
 from sterling.views.plan import Plan, PlannedStep
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ class Checked:
         rows: Moments of prediction.
         labelled: How many of them have a label.
         positives: How many of these are positive.
+        frame: Ref of the table with every feature.
     """
 
     project: str
@@ -164,6 +166,7 @@ class Checked:
     rows: int
     labelled: int
     positives: int
+    frame: Ref
 
 
 def check_project(project: Project, folder: Path, *, observe: Observer = ignore) -> Checked:
@@ -187,6 +190,7 @@ def check_project(project: Project, folder: Path, *, observe: Observer = ignore)
     return Checked(
         project.name, tuple(project.sources()), feature_names(project.features),
         spine["rows"], spine["matured"], spine["positives"],
+        next(step.outputs["frame"] for step in done if step.title == "frame"),
     )  # fmt: skip
 
 
@@ -199,8 +203,15 @@ def plan_project(project: Project, folder: Path, *, as_of: str | None = None) ->
     last = _last_run(opened.ledger)
     return Plan(
         project.name, opened.definition, _as_of(opened.ledger, planned), _changed(opened, last), planned,
-        warnings=tuple(ended(_external(opened), utcnow())),
+        warnings=tuple(ended(_external(opened), utcnow())), redefined=_redefined(opened),
     )  # fmt: skip
+
+
+def _redefined(opened: _Opened) -> tuple[str, ...]:
+    """What the live version reads by another definition than the project has now."""
+    from sterling.stages.features import definition_hashes
+
+    return redefined(opened.ledger.read(), definition_hashes(opened.project, opened.folder))
 
 
 def _open(project: Project, folder: Path, workspace: Workspace) -> _Opened:

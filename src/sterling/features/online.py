@@ -17,12 +17,12 @@ import msgspec
 from sterling.core.canonical import digest
 from sterling.core.errors import SterlingError
 from sterling.features.aggregates import OPERATIONS
-from sterling.features.availability import clocks_of
+from sterling.features.availability import Source, clocks_of
 from sterling.features.lanes import Lane, Run, Tie
 from sterling.project.aggregates import Aggregate, Pending, Window, windows_of
 from sterling.project.definition import essence
 from sterling.project.features import FeatureView, First, Last, names_of
-from sterling.project.sources import EventSource
+from sterling.project.sources import EntitySource, EventSource
 from sterling.project.sql import columns_of
 
 Value = int | float | str | None
@@ -98,7 +98,8 @@ class ViewPlan:
         self.kept = tuple(self._longest(lane, ahead=False) for lane in range(len(self.selections)))
         self.reaches = tuple(self._longest(lane, ahead=True) for lane in range(len(self.selections)))
         self.decimals = self.scales.count(None) < len(self.scales)
-        self.replaces = self.source.updates == "replace"
+        self.replaces = isinstance(self.source, EventSource) and self.source.updates == "replace"
+        self.ends = self.replaces or isinstance(self.source, EntitySource)
 
     def key(self, row: Mapping[str, Any]) -> bytes | None:
         """The entity of a request's row; None where a part of it is missing.
@@ -286,7 +287,7 @@ class State:
         """Forget events that no later moment can ask for; seldom, since it makes sums begin anew."""
         past = lane.past
         if kept == _FOREVER:
-            if not self._plan.replaces:
+            if not self._plan.ends:
                 self._keep_one(lane)
             return
         stale = bisect_left(past.positions, self.newest - kept)
@@ -323,11 +324,9 @@ def _packed(lane: Lane) -> tuple[Any, ...]:
     return tuple((run.positions, run.ties, _texts(run.values, run.scale)) for run in (lane.past, lane.ahead))
 
 
-def source_of(feature: Windowed) -> EventSource:
-    """The events that a feature of windows reads."""
-    source = feature.source if isinstance(feature, FeatureView) else feature.columns.source
-    assert isinstance(source, EventSource)
-    return source
+def source_of(feature: Windowed) -> Source:
+    """The source that a feature of windows reads."""
+    return feature.source if isinstance(feature, FeatureView) else feature.columns.source
 
 
 def entity_key(parts: Sequence[Any]) -> bytes | None:
