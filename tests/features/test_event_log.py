@@ -106,7 +106,7 @@ def test_decimals_are_texts_of_one_form(value: Any, kept: str) -> None:
 
 @pytest.mark.parametrize("value", ["1.234", 1.5, "NaN", "x", True])
 def test_a_decimal_that_does_not_fit_is_refused(value: Any) -> None:
-    with pytest.raises(DataError, match="decimal|Conversion"):
+    with pytest.raises(DataError, match="a decimal"):
         READERS[1].read({**order("o", START, START), "price": value})
 
 

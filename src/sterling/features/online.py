@@ -189,14 +189,14 @@ class State:
 
     def retract(self, changes: Iterable[Change]) -> None:
         """Undo changes that were taken and turned out not to be so, the latest first."""
-        for change in sorted(changes, key=lambda change: change.at, reverse=True):
-            taken, lane = change[1:], self._lanes[change.lane]
-            if taken in self._waiting:
-                self._waiting.remove(taken)
-            elif change.enters:
-                lane.leave(change.position, change.tie)
+        for change in sorted(changes, key=_time, reverse=True):
+            _, number, enters, position, tie, value = change
+            if change in self._waiting:
+                self._waiting.remove(change)
+            elif enters:
+                self._lanes[number].leave(position, tie)
             else:
-                lane.enter(change.position, change.tie, change.value)
+                self._lanes[number].enter(position, tie, value)
 
     def read(self, at: int) -> tuple[Value, ...]:
         """The features at a moment.
@@ -209,8 +209,6 @@ class State:
         """
         if at <= self.newest:
             raise SterlingError(f"The state has moved on to {self.newest}; at {at} it cannot be read any more.")
-        if at != self._moment:
-            self._turn(at)
         self.advance(at)
         lanes, found = self._lanes, []
         for lane, ahead, length, least, answer in self._plan.readings:
@@ -224,7 +222,9 @@ class State:
         return tuple(found)
 
     def advance(self, at: int) -> None:
-        """Let every change take effect whose time lies before a moment."""
+        """Stand at a moment, and let every change take effect whose time lies before it."""
+        if at != self._moment:
+            self._turn(at)
         waiting = self._waiting
         if not waiting or waiting[0][0] >= at:
             return
