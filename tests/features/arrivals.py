@@ -54,7 +54,9 @@ TYPES = {
     },
 }  # fmt: skip
 READERS = [RowReader(flights, TYPES["flights"]), RowReader(orders, TYPES["orders"])]
-PLANS = tuple(ViewPlan(view, TYPES[source.name]) for view, source in ((late, flights), (newest, flights), (sales, orders)))
+PLANS = tuple(
+    ViewPlan(view, TYPES[source.name]) for view, source in ((late, flights), (newest, flights), (sales, orders))
+)
 ENTITIES = {"flights": [b'["JFK"]', b'["LGA"]', b'["EWR"]'], "orders": [b'["a"]', b'["b"]']}
 
 
@@ -66,7 +68,9 @@ def flight(number: int, due: int, *, origin: str = "JFK", delay: float | None = 
     return row
 
 
-def order(name: str, at: int, seen: int, *, shop: str = "a", number: int = 1, price: str = "1.00", gone: bool = False) -> dict[str, Any]:
+def order(
+    name: str, at: int, seen: int, *, shop: str = "a", number: int = 1, price: str = "1.00", gone: bool = False
+) -> dict[str, Any]:
     """A version of an order."""
     return {
         "id": name, "shop": shop, "placed": iso(from_micros(at)), "seen": iso(from_micros(seen)), "number": number,

@@ -44,7 +44,11 @@ def test_a_push_that_is_repeated_changes_nothing(log: EventLog) -> None:
 def test_a_row_comes_again_with_more_cells(log: EventLog) -> None:
     log.push("flights", [flight(1, START)])
     assert log.push("flights", [flight(1, START, delay=3.0)])[:3] == (2, 1, 0)
-    assert log.push("flights", [{"id": 1, "delay": 3.0, "origin": None}]).refused[0].reason.startswith("flights: 'origin' is null")
+    assert (
+        log.push("flights", [{"id": 1, "delay": 3.0, "origin": None}])
+        .refused[0]
+        .reason.startswith("flights: 'origin' is null")
+    )
     batch = log.batch("flights", 1, 10)
     assert (batch.before, batch.after) == ([flight(1, START)], [flight(1, START, delay=3.0)])
 
@@ -102,7 +106,7 @@ def test_decimals_are_texts_of_one_form(value: Any, kept: str) -> None:
 
 @pytest.mark.parametrize("value", ["1.234", 1.5, "NaN", "x", True])
 def test_a_decimal_that_does_not_fit_is_refused(value: Any) -> None:
-    with pytest.raises(DataError, match="decimal|Conversion"):
+    with pytest.raises(DataError, match="a decimal"):
         READERS[1].read({**order("o", START, START), "price": value})
 
 

@@ -73,7 +73,7 @@ class RowReader:
                 continue
             try:
                 found[column] = reader(value)
-            except (ValueError, TypeError, InvalidOperation, OverflowError) as error:
+            except (ValueError, TypeError, ArithmeticError) as error:
                 raise DataError(f"{name}: {column!r} is {value!r}, and {error}.") from error
         self._hold_against_checks(found)
         return found
@@ -204,7 +204,10 @@ def _day(value: Any) -> str:
 def _decimal(value: Any, scale: int) -> str:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise TypeError("a decimal is wanted as a text, such as '12.50'")
-    number = Decimal(value)
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        raise ValueError("a decimal is wanted as a text, such as '12.50'") from None
     if not number.is_finite() or number != round(number, scale):
         raise ValueError(f"a decimal of {scale} digits behind the point is wanted")
     return str(round(number, scale))
