@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from sterling.core.errors import DataError, InvalidDefinitionError
 from sterling.engine.duckdb import DuckDBEngine
+from sterling.features.cells import fitting
 from sterling.features.row_functions import FUNCTIONS, PARTS
 from sterling.features.row_sql import RowSql, compiled, row_sql
-from sterling.stages.features import fitting
 from tests.features.row_expressions import TYPES, answers, expressions, rows
 
 ENGINE = DuckDBEngine(1)
