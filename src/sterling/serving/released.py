@@ -106,7 +106,7 @@ class ServedModel:
         """
         vectors = self._vectors(asked)
         rows = fill(self.computed, asked.rows) if vectors is None else vectors.rows
-        return Predicted(self._scores(rows, asked), rows, None if vectors is None else vectors.at)
+        return Predicted(self._scores(rows), rows, None if vectors is None else vectors.at)
 
     def _vectors(self, asked: Asked) -> Vectors | None:
         """What is computed from raw columns; None for rows that bring their features."""
@@ -117,13 +117,13 @@ class ServedModel:
             raise DataError(f"predict_at is of no use where features are not computed here. {why}")
         return None
 
-    def _scores(self, rows: Sequence[Mapping[str, Any]], asked: Asked) -> Probabilities:
+    def _scores(self, rows: Sequence[Mapping[str, Any]]) -> Probabilities:
         try:
             return self.model.predict_rows(rows)
         except DataError as error:
-            if self.why_not is None or any(row.keys() & set(self.model.names) for row in asked.rows):
+            if self.why_not is None or all(row.keys() >= set(self.model.names) for row in rows):
                 raise
-            raise DataError(f"{error} It cannot be computed here: {self.why_not}") from error
+            raise DataError(f"{error} From raw columns it is not computed here: {self.why_not}") from error
 
 
 def _vector(

@@ -70,7 +70,7 @@ class Vector:
         store: Where the online state lies; None where nothing reads it.
         clock: Says what time it is.
         sources: For each feature, in the order of the vector, where it comes from.
-        newest: The newest change that was seen in a state.
+        newest: The time of the latest change that requests have met, in microseconds; 0 for none.
     """
 
     project: str
@@ -82,7 +82,7 @@ class Vector:
     store: OnlineStore | None
     clock: Clock
     sources: Mapping[str, Mapping[str, Any]]
-    newest: int | None = field(default=None, init=False)
+    newest: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._here = frozenset(name for name, said in self.sources.items() if said["from"] != "request")
@@ -105,18 +105,17 @@ class Vector:
         """
         cells = [_named(len(rows), number, partial(self.raw.cells, row)) for number, row in enumerate(rows)]
         states = self._states(cells)
-        newest = max((state.newest for found in states for state in found), default=0)
+        newest = _newest(states)
         if at is not None and at <= newest:
             raise DataError(
                 f"predict_at is {iso(from_micros(at))}, and the online state has moved on to {iso(from_micros(newest))}. "
                 "Ask for a later moment, or leave it out."
             )
         moment = max(to_micros(self.clock()), newest + 1) if at is None else at
-        if newest > 0:
-            self.newest = max(self.newest or 0, newest)
         found = []
         for number, (row, known) in enumerate(zip(cells, states, strict=True)):
             found.append(_named(len(rows), number, partial(self._row, row, known, moment)))
+        self.newest = max(self.newest, _newest(states))
         return Vectors(found, moment)
 
     def freshness(self) -> dict[str, Any] | None:
@@ -125,8 +124,8 @@ class Vector:
             return None
         offsets = self.store.get([offset_key(self.project, plan.digest) for plan in self.plans])
         names = [_view_name(plan) for plan in self.plans]
-        newest = None if self.newest is None else iso(from_micros(self.newest))
-        age = None if self.newest is None else (to_micros(self.clock()) - self.newest) / 1_000_000
+        newest = iso(from_micros(self.newest)) if self.newest else None
+        age = (to_micros(self.clock()) - self.newest) / 1_000_000 if self.newest else None
         said = {name: None if offset is None else int(offset) for name, offset in zip(names, offsets, strict=True)}
         return {"offsets": said, "newest_change": newest, "age_seconds": age}
 
@@ -287,6 +286,11 @@ def _said(
 
 def _state(plan: ViewPlan, packed: bytes | None) -> State:
     return plan.state() if packed is None else State.unpack(plan, packed)
+
+
+def _newest(states: Sequence[Sequence[State]]) -> int:
+    """The time of the latest change that states have applied; 0 where none has applied any."""
+    return max((state.newest for found in states for state in found if state.newest > 0), default=0)
 
 
 def _view_name(plan: ViewPlan) -> str:
