@@ -26,7 +26,7 @@ from sterling.decisions.reference import ExternalFile, reference
 from sterling.decisions.register import decided, register
 from sterling.decisions.release import live, release
 from sterling.project.definition import to_json
-from sterling.project.features import feature_names
+from sterling.project.features import feature_names, of_events, view_name
 from sterling.project.gates import Gate
 from sterling.project.load import define
 from sterling.project.project import Project
@@ -38,6 +38,7 @@ from sterling.views.features import redefined
 from sterling.views.plan import Plan, PlannedStep
 
 if TYPE_CHECKING:
+    from sterling.features.online_store import OnlineStore
     from sterling.stages.contract import Context, Step
     from sterling.stages.raw import Intake
 
@@ -214,6 +215,49 @@ def parity_project(project: Project, folder: Path, *, observe: Observer = ignore
     keys = [step.key for step in done if step.title.startswith("parity ")]
     measured = (opened.ledger.read(Query(("parity.measured",), (f"key:{key}",))) for key in keys)
     return tuple(next(entries) for entries in measured)
+
+
+def build_online(project: Project, folder: Path, store: OnlineStore, *, observe: Observer = ignore) -> dict[str, bool]:
+    """Make the online state of every view from the history, so that a server goes on from there.
+
+    A view that has taken rows since it was made is left as it is.
+
+    Args:
+        project: The project.
+        folder: Its folder.
+        store: Where the states go.
+        observe: Told when a step starts and ends.
+
+    Returns:
+        For each view whether it was made here.
+
+    Raises:
+        SterlingError: whatever is wrong with the project or its files, said with what would work.
+    """
+    from sterling.engine.tables import StoredTable
+    from sterling.features.applier import fill
+    from sterling.features.online import ViewPlan, source_of
+    from sterling.features.online_store import offset_key
+    from sterling.stages.graph import check_graph
+    from sterling.stages.snapshot import read_as_of
+
+    workspace = Workspace(folder)
+    made = {}
+    with together(workspace.lock, lambda: observe(_WAITING)):
+        opened = _open(project, folder, workspace)
+        steps = check_graph(project, folder, opened.intake, None)
+        opened.intake.save()
+        context = _context(opened, _reference(opened))
+        outputs = {step.title: step.outputs for step in execute(steps, opened.ledger, context, observe)}
+        at = read_as_of(outputs["as of"]["as_of"], context) + 1
+        for feature in filter(of_events, project.features.features):
+            observe(Progress(f"online {view_name(feature)}", "started"))
+            table = StoredTable(context.store, outputs[f"validate {source_of(feature).name}"]["clean"])
+            plan = ViewPlan(feature, {field.name: str(field.type) for field in table.schema})
+            store.put({(name := offset_key(project.name, plan.digest)): None}, when=(name, b"0"))
+            made[view_name(feature)] = fill(store, project.name, plan, table, context.engine, at=at)
+            observe(Progress(f"online {view_name(feature)}", "ran"))
+    return made
 
 
 def plan_project(project: Project, folder: Path, *, as_of: str | None = None) -> Plan:

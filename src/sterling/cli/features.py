@@ -50,27 +50,37 @@ def build(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.parquet", help="Write the frame, with moments and labels.")
     ] = None,
+    online: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Make the online state from the history, such as sqlite:.sterling/online.db."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compute every feature up to the frame, or take it from the ledger, and say what was found of each."""
     from sterling.cli.console import print_json, progress, show
     from sterling.cli.evidence import entries_of
-    from sterling.lifecycle import check_project
+    from sterling.features.online_store import connect_online
+    from sterling.lifecycle import build_online, check_project
     from sterling.project.load import load_project
     from sterling.views import features as view
 
     loaded = load_project(project)
     with progress(quiet=as_json) as observe:
         checked = check_project(loaded, project, observe=observe)
+        made = build_online(loaded, project, connect_online(online), observe=observe) if online else {}
     facts = view.all_facts(loaded, entries_of(project), _hashes(loaded, project))
     if out is not None:
         _write(project, checked.frame, out)
     if as_json:
-        print_json({"rows": checked.rows, "frame": checked.frame, "features": facts})
+        print_json({"rows": checked.rows, "frame": checked.frame, "features": facts, "online": made})
     else:
         show(view.render_facts(facts))
         wrote = f" Wrote {out}." if out else ""
         print(f"{checked.rows:,} moments, {checked.labelled:,} with a label.{wrote}")
+        for name, new in made.items():
+            print(
+                f"Online: {name} {'is made from the history' if new else 'has taken rows since, and stays as it is'}."
+            )
 
 
 @features.command()

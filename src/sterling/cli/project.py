@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -158,7 +159,15 @@ def serve(
     port: Annotated[int, typer.Option(help="Port; 0 for any that is free.", min=0, max=65535)] = 8000,
     online: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Online store that features are read from, such as sqlite:state.db."),
+        typer.Option(
+            metavar="URL", help="Online store that features are read from, such as sqlite:.sterling/online.db."
+        ),
+    ] = None,
+    follow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE=PATH", help="Take rows that are appended to a file or folder of JSON lines; repeatable."
+        ),
     ] = None,
 ) -> None:
     """Serve the live version over HTTP, and follow releases."""
@@ -166,16 +175,28 @@ def serve(
     from sterling.core.workspace import Workspace
     from sterling.features.online_store import connect_online
     from sterling.project.load import load_project
+    from sterling.serving.arrivals import arrivals
     from sterling.serving.on_demand import supplied_by
     from sterling.serving.server import serve as serve_project
     from sterling.serving.vector import Online
 
+    if follow and not online:
+        raise typer.BadParameter("--follow keeps an online state fresh: name it with --online.")
     workspace, loaded = Workspace(project), load_project(project)
     supplied = supplied_by(loaded, project)
     ledger = workspace.ledger(loaded.name)
     state = Online(loaded, connect_online(online) if online else None)
     store = without_erased(workspace.store(), ledger)
-    serve_project(ledger, store, host=host, port=port, supplied=supplied, online=state)
+    taken = arrivals(loaded, ledger, state.store, workspace.events, _followed(follow)) if state.store else None
+    serve_project(ledger, store, host=host, port=port, supplied=supplied, online=state, ingestion=taken)
+
+
+def _followed(options: Sequence[str] | None) -> list[tuple[str, Path]]:
+    pairs = [option.partition("=") for option in options or ()]
+    for name, equals, path in pairs:
+        if not name or not equals or not path:
+            raise typer.BadParameter(f"{name!r} is no SOURCE=PATH, such as arrivals=arrivals.jsonl.")
+    return [(name, Path(path)) for name, _, path in pairs]
 
 
 def schema() -> None:

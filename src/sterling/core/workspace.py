@@ -44,6 +44,11 @@ class Workspace:
         return self.home / "fingerprints.json"
 
     @property
+    def events(self) -> Path:
+        """Rows that arrived at the server of the project."""
+        return self.home / "events.db"
+
+    @property
     def lock(self) -> Path:
         """What a run holds; in the folder of the store where that is a folder, so that all who share it see it."""
         shared = self._store_folder if os.environ.get("STERLING_STORE") else None

@@ -164,7 +164,7 @@ class _Rows:
 
     def __init__(self, plan: ViewPlan, types: Mapping[str, str], engine: Engine) -> None:
         self._source, self._engine = plan.source, engine
-        self._versions = plan.source.updates == "replace"
+        self._versions = plan.replaces
         self._types = {name: _arrow(kind) for name, kind in types.items()}
         self._kept = kept_columns(plan.source, list(types))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeGuard
 
 from sterling.core.errors import InvalidDefinitionError
 from sterling.project.aggregates import AnyAggregate, aggregate_name, windows_of
@@ -200,9 +200,14 @@ class FeatureService(Definition, frozen=True):
             raise InvalidDefinitionError(f"Two features are called {twice[0]!r}. Rename one, or leave it out.")
 
 
+def of_events(feature: Feature) -> TypeGuard[FeatureView | Last | First]:
+    """Whether a feature is computed from the rows of another source than the moment stands on."""
+    return isinstance(feature, FeatureView | Last | First)
+
+
 def served(feature: Feature) -> bool:
     """Whether there are two ways to compute a feature, one for a history and one for a request."""
-    return isinstance(feature, FeatureView | Last | First | Expression | Derived)
+    return of_events(feature) or isinstance(feature, Expression | Derived)
 
 
 def feature_names(service: FeatureService) -> tuple[str, ...]:

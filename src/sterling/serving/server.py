@@ -184,6 +184,7 @@ def serve(
     say: Callable[[str], None] | None = None,
     supplied: Sequence[Supplied] = (),
     online: Online | None = None,
+    ingestion: Ingestion | None = None,
 ) -> None:
     """Serve the live version until Ctrl-C or SIGTERM, and follow releases.
 
@@ -195,8 +196,9 @@ def serve(
         say: Told what is served and where, once it is listening; by default it is printed.
         supplied: The project's functions, for features that are computed on demand.
         online: The project and its online state, for features that are computed from raw columns.
+        ingestion: Takes rows of the project's sources, where they come to this server.
     """
-    server = Server(ledger, store, host=host, port=port, supplied=supplied, online=online)
+    server = Server(ledger, store, host=host, port=port, supplied=supplied, online=online, ingestion=ingestion)
     (say or _print)(f"Serving version {server.follower.served.version} on {server.url}/predict. Ctrl-C ends it.")
     before = signal.signal(signal.SIGTERM, _stop_was_asked_for)
     try:

@@ -179,10 +179,10 @@ def vector_of(
     project = online.project
     _check_same(project, defined["project"], version)
     service = project.features.features
-    columns = _columns(ledger, project.spine.source.name, until)
+    columns = columns_of_source(ledger, project.spine.source.name, until)
     expressions = {name: row_sql(sql, columns) for name, sql in _row_features(service)}
     plans = tuple(
-        ViewPlan(feature, _columns(ledger, ViewPlan(feature, {}).source.name, until))
+        ViewPlan(feature, columns_of_source(ledger, ViewPlan(feature, {}).source.name, until))
         for feature in service
         if isinstance(feature, FeatureView | Last | First)
     )
@@ -226,8 +226,17 @@ def _check_stored(project: str, plans: Sequence[ViewPlan], store: OnlineStore | 
             )
 
 
-def _columns(ledger: Ledger, source: str, until: int) -> dict[str, str]:
-    """Types of a source's columns, as its newest snapshot before the release has them."""
+def columns_of_source(ledger: Ledger, source: str, until: int | None = None) -> dict[str, str]:
+    """Types of a source's columns, as its newest snapshot has them.
+
+    Args:
+        ledger: Where snapshots are recorded.
+        source: Name of the source.
+        until: Last position that counts; None for all.
+
+    Raises:
+        InvalidDefinitionError: if no snapshot is on record.
+    """
     taken = ledger.read(Query(("data.snapshotted",), (f"source:{source}",)), until=until, newest_first=True)
     found = next(taken, None)
     if found is None:
