@@ -194,6 +194,28 @@ def check_project(project: Project, folder: Path, *, observe: Observer = ignore)
     )  # fmt: skip
 
 
+def parity_project(project: Project, folder: Path, *, observe: Observer = ignore) -> tuple[Entry, ...]:
+    """Compute every feature and hold it against what the code that serves answers; what is on record is taken from there.
+
+    Returns:
+        The ``parity.measured`` entries, in the order of the features.
+
+    Raises:
+        SterlingError: whatever is wrong with the project or its files, said with what would work.
+    """
+    from sterling.stages.graph import check_graph, parity_steps
+
+    workspace = Workspace(folder)
+    with together(workspace.lock, lambda: observe(_WAITING)):
+        opened = _open(project, folder, workspace)
+        steps = (*check_graph(project, folder, opened.intake, None), *parity_steps(project))
+        opened.intake.save()
+        done = execute(steps, opened.ledger, _context(opened, _reference(opened)), observe)
+    keys = [step.key for step in done if step.title.startswith("parity ")]
+    measured = (opened.ledger.read(Query(("parity.measured",), (f"key:{key}",))) for key in keys)
+    return tuple(next(entries) for entries in measured)
+
+
 def plan_project(project: Project, folder: Path, *, as_of: str | None = None) -> Plan:
     """What `run_project` would do, and why; nothing is run or recorded."""
     workspace = Workspace(folder)

@@ -84,3 +84,14 @@ def test_a_new_owner_is_no_new_definition(folder: Path) -> None:
     after = sterling(folder, "features", "describe", "slow", "--json").json
     assert (after["definition"], after["owner"]) == (before["definition"], "depots")
     assert sterling(folder, "plan", "--json").json["redefined"] == []
+
+
+def test_parity_shows_that_every_cell_is_online_what_it_is_offline(folder: Path) -> None:
+    answer = sterling(folder, "features", "parity")
+    assert answer.code == 0, answer.errors
+    assert fits(answer.out)
+    for name in ("busy_count_1d", "slow_mean_hours_3d"):
+        assert name in answer.out
+    found = sterling(folder, "features", "parity", "--json").json
+    assert [one["different"] for entry in found for one in entry["features"]] == [0, 0]
+    assert all(entry["position"] for entry in found)

@@ -18,6 +18,7 @@ from sterling.project.features import First, Last
 from sterling.project.sources import EntitySource, EventSource
 from sterling.project.spine import EventSpine, Label
 from sterling.stages.graph import feature_stage
+from sterling.stages.parity import Parity
 from tests.stages.bench import TIME, Bench, at, fact
 
 PLAN = EntitySource(
@@ -84,9 +85,10 @@ def test_the_row_that_is_true_and_known_equals_a_naive_join(
     source: EntitySource, bench: Bench, rows: list[Any], asked: list[Any]
 ) -> None:
     made = tables(rows, asked)
-    outcome = bench.run(
-        feature_stage(Last(source["limit"], on={"who": "customer"}), SPINE), inputs(bench, source, made)
-    )
+    feature, given = Last(source["limit"], on={"who": "customer"}), inputs(bench, source, made)
+    outcome = bench.run(feature_stage(feature, SPINE), given)
+    replayed = bench.run(Parity(feature, SPINE), given | {"features:last plan[limit]": outcome.outputs["features"]})
+    assert [found["unequal"] for found in replayed.facts[0].body["features"]] == [0]
     ends = source.valid_to is not None
     found = bench.table(outcome.outputs["features"]).column("plan_limit").to_pylist()
     naive = answers(made, ends=ends, told=False)

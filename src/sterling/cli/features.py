@@ -1,4 +1,4 @@
-"""``sterling features``: what the features of a project are, what was measured of them, and their table."""
+"""``sterling features``: what the features of a project are, their table, and whether they are online what they are offline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from sterling.project.project import Project
 
 features = typer.Typer(
-    help="Describe the features of a project, and build them.", no_args_is_help=True, rich_markup_mode=None
+    help="Describe the features of a project, build them, and compare them with what is served.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 
@@ -69,6 +71,26 @@ def build(
         show(view.render_facts(facts))
         wrote = f" Wrote {out}." if out else ""
         print(f"{checked.rows:,} moments, {checked.labelled:,} with a label.{wrote}")
+
+
+@features.command()
+def parity(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
+    """Replay the history through the code that serves, and compare every cell; exit with 1 if one differs."""
+    from sterling.cli.console import print_json, progress, show
+    from sterling.lifecycle import parity_project
+    from sterling.project.load import load_project
+    from sterling.views.parity import differs, parity_table
+    from sterling.views.tables import in_terminal
+
+    loaded = load_project(project)
+    with progress(quiet=as_json) as observe:
+        measured = parity_project(loaded, project, observe=observe)
+    if as_json:
+        print_json([{"position": entry.position, **entry.body} for entry in measured])
+    else:
+        show(in_terminal(parity_table(measured)))
+    if differs(measured):
+        raise typer.Exit(1)
 
 
 def _hashes(project: Project, folder: Path) -> dict[str, str]:

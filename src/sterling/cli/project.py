@@ -156,18 +156,26 @@ def serve(
     project: ProjectFolder = Path(),
     host: Annotated[str, typer.Option(help="Address to listen on; loopback unless told otherwise.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 for any that is free.", min=0, max=65535)] = 8000,
+    online: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Online store that features are read from, such as sqlite:state.db."),
+    ] = None,
 ) -> None:
     """Serve the live version over HTTP, and follow releases."""
     from sterling.core.elsewhere import without_erased
     from sterling.core.workspace import Workspace
+    from sterling.features.online_store import connect_online
     from sterling.project.load import load_project
     from sterling.serving.on_demand import supplied_by
     from sterling.serving.server import serve as serve_project
+    from sterling.serving.vector import Online
 
     workspace, loaded = Workspace(project), load_project(project)
     supplied = supplied_by(loaded, project)
     ledger = workspace.ledger(loaded.name)
-    serve_project(ledger, without_erased(workspace.store(), ledger), host=host, port=port, supplied=supplied)
+    state = Online(loaded, connect_online(online) if online else None)
+    store = without_erased(workspace.store(), ledger)
+    serve_project(ledger, store, host=host, port=port, supplied=supplied, online=state)
 
 
 def schema() -> None:

@@ -141,13 +141,13 @@ def computed_by(
         MissingBlobError: if the store does not hold the definition.
         TamperedLedgerError: if the store's bytes are not those of the definition.
     """
-    defined = _defined(ledger, store, release)
+    defined = defined_by(ledger, store, release)
     wanted = (
         [item for item in defined["project"]["features"]["features"] if item["type"] == "OnDemand"] if defined else []
     )
     if not wanted:
         return ()
-    types, columns = _types(ledger, release.body["model"]), {column.name: column for column in model.columns}
+    types, columns = types_of(ledger, release.body["model"]), {column.name: column for column in model.columns}
     computed = []
     for item in wanted:
         feature = _same(item, defined["code"], supplied, release.body["version"])
@@ -191,7 +191,7 @@ def _same(item: Mapping[str, Any], codes: Sequence[Any], supplied: Sequence[Supp
     return found.feature
 
 
-def _defined(ledger: Ledger, store: Store, release: Entry) -> Any:
+def defined_by(ledger: Ledger, store: Store, release: Entry) -> Any:
     """The definition that a released version was made by; None for a release of what was never registered."""
     version = Query(("model.registered",), (f"version:{release.body['version']}",))
     registered = next(ledger.read(version, newest_first=True), None)
@@ -201,7 +201,7 @@ def _defined(ledger: Ledger, store: Store, release: Entry) -> Any:
     return json.loads(intact(store, Ref(fact.body["ref"]), "definition"))
 
 
-def _types(ledger: Ledger, model: str) -> dict[str, str]:
+def types_of(ledger: Ledger, model: str) -> dict[str, str]:
     """Types of the features in the frame that a model was trained on."""
     trained = next(ledger.read(Query(("model.trained",), (f"model:{model}",)), newest_first=True))
     keys = tuple(subject for subject in trained.evidence.subjects if subject.startswith("key:"))

@@ -9,18 +9,34 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from sterling.core.errors import SterlingError
+from sterling.core.errors import DataError, InvalidDefinitionError, SterlingError
 from sterling.core.evidence import Entry, Query
 from sterling.core.ledger import Awaited, Ledger, head_of
 from sterling.core.refs import Ref
 from sterling.core.store import Store
 from sterling.models import Model
 from sterling.models.predictors import Probabilities
-from sterling.serving.on_demand import Computed, Supplied, computed_by, fill, intact
+from sterling.serving.on_demand import Computed, Supplied, computed_by, defined_by, fill, intact, types_of
+from sterling.serving.requests import Asked
+from sterling.serving.vector import Online, Vector, Vectors, vector_of
 
 _log = logging.getLogger("sterling.serving")
+
+
+class Predicted(NamedTuple):
+    """The answer to a request.
+
+    Attributes:
+        scores: Probability of each row.
+        rows: The features of each row.
+        at: The moment that computed features are of, in microseconds; None where the request brought them.
+    """
+
+    scores: Probabilities
+    rows: Sequence[Mapping[str, Any]]
+    at: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +48,9 @@ class ServedModel:
         ref: Its name.
         version: Its version.
         position: Position of the release in the ledger.
-        computed: The features that are computed here.
+        computed: The features that functions of the project compute.
+        vector: Computes all features from raw columns and the online state, where that can be done.
+        why_not: Where it cannot, the reason.
     """
 
     model: Model
@@ -40,9 +58,18 @@ class ServedModel:
     version: int
     position: int
     computed: tuple[Computed, ...] = ()
+    vector: Vector | None = None
+    why_not: str | None = None
 
     @classmethod
-    def load(cls, ledger: Ledger, store: Store, release: Entry, supplied: Sequence[Supplied] = ()) -> ServedModel:
+    def load(
+        cls,
+        ledger: Ledger,
+        store: Store,
+        release: Entry,
+        supplied: Sequence[Supplied] = (),
+        online: Online | None = None,
+    ) -> ServedModel:
         """Load what a release names, and answer once so that the first request does not wait.
 
         Args:
@@ -50,9 +77,11 @@ class ServedModel:
             store: Where models are.
             release: The release.
             supplied: The project's functions.
+            online: The project and its online state. Where a store is named, every feature must be computed from it.
 
         Raises:
-            InvalidDefinitionError: if the project's functions are not those that the version was trained with.
+            InvalidDefinitionError: if the project's functions are not those that the version was trained with, or a feature
+                cannot be computed here and an online store is named.
             MissingBlobError: if the store does not hold the model or its definition.
             TamperedLedgerError: if the store's bytes are not those that the release names.
         """
@@ -60,16 +89,57 @@ class ServedModel:
         model = Model.from_bytes(intact(store, ref, "model"))
         model.predict_rows([dict.fromkeys(model.names)])
         computed = computed_by(ledger, store, release, model, supplied)
-        return cls(model, ref, release.body["version"], release.position, computed)
+        vector, why_not = _vector(ledger, store, release, computed, online)
+        return cls(model, ref, release.body["version"], release.position, computed, vector, why_not)
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> Probabilities:
+        """Probability of each row; see `answer`."""
+        return self.answer(Asked(rows)).scores
+
+    def answer(self, asked: Asked) -> Predicted:
         """Probability of each row, after what is computed here is filled in.
 
         Raises:
-            DataError: if a row cannot be read.
+            DataError: if a row cannot be read, or the moment that is asked for has passed.
             FunctionFailedError: if a function of the project fails on a row, or takes too long.
+            StorageError: if the online store cannot be read.
         """
-        return self.model.predict_rows(fill(self.computed, rows))
+        vectors = self._vectors(asked)
+        rows = fill(self.computed, asked.rows) if vectors is None else vectors.rows
+        return Predicted(self._scores(rows), rows, None if vectors is None else vectors.at)
+
+    def _vectors(self, asked: Asked) -> Vectors | None:
+        """What is computed from raw columns; None for rows that bring their features."""
+        if self.vector is not None and all(map(self.vector.takes, asked.rows)):
+            return self.vector.of(asked.rows, asked.predict_at)
+        if asked.predict_at is not None:
+            why = self.why_not or "The rows bring features that are computed here. Send the raw columns alone."
+            raise DataError(f"predict_at is of no use where features are not computed here. {why}")
+        return None
+
+    def _scores(self, rows: Sequence[Mapping[str, Any]]) -> Probabilities:
+        try:
+            return self.model.predict_rows(rows)
+        except DataError as error:
+            if self.why_not is None or all(row.keys() >= set(self.model.names) for row in rows):
+                raise
+            raise DataError(f"{error} From raw columns it is not computed here: {self.why_not}") from error
+
+
+def _vector(
+    ledger: Ledger, store: Store, release: Entry, computed: Sequence[Computed], online: Online | None
+) -> tuple[Vector | None, str | None]:
+    defined = defined_by(ledger, store, release) if online else None
+    if online is None or defined is None:
+        return None, None
+    types = types_of(ledger, release.body["model"])
+    try:
+        found = vector_of(ledger, defined, types, release.body["version"], computed, online, until=release.position)
+    except InvalidDefinitionError as error:
+        if online.store is not None:
+            raise
+        return None, str(error)
+    return found, None
 
 
 @dataclass
@@ -83,12 +153,14 @@ class Follower:
         store: Where models are.
         every_seconds: How long it waits for news at most before it asks the ledger, outside of any request.
         supplied: The project's functions.
+        online: The project and its online state, for features that are computed from raw columns.
     """
 
     ledger: Ledger
     store: Store
     every_seconds: float = 0.2
     supplied: Sequence[Supplied] = ()
+    online: Online | None = None
     trouble: str | None = field(default=None, init=False)
     _served: ServedModel = field(init=False)
     _seen: int = field(default=0, init=False)
@@ -97,7 +169,7 @@ class Follower:
         release = self._newer(0)
         if release is None:
             raise SterlingError("Nothing is released, so there is nothing to serve. `sterling release --now` releases.")
-        self._served = ServedModel.load(self.ledger, self.store, release, self.supplied)
+        self._served = ServedModel.load(self.ledger, self.store, release, self.supplied, self.online)
 
     @property
     def served(self) -> ServedModel:
@@ -126,7 +198,7 @@ class Follower:
         try:
             self._seen = head_of(self.ledger)
             if release := self._newer(self._served.position):
-                self._served = ServedModel.load(self.ledger, self.store, release, self.supplied)
+                self._served = ServedModel.load(self.ledger, self.store, release, self.supplied, self.online)
                 _log.info("serving version %s, released at %s", self._served.version, release.position)
             self.trouble = None
         except Exception as error:  # noqa: BLE001  whatever happens, the server goes on with what it has

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import msgspec
 
+from sterling.core.clock import to_micros
 from sterling.core.errors import DataError
 
 
@@ -37,18 +39,34 @@ class RefusedRequestError(DataError):
         self.status = status
 
 
+class Asked(NamedTuple):
+    """A request.
+
+    Attributes:
+        rows: Its rows of named values.
+        predict_at: The moment that it is about, in microseconds; None for now.
+        features: Whether the answer is to hold the vector of each row.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    predict_at: int | None = None
+    features: bool = False
+
+
 _decode = msgspec.json.Decoder().decode
 
 
-def read_rows(body: bytes, limits: Limits) -> list[Mapping[str, Any]]:
-    """The rows of a request: ``{"rows": [{feature: value, …}, …]}``, or one row by itself.
+def read_request(body: bytes, limits: Limits) -> Asked:
+    """A request: ``{"rows": [{name: value, …}, …]}`` with what else it says, or one row by itself.
 
     Raises:
-        RefusedRequestError: if the body is no JSON, holds no rows or too many.
+        RefusedRequestError: if the body is no JSON, holds no rows or too many, or says what cannot be meant.
 
     Example:
-        >>> read_rows(b'{"distance": 95, "carrier": null}', Limits())
-        [{'distance': 95, 'carrier': None}]
+        >>> read_request(b'{"distance": 95, "carrier": null}', Limits())
+        Asked(rows=[{'distance': 95, 'carrier': None}], predict_at=None, features=False)
+        >>> read_request(b'{"rows": [{}], "predict_at": "1970-01-01T00:00:01Z", "features": true}', Limits())
+        Asked(rows=[{}], predict_at=1000000, features=True)
     """
     try:
         document = _decode(body)
@@ -56,7 +74,14 @@ def read_rows(body: bytes, limits: Limits) -> list[Mapping[str, Any]]:
         raise RefusedRequestError(400, f"The body is no JSON: {error}. (NaN is none either: send null.)") from error
     if not isinstance(document, dict):
         raise RefusedRequestError(400, 'The body is no object. Send {"rows": [{…}]}, or one row as an object.')
-    rows = document["rows"] if isinstance(document.get("rows"), list) else [document]
+    if not isinstance(document.get("rows"), list):
+        return Asked(_checked([document], limits))
+    return Asked(
+        _checked(document["rows"], limits), _moment(document.get("predict_at")), _flag(document.get("features"))
+    )
+
+
+def _checked(rows: list[Any], limits: Limits) -> list[Mapping[str, Any]]:
     if len(rows) > limits.rows:
         raise RefusedRequestError(413, f"{len(rows):,} rows in one request. Send {limits.rows:,} at most.")
     if not rows:
@@ -65,3 +90,20 @@ def read_rows(body: bytes, limits: Limits) -> list[Mapping[str, Any]]:
         if not isinstance(row, dict):
             raise RefusedRequestError(400, f"Row {number} is no object. A row is an object of features.")
     return rows
+
+
+def _moment(said: Any) -> int | None:
+    if said is None:
+        return None
+    try:
+        return to_micros(datetime.fromisoformat(said))
+    except (TypeError, ValueError) as error:
+        raise RefusedRequestError(
+            400, f"predict_at is {said!r}. It is a time with its zone, such as 2013-09-01T06:00:00Z."
+        ) from error
+
+
+def _flag(said: Any) -> bool:
+    if said not in (None, True, False) or (isinstance(said, int) and not isinstance(said, bool)):
+        raise RefusedRequestError(400, f"features is {said!r}. It is true or false.")
+    return bool(said)

@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sterling.core.clock import from_micros, iso
 from sterling.core.errors import DataError, StorageError
 from sterling.core.ledger import Ledger
 from sterling.core.store import Store
@@ -27,7 +28,8 @@ from sterling.features.on_demand import FunctionFailedError
 from sterling.serving.ingest import Ingestion
 from sterling.serving.on_demand import Supplied
 from sterling.serving.released import Follower, ServedModel
-from sterling.serving.requests import Limits, RefusedRequestError, read_rows
+from sterling.serving.requests import Limits, RefusedRequestError, read_request
+from sterling.serving.vector import Online
 
 _log = logging.getLogger("sterling.serving")
 _encode = msgspec.json.Encoder().encode
@@ -46,21 +48,31 @@ def application(follower: Follower, limits: Limits | None = None, ingestion: Ing
     async def predict(request: Request) -> Response:
         body = await _body(request, allowed)
         served = follower.served
-        rows = read_rows(body, allowed)
-        scores = served.predict(rows)
-        return _json(_release(served) | {"scores": scores.tolist()})
+        asked = read_request(body, allowed)
+        found = served.answer(asked)
+        answer = _release(served) | {"scores": found.scores.tolist()}
+        if found.at is not None:
+            answer["moment"] = iso(from_micros(found.at))
+        if asked.features:
+            answer["features"] = [{name: row[name] for name in served.model.names} for row in found.rows]
+        return _json(answer)
 
     async def version(_: Request) -> Response:
         served = follower.served
-        here = {feature.name: {"computed_from": list(feature.inputs)} for feature in served.computed}
+        here: Mapping[str, Mapping[str, Any]] = (
+            served.vector.sources
+            if served.vector
+            else {feature.name: {"computed_from": list(feature.inputs)} for feature in served.computed}
+        )
         features = [
             {"name": column.name, "kind": column.kind, **here.get(column.name, {})} for column in served.model.columns
         ]
-        return _json(_release(served) | {"features": features})
+        raw = {"raw_columns": list(served.vector.raw.needed)} if served.vector else {}
+        return _json(_release(served) | {"features": features} | raw)
 
     async def events(request: Request) -> Response:
         assert ingestion is not None
-        rows = read_rows(await _body(request, allowed), allowed)
+        rows = read_request(await _body(request, allowed), allowed).rows
         pushed = await run_in_threadpool(ingestion.push, request.path_params["source"], rows)
         refused = [refusal._asdict() for refusal in pushed.refused]
         return _json(pushed._asdict() | {"refused": refused}, 422 if len(refused) == len(rows) else 200)
@@ -68,7 +80,10 @@ def application(follower: Follower, limits: Limits | None = None, ingestion: Ing
     async def health(_: Request) -> Response:
         trouble = follower.trouble or (ingestion and ingestion.trouble)
         status = "degraded" if trouble else "ok"
-        return _json({"status": status, "trouble": trouble} | _release(follower.served))
+        served = follower.served
+        fresh = served.vector.freshness() if served.vector else None
+        online = {} if fresh is None else {"online": fresh}
+        return _json({"status": status, "trouble": trouble} | _release(served) | online)
 
     @asynccontextmanager
     async def following(_: Starlette) -> AsyncIterator[None]:
@@ -89,6 +104,7 @@ def application(follower: Follower, limits: Limits | None = None, ingestion: Ing
         exception_handlers={
             FunctionFailedError: _broken,
             DataError: _refused,
+            StorageError: _unreachable,
             HTTPException: _no_such_thing,
             ClientDisconnect: _gone,
             Exception: _failed,
@@ -108,6 +124,7 @@ class Server:
         limits: How much one request may ask.
         supplied: The project's functions.
         ingestion: Takes rows of the project's sources, where they come to this server.
+        online: The project and its online state, for features that are computed from raw columns.
 
     Raises:
         SterlingError: if nothing is released, the model cannot be loaded, or its functions are others.
@@ -124,8 +141,9 @@ class Server:
         limits: Limits | None = None,
         supplied: Sequence[Supplied] = (),
         ingestion: Ingestion | None = None,
+        online: Online | None = None,
     ) -> None:
-        self.follower = Follower(ledger, store, supplied=supplied)
+        self.follower = Follower(ledger, store, supplied=supplied, online=online)
         self._socket = _listen(host, port)
         self.url = f"http://{host if ':' not in host else f'[{host}]'}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
@@ -165,6 +183,7 @@ def serve(
     port: int = 8000,
     say: Callable[[str], None] | None = None,
     supplied: Sequence[Supplied] = (),
+    online: Online | None = None,
 ) -> None:
     """Serve the live version until Ctrl-C or SIGTERM, and follow releases.
 
@@ -175,8 +194,9 @@ def serve(
         port: Port; 0 for any that is free.
         say: Told what is served and where, once it is listening; by default it is printed.
         supplied: The project's functions, for features that are computed on demand.
+        online: The project and its online state, for features that are computed from raw columns.
     """
-    server = Server(ledger, store, host=host, port=port, supplied=supplied)
+    server = Server(ledger, store, host=host, port=port, supplied=supplied, online=online)
     (say or _print)(f"Serving version {server.follower.served.version} on {server.url}/predict. Ctrl-C ends it.")
     before = signal.signal(signal.SIGTERM, _stop_was_asked_for)
     try:
@@ -229,6 +249,11 @@ def _refused(_: Request, error: Exception) -> Response:
 def _broken(_: Request, error: Exception) -> Response:
     _log.error("%s", error)
     return _json({"error": str(error)}, 500)
+
+
+def _unreachable(_: Request, error: Exception) -> Response:
+    _log.error("%s", error)
+    return _json({"error": str(error)}, 503)
 
 
 def _no_such_thing(request: Request, error: Exception) -> Response:
