@@ -24,6 +24,7 @@ from sterling.features.clocks import ARRIVED, TIED, events_of, kept_columns, wit
 from sterling.features.event_log import OFFSET, Batch, EventLog
 from sterling.features.online import Change, State, ViewPlan
 from sterling.features.online_store import OnlineStore, offset_key, state_key
+from sterling.project.sources import EventSource
 
 _log = logging.getLogger("sterling.features")
 _AT_ONCE = 1_000
@@ -45,7 +46,7 @@ class Applier:
         at_once: How many rows become one batch at most.
 
     Raises:
-        SterlingError: if an expression of a source or a view cannot be computed at all.
+        SterlingError: if an expression of a source or a view cannot be computed at all, or a view reads a dimension table.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Applier:
         self._log, self._store, self._project, self._plans = log, store, project, tuple(plans)
         self._engine, self._clock, self._at_once = engine, clock, at_once
         self._tables = {plan.source.name: _Rows(plan, types[plan.source.name], engine) for plan in plans}
+        self._counting = {plan.source.name: plan for plan in plans}
         for plan in plans:
             self._tables[plan.source.name].check(plan)
 
@@ -68,7 +70,8 @@ class Applier:
             StorageError: if the log or the store cannot be used.
             SterlingError: if a state is of another version.
         """
-        return sum(map(self._follow, self._plans))
+        batches: dict[tuple[str, bytes | None], Batch] = {}
+        return sum(self._follow(plan, batches) for plan in self._plans)
 
     def run(self, *, until: Callable[[], bool], every_seconds: float = _LOOK_SECONDS) -> None:
         """Take rows as they come, until told to stop.
@@ -86,18 +89,21 @@ class Applier:
         found = self._store.get([offset_key(self._project, plan.digest) for plan in self._plans])
         return {plan.digest: int(offset or 0) for plan, offset in zip(self._plans, found, strict=True)}
 
-    def _follow(self, plan: ViewPlan) -> int:
-        name = offset_key(self._project, plan.digest)
+    def _follow(self, plan: ViewPlan, batches: dict[tuple[str, bytes | None], Batch]) -> int:
+        """Take one batch into a view; views that have come equally far take the same."""
+        source, name = plan.source.name, offset_key(self._project, plan.digest)
         (old,) = self._store.get([name])
-        batch = self._log.batch(plan.source.name, int(old or 0), self._at_once)
+        if (source, old) not in batches:
+            batches[source, old] = self._log.batch(source, int(old or 0), self._at_once)
+        batch = batches[source, old]
         if not batch.size:
             return 0
         gone, new, tied = self._changes(plan, batch)
         items = dict(self._states(plan, gone, new)) | {name: b"%d" % batch.end}
         if not self._store.put(items, when=(name, old)):
             return batch.size  # somebody else was first: look again
-        if tied:
-            self._log.count_refused(plan.source.name, "tied", tied)
+        if tied and self._counting[source] is plan:
+            self._log.count_refused(source, "tied", tied)
         return batch.size
 
     def _changes(self, plan: ViewPlan, batch: Batch) -> tuple[_ByKey, _ByKey, int]:
@@ -163,10 +169,17 @@ class _Rows:
     """
 
     def __init__(self, plan: ViewPlan, types: Mapping[str, str], engine: Engine) -> None:
+        if not isinstance(plan.source, EventSource):
+            raise InvalidDefinitionError(
+                f"{plan.source.name} is a dimension table, whose rows do not arrive one by one. Its states are made anew "
+                "from a snapshot."
+            )
         self._source, self._engine = plan.source, engine
         self._versions = plan.replaces
         self._types = {name: _arrow(kind) for name, kind in types.items()}
         self._kept = kept_columns(plan.source, list(types))
+        self._made: list[tuple[Sequence[Row], pa.Table, int]] = []
+        self._checked = False
 
     def check(self, plan: ViewPlan) -> None:
         """Refuse expressions that fail without any row.
@@ -190,6 +203,15 @@ class _Rows:
             return self._of(plan, [row for row in rows if self._works(plan, row)])
 
     def _of(self, plan: ViewPlan, rows: Sequence[Row]) -> tuple[_ByKey, int]:
+        table, left_out = self._table(rows)
+        log = Log(plan, table, self._engine)
+        return {key: log.of(number) for number, key in enumerate(log.keys)}, left_out
+
+    def _table(self, rows: Sequence[Row]) -> tuple[pa.Table, int]:
+        """The rows with their clocks, and how many were left out; those of the last batch are at hand."""
+        for known, table, left_out in self._made:
+            if known is rows:
+                return table, left_out
         table, left_out = self._with_clocks(rows), 0
         if self._versions:
             tied = set(table.filter(table.column(TIED)).column(OFFSET).to_pylist())
@@ -199,8 +221,8 @@ class _Rows:
             table = events_of(table).drop_columns([OFFSET])
         if ARRIVED in table.schema.names:
             table = table.drop_columns([ARRIVED])
-        log = Log(plan, table, self._engine)
-        return {key: log.of(number) for number, key in enumerate(log.keys)}, left_out
+        self._made = [*self._made[-1:], (rows, table, left_out)]
+        return table, left_out
 
     def _works(self, plan: ViewPlan, row: Row) -> bool:
         try:
@@ -216,7 +238,9 @@ class _Rows:
             columns[OFFSET] = pa.array([row[OFFSET] for row in rows], pa.int64())
             kept, tie = [*kept, OFFSET], OFFSET
         raw = finite(pa.table(columns), self._source.name)
-        return with_clocks(self._source, kept, raw, self._engine, tie=tie)
+        made = with_clocks(self._source, kept, raw, self._engine, tie=tie, checked=self._checked)
+        self._checked = True
+        return made
 
 
 def _without(changes: _ByKey, others: _ByKey) -> _ByKey:

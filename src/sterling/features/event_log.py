@@ -199,7 +199,7 @@ class EventLog:
             db.execute(_COUNT, (source, why, rows))
 
     def refused(self) -> dict[tuple[str, str], int]:
-        """How many rows were refused, by source and reason: ``invalid``, ``changed``, ``tied`` or ``failed``."""
+        """How many rows were refused, by source and reason: ``invalid``, ``changed``, or ``tied`` versions."""
         with self._file.connection() as db:
             return {(source, why): rows for source, why, rows in db.execute("SELECT * FROM refused ORDER BY 1, 2")}
 

@@ -7,7 +7,7 @@ clocks, no dice. What is allowed is what stands in the samples below; anything e
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from sterling.core.errors import InvalidDefinitionError, nearest
@@ -16,6 +16,7 @@ from sterling.project.times import micros
 if TYPE_CHECKING:
     from sqlglot import exp
 
+_REMEMBERED = 1024  # rows that arrive ask the same of the same expressions, batch after batch
 _FORMS = """
 a + b - c * d / e // f % g ** 2 | -a | (a) | a AND b OR NOT c | a = b | a <> b | a < b | a <= b | a > b | a >= b
 a IS NULL | a IS NOT NULL | a IS DISTINCT FROM b | a IS NOT DISTINCT FROM b | a BETWEEN b AND c | a IN (1, 'x')
@@ -39,6 +40,7 @@ nextval currval getvariable current_setting txid_current version
 """
 
 
+@lru_cache(_REMEMBERED)
 def columns_of(expression: str) -> frozenset[str]:
     """The columns that a row expression reads.
 
@@ -79,6 +81,7 @@ def check_columns(expression: str, known: Iterable[str], place: str) -> frozense
     return reads
 
 
+@lru_cache(_REMEMBERED)
 def column_plus_constant(expression: str) -> tuple[str, int] | None:
     """An expression as one column plus a constant time, where it is one.
 
