@@ -46,6 +46,19 @@ def test_every_command_says_what_it_does_and_stands_in_the_docs(name: str) -> No
     assert not missing
 
 
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [(group, name) for group, command in CLICK.commands.items() for name in getattr(command, "commands", ())],
+)
+def test_every_command_of_a_group_says_what_it_does_and_stands_in_the_docs(group: str, name: str) -> None:
+    command = CLICK.commands[group].commands[name]  # type: ignore[attr-defined]
+    assert (command.help or "").strip().endswith(".")
+    section = COMMANDS.partition(f"## sterling {group}\n")[2].partition("\n## ")[0]
+    assert f"sterling {group} {name}" in section
+    options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    assert not {option for option in options - {"--project", "--json", "--help"} if f"`{option}" not in section}
+
+
 def test_the_docs_name_no_command_that_there_is_not() -> None:
     assert set(re.findall(r"^## sterling (\S+)$", COMMANDS, re.MULTILINE)) == set(CLICK.commands)
 

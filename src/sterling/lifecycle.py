@@ -34,6 +34,7 @@ from sterling.project.times import moment_micros
 from sterling.runner import Done, Observer, Progress, execute, ignore, resolve
 from sterling.views.differences import changes
 from sterling.views.external import Reference, ended, references
+from sterling.views.features import redefined
 from sterling.views.plan import Plan, PlannedStep
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ class Checked:
         rows: Moments of prediction.
         labelled: How many of them have a label.
         positives: How many of these are positive.
+        frame: Ref of the table with every feature.
     """
 
     project: str
@@ -164,6 +166,7 @@ class Checked:
     rows: int
     labelled: int
     positives: int
+    frame: Ref
 
 
 def check_project(project: Project, folder: Path, *, observe: Observer = ignore) -> Checked:
@@ -187,7 +190,30 @@ def check_project(project: Project, folder: Path, *, observe: Observer = ignore)
     return Checked(
         project.name, tuple(project.sources()), feature_names(project.features),
         spine["rows"], spine["matured"], spine["positives"],
+        next(step.outputs["frame"] for step in done if step.title == "frame"),
     )  # fmt: skip
+
+
+def parity_project(project: Project, folder: Path, *, observe: Observer = ignore) -> tuple[Entry, ...]:
+    """Compute every feature and hold it against what the code that serves answers; what is on record is taken from there.
+
+    Returns:
+        The ``parity.measured`` entries, in the order of the features.
+
+    Raises:
+        SterlingError: whatever is wrong with the project or its files, said with what would work.
+    """
+    from sterling.stages.graph import check_graph, parity_steps
+
+    workspace = Workspace(folder)
+    with together(workspace.lock, lambda: observe(_WAITING)):
+        opened = _open(project, folder, workspace)
+        steps = (*check_graph(project, folder, opened.intake, None), *parity_steps(project))
+        opened.intake.save()
+        done = execute(steps, opened.ledger, _context(opened, _reference(opened)), observe)
+    keys = [step.key for step in done if step.title.startswith("parity ")]
+    measured = (opened.ledger.read(Query(("parity.measured",), (f"key:{key}",))) for key in keys)
+    return tuple(next(entries) for entries in measured)
 
 
 def plan_project(project: Project, folder: Path, *, as_of: str | None = None) -> Plan:
@@ -199,8 +225,15 @@ def plan_project(project: Project, folder: Path, *, as_of: str | None = None) ->
     last = _last_run(opened.ledger)
     return Plan(
         project.name, opened.definition, _as_of(opened.ledger, planned), _changed(opened, last), planned,
-        warnings=tuple(ended(_external(opened), utcnow())),
+        warnings=tuple(ended(_external(opened), utcnow())), redefined=_redefined(opened),
     )  # fmt: skip
+
+
+def _redefined(opened: _Opened) -> tuple[str, ...]:
+    """What the live version reads by another definition than the project has now."""
+    from sterling.stages.features import definition_hashes
+
+    return redefined(opened.ledger.read(), definition_hashes(opened.project, opened.folder))
 
 
 def _open(project: Project, folder: Path, workspace: Workspace) -> _Opened:

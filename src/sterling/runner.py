@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sterling.core.canonical import digest
 from sterling.core.code import library_versions, source_of_module_closure
+from sterling.core.cost import Cost, measured
 from sterling.core.errors import ConflictError, StageFailedError, SterlingError
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.ledger import Ledger
@@ -163,14 +163,13 @@ def _do(step: Step, inputs: Mapping[str, Ref], ledger: Ledger, context: Context,
         observe(Progress(title, "cached"))
         return Done(title, key, before.body["outputs"], before.position, cached=True)
     observe(Progress(title, "started"))
-    started = time.perf_counter()
-    outcome = _attempt(step, inputs, key, ledger, context, observe)
-    seconds = time.perf_counter() - started
+    with measured() as cost:
+        outcome = _attempt(step, inputs, key, ledger, context, observe)
     if before:
         position = _confirm(before, outcome, ledger)
     else:
-        position = _record(step, key, wanted, outcome, seconds, ledger, context)
-    observe(Progress(title, "ran", seconds))
+        position = _record(step, key, wanted, outcome, cost, ledger, context)
+    observe(Progress(title, "ran", cost.seconds))
     return Done(title, key, outcome.outputs, position, cached=False)
 
 
@@ -209,14 +208,15 @@ def _logged() -> Iterator[io.StringIO]:
 
 
 def _record(
-    step: Step, key: str, wanted: dict[str, Any], outcome: Outcome, seconds: float, ledger: Ledger, context: Context
+    step: Step, key: str, wanted: dict[str, Any], outcome: Outcome, cost: Cost, ledger: Ledger, context: Context
 ) -> int:
     """Append a stage's facts and its completion, unless another run has done so meanwhile."""
     stage, subject = step.stage, f"key:{key}"
     manifests = sorted(name for name, ref in outcome.outputs.items() if any(refs_in_file(context.store.open(ref))))
     body = {
         "stage": stage.name, "title": stage.title, "key": key, "identity": wanted,
-        "outputs": dict(outcome.outputs), "manifests": manifests, "seconds": round(seconds, 3),
+        "outputs": dict(outcome.outputs), "manifests": manifests, "seconds": round(cost.seconds, 3),
+        "seconds_cpu": round(cost.seconds_cpu, 3), "peak_bytes": cost.peak_bytes,
     }  # fmt: skip
     facts = [replace(fact, subjects=(*fact.subjects, subject)) for fact in outcome.facts]
     completed = Evidence("stage.completed", (subject, f"stage:{stage.name}"), body)

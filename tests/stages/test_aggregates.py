@@ -104,7 +104,10 @@ def check(bench: Bench, log: list[Any], at_moments: list[Any], updates: str) -> 
         answers = [expected(aggregate, values, column) for values in held[name]]
         assert made.column(name).to_pylist() == answers, name
         others = [expected(aggregate, values, column) for values in there[name]]
-        assert leaks.column(name).to_pylist() == [a != b for a, b in zip(answers, others, strict=True)], name
+        flags = [a != b for a, b in zip(answers, others, strict=True)]
+        assert leaks.column(name).to_pylist() == flags, name
+        kept = [other if flag else None for other, flag in zip(others, flags, strict=True)]
+        assert leaks.column(f"naive:{name}").to_pylist() == kept, name
 
 
 @given(logs, moments)

@@ -21,11 +21,12 @@ from sterling.project.features import (
     FeatureView,
     Last,
     OnDemand,
+    view_name,
 )
 from sterling.project.sources import Delay, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Label, Occurs, ScheduledSpine
 from sterling.stages.aggregates import ViewFeatures
-from sterling.stages.features import reads, view_name
+from sterling.stages.features import reads
 from sterling.stages.frame import assemble
 from sterling.stages.graph import feature_stage
 from tests.stages.bench import TIME, Bench, at, day, fact, rows, us

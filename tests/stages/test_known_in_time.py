@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from sterling.project.aggregates import Count, Mean
-from sterling.project.features import FeatureService, FeatureView, Last
+from sterling.project.features import Derived, FeatureService, FeatureView, Last
 from sterling.project.sources import Delay, EventSource
 from sterling.project.spine import EventSpine, Label
 from sterling.stages.frame import assemble
@@ -71,6 +71,29 @@ def test_the_share_of_rows_and_cells_that_ignoring_availability_changes_is_recor
     assert shares["x_mean_took_5h"] == 1.0
     assert shares["trips_took"] == 1.0
     assert list(shares) == ["trips_took", "x_mean_took_5h", "x_mean_took_400d"]
+
+
+def test_a_feature_of_other_features_leaks_where_these_do(bench: Bench) -> None:
+    inputs = trips(bench)
+    view = FeatureView("x", TRIPS, ["k"], [Mean("took", windows=["5h"]), Count(windows=["5h"], on="available_at")])
+    below = bench.run(feature_stage(view, SPINE), inputs).outputs
+    given = {"features:x": below["features"], "leaks:x": below["leaks"]}
+    twice = bench.run(feature_stage(Derived("twice", "x_mean_took_5h * 2"), SPINE), given)
+    leaks, mean = bench.table(twice.outputs["leaks"]), bench.table(below["leaks"])
+    assert leaks.column("twice") == mean.column("x_mean_took_5h")
+    assert leaks.column("naive:twice").to_pylist() == [
+        2 * value for value in mean.column("naive:x_mean_took_5h").to_pylist()
+    ]
+    steady = bench.run(feature_stage(Derived("steady", "x_count_known_5h + 1"), SPINE), given)
+    assert bench.table(steady.outputs["leaks"]).column("steady").to_pylist() == [False] * 100
+    fails = Derived("fails", "CASE WHEN x_mean_took_5h > 2.5 THEN ln(-1.0 * x_mean_took_5h) ELSE 1.0 END")
+    failing = bench.run(feature_stage(fails, SPINE), given)  # it answers for what was known, and not for what was not
+    assert set(bench.table(failing.outputs["leaks"]).column("naive:fails").to_pylist()) == {None}
+    assert "leaks" not in bench.run(feature_stage(Derived("alone", "k || 'x'"), SPINE), _of_row(bench, inputs)).outputs
+
+
+def _of_row(bench: Bench, inputs: dict[str, Any]) -> dict[str, Any]:
+    return {"features:asked[k]": bench.run(feature_stage(ASKED["k"], SPINE), inputs).outputs["features"]}
 
 
 def test_lateness_is_measured_where_a_column_says_it(bench: Bench) -> None:

@@ -27,8 +27,8 @@ def test_approvals_are_shown_with_what_they_looked_at(second: Entries) -> None:
     )
     revoked = Entry(154, at, "user:cem", "ci", "", "", Evidence("approval.revoked", ("version:2",)))
     shown = on_terminal(render(found(second, (approved, revoked))))
-    assert "approved          2013-10-03 06:18 UTC by user:bea (ci) [153], on [148–149]\n" in shown
-    assert "approval.revoked  2013-10-03 06:18 UTC by user:cem (ci) [154]\n" in shown
+    assert "approved          2013-10-03 06:19 UTC by user:bea (ci) [153], on [148–149]\n" in shown
+    assert "approval.revoked  2013-10-03 06:19 UTC by user:cem (ci) [154]\n" in shown
 
 
 def test_nothing_and_no_version_are_told_apart(second: Entries) -> None:

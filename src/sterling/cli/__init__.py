@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from sterling.cli import chains, data, evidence, integrity, leaks, project, team
+from sterling.cli import chains, data, evidence, features, integrity, leaks, project, team
 
 _INTERRUPTED = 130
 _FAULT = 70
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 project.add_to(app)
 evidence.add_to(app)
+features.add_to(app)
 leaks.add_to(app)
 integrity.add_to(app)
 data.add_to(app)

@@ -196,14 +196,16 @@ def _parity(facts: tuple[Entry, ...]) -> Verdict:
     cells, unequal = (sum(feature[what] for feature in features) for what in ("cells", "unequal"))
     differing = [feature for feature in features if feature["different"]]
     worst = max(differing, key=lambda feature: feature["different"], default=None)
-    if worst is None:
-        inside = f"{unequal:,} floats are inside the tolerance" if unequal else "all are equal"
-        reason = f"{len(features)} features, {cells:,} cells: {inside}."
-    else:
+    if worst:
         reason = (
             f"{len(differing)} of {len(features)} features differ, {worst['name']!r} most: in {worst['different']:,} of "
             f"{worst['cells']:,} cells, the first in row {worst['first']:,} of the spine."
         )
+    else:
+        inside = f"{unequal:,} floats are not equal but inside the tolerance" if unequal else "all are equal"
+        reason = f"{len(features)} features, {cells:,} cells: {inside}."
+    if brought := [feature["name"] for entry in found for feature in entry.body["not_served"]]:
+        reason += f" Requests have to bring {', '.join(brought)}."
     return Verdict(not differing, reason, _positions(found))
 
 

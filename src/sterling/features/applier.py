@@ -28,6 +28,7 @@ from sterling.features.online_store import OnlineStore, offset_key, state_key
 _log = logging.getLogger("sterling.features")
 _AT_ONCE = 1_000
 _LOOK_SECONDS = 0.05
+_ByKey = dict[bytes, list[Change]]
 
 
 class Applier:
@@ -99,26 +100,21 @@ class Applier:
             self._log.count_refused(plan.source.name, "tied", tied)
         return batch.size
 
-    def _changes(self, plan: ViewPlan, batch: Batch) -> tuple[list[Change], list[Change], int]:
+    def _changes(self, plan: ViewPlan, batch: Batch) -> tuple[_ByKey, _ByKey, int]:
         """What is not so any more, what is new, and how many versions were left out, since nothing orders them."""
         rows = self._tables[plan.source.name]
         before, tied_before = rows.changes(plan, batch.before)
         after, tied_after = rows.changes(plan, batch.after)
-        then, now = set(before), set(after)
-        gone = [change for change in before if change not in now]
-        return gone, [change for change in after if change not in then], tied_after - tied_before
+        return _without(before, after), _without(after, before), tied_after - tied_before
 
-    def _states(
-        self, plan: ViewPlan, gone: Sequence[Change], new: Sequence[Change]
-    ) -> Iterator[tuple[bytes, bytes | None]]:
-        keys = list(dict.fromkeys(change.key for change in (*gone, *new)))
+    def _states(self, plan: ViewPlan, gone: _ByKey, new: _ByKey) -> Iterator[tuple[bytes, bytes | None]]:
+        keys = sorted(gone.keys() | new.keys())
         names = [state_key(self._project, plan.digest, key) for key in keys]
-        undone, done = _by_key(gone), _by_key(new)
         now = to_micros(self._clock())
         for key, name, packed in zip(keys, names, self._store.get(names), strict=True):
             state = plan.state() if packed is None else State.unpack(plan, packed)
-            state.retract(undone.get(key, []))
-            state.apply(done.get(key, []))
+            state.retract(gone.get(key, []))
+            state.apply(new.get(key, []))
             state.advance(now)
             yield name, state.pack()
 
@@ -180,20 +176,20 @@ class _Rows:
         """
         self._of(plan, [])
 
-    def changes(self, plan: ViewPlan, rows: Sequence[Row]) -> tuple[list[Change], int]:
+    def changes(self, plan: ViewPlan, rows: Sequence[Row]) -> tuple[_ByKey, int]:
         """The changes that rows make in a view, and how many versions were left out.
 
         A row on which an expression of the source or the view fails is left out, so that it holds up no other.
         """
         if not rows:
-            return [], 0
+            return {}, 0
         try:
             return self._of(plan, rows)
         except DataError as error:
             _log.warning("%s: some rows are left out: %s", self._source.name, error)
             return self._of(plan, [row for row in rows if self._works(plan, row)])
 
-    def _of(self, plan: ViewPlan, rows: Sequence[Row]) -> tuple[list[Change], int]:
+    def _of(self, plan: ViewPlan, rows: Sequence[Row]) -> tuple[_ByKey, int]:
         table, left_out = self._with_clocks(rows), 0
         if self._versions:
             tied = set(table.filter(table.column(TIED)).column(OFFSET).to_pylist())
@@ -203,7 +199,8 @@ class _Rows:
             table = events_of(table).drop_columns([OFFSET])
         if ARRIVED in table.schema.names:
             table = table.drop_columns([ARRIVED])
-        return list(Log(plan, table, self._engine)), left_out
+        log = Log(plan, table, self._engine)
+        return {key: log.of(number) for number, key in enumerate(log.keys)}, left_out
 
     def _works(self, plan: ViewPlan, row: Row) -> bool:
         try:
@@ -222,11 +219,11 @@ class _Rows:
         return with_clocks(self._source, kept, raw, self._engine, tie=tie)
 
 
-def _by_key(changes: Sequence[Change]) -> dict[bytes, list[Change]]:
-    found: dict[bytes, list[Change]] = {}
-    for change in changes:
-        found.setdefault(change.key, []).append(change)
-    return found
+def _without(changes: _ByKey, others: _ByKey) -> _ByKey:
+    """The changes of each entity that are not among the others, where there are such."""
+    left = {key: set(others.get(key, ())) for key in changes}
+    found = {key: [change for change in of if change not in left[key]] for key, of in changes.items()}
+    return {key: of for key, of in found.items() if of}
 
 
 def _column(cells: list[Any], kind: pa.DataType) -> pa.Array:

@@ -42,7 +42,7 @@ class Log:
         events = SourceEvents(plan.source, plan.entities, table, engine)
         codes, self.keys = _entities(events, plan)
         self._available = latest([table.column(AVAILABLE_AT)])
-        self._ids = _ids(table, named=plan.source.event_id is not None)
+        self._ids = _ids(table, named=getattr(plan.source, "event_id", None) is not None)
         self._values = [_values(plan, selection, events) for selection in plan.selections]
         pairs = zip(plan.selections, plan.reaches, strict=True)
         parts = [_changes(plan, selection, reach, events, codes) for selection, reach in pairs]
@@ -82,10 +82,12 @@ def _changes(plan: ViewPlan, selection: Selection, reach: int, events: SourceEve
     """When each event enters the lane of a selection, which is when a window first reaches it, and when it leaves."""
     place = _place(plan)
     known = events.known(selection.clocks)
-    happened = latest([events.table.column(EVENT_TIME)])
+    happened = events.begun((EVENT_TIME,))
     end = np.full(len(known), NEVER)
     if selection.until:
         end = events.ends(selection.until, place)[0]
+    elif (untrue := events.untrue()) is not None:
+        end = untrue
     if plan.replaces:
         end = np.minimum(end, latest([events.table.column(REPLACED_AT)]))
     chosen = events.chosen(selection.column, selection.where, place).flags

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from sterling.core.errors import InvalidDefinitionError
 from sterling.engine.contract import Engine
 from sterling.engine.tables import StoredTable
-from sterling.features.availability import clocks_of, rule_of
+from sterling.features.availability import EVENT_TIME, VALID_TO, Source, clocks_of, rule_of
 from sterling.features.cells import column_of, listed
 from sterling.features.exact import Ints
 from sterling.features.inside import Values
-from sterling.features.windows import latest
-from sterling.project.sources import EventSource
+from sterling.features.windows import NEVER, latest
+from sterling.project.sources import EntitySource
 from sterling.project.sql import check_columns, columns_of
 
 
@@ -46,9 +46,7 @@ class SourceEvents:
         engine: Where conditions are computed.
     """
 
-    def __init__(
-        self, source: EventSource, entities: Sequence[str], table: pa.Table | StoredTable, engine: Engine
-    ) -> None:
+    def __init__(self, source: Source, entities: Sequence[str], table: pa.Table | StoredTable, engine: Engine) -> None:
         self.table = table
         self._source, self._entities, self._engine = source, entities, engine
         self._met: dict[str, NDArray[np.bool_]] = {}
@@ -57,6 +55,18 @@ class SourceEvents:
     def known(self, clocks: tuple[str, ...]) -> Ints:
         """When all of these clocks have passed, for each event."""
         return latest([self.table.column(clock) for clock in clocks])
+
+    def begun(self, clocks: tuple[str, ...]) -> Ints:
+        """As `known`; a row of a dimension table is true at ``valid_from`` itself, so it counts after the moment before."""
+        begins = isinstance(self._source, EntitySource) and clocks == (EVENT_TIME,)
+        return self.known(clocks) - 1 if begins else self.known(clocks)
+
+    def untrue(self) -> Ints | None:
+        """The last moment at which each row of a dimension table is true, or `NEVER`; None for events."""
+        if not isinstance(self._source, EntitySource) or VALID_TO not in self.table.schema.names:
+            return None
+        ended = latest([self.table.column(VALID_TO)])
+        return np.where(ended == NEVER, NEVER, ended - 1)
 
     def chosen(self, column: str | None, where: str | None, place: str) -> Chosen:
         """The events that meet a condition and have a value."""
@@ -67,6 +77,8 @@ class SourceEvents:
         if column is not None:
             reads |= {column}
             cells = column_of(self.table, column, place)
+            if isinstance(self._source, EntitySource):  # the row that is true is read, though its value be null
+                return Chosen(flags, clocks_of(reads, self._source, place))
             flags = flags & pc.is_valid(cells).to_numpy() if cells.null_count else flags
         return Chosen(flags, clocks_of(reads, self._source, place))
 

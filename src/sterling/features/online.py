@@ -17,12 +17,12 @@ import msgspec
 from sterling.core.canonical import digest
 from sterling.core.errors import SterlingError
 from sterling.features.aggregates import OPERATIONS
-from sterling.features.availability import clocks_of
+from sterling.features.availability import Source, clocks_of
 from sterling.features.lanes import Lane, Run, Tie
 from sterling.project.aggregates import Aggregate, Pending, Window, windows_of
 from sterling.project.definition import essence
 from sterling.project.features import FeatureView, First, Last, names_of
-from sterling.project.sources import EventSource
+from sterling.project.sources import EntitySource, EventSource
 from sterling.project.sql import columns_of
 
 Value = int | float | str | None
@@ -98,7 +98,8 @@ class ViewPlan:
         self.kept = tuple(self._longest(lane, ahead=False) for lane in range(len(self.selections)))
         self.reaches = tuple(self._longest(lane, ahead=True) for lane in range(len(self.selections)))
         self.decimals = self.scales.count(None) < len(self.scales)
-        self.replaces = self.source.updates == "replace"
+        self.replaces = isinstance(self.source, EventSource) and self.source.updates == "replace"
+        self.ends = self.replaces or isinstance(self.source, EntitySource)
 
     def key(self, row: Mapping[str, Any]) -> bytes | None:
         """The entity of a request's row; None where a part of it is missing.
@@ -188,14 +189,14 @@ class State:
 
     def retract(self, changes: Iterable[Change]) -> None:
         """Undo changes that were taken and turned out not to be so, the latest first."""
-        for change in sorted(changes, key=lambda change: change.at, reverse=True):
-            taken, lane = change[1:], self._lanes[change.lane]
-            if taken in self._waiting:
-                self._waiting.remove(taken)
-            elif change.enters:
-                lane.leave(change.position, change.tie)
+        for change in sorted(changes, key=_time, reverse=True):
+            _, number, enters, position, tie, value = change
+            if change in self._waiting:
+                self._waiting.remove(change)
+            elif enters:
+                self._lanes[number].leave(position, tie)
             else:
-                lane.enter(change.position, change.tie, change.value)
+                self._lanes[number].enter(position, tie, value)
 
     def read(self, at: int) -> tuple[Value, ...]:
         """The features at a moment.
@@ -208,8 +209,6 @@ class State:
         """
         if at <= self.newest:
             raise SterlingError(f"The state has moved on to {self.newest}; at {at} it cannot be read any more.")
-        if at != self._moment:
-            self._turn(at)
         self.advance(at)
         lanes, found = self._lanes, []
         for lane, ahead, length, least, answer in self._plan.readings:
@@ -223,7 +222,9 @@ class State:
         return tuple(found)
 
     def advance(self, at: int) -> None:
-        """Let every change take effect whose time lies before a moment."""
+        """Stand at a moment, and let every change take effect whose time lies before it."""
+        if at != self._moment:
+            self._turn(at)
         waiting = self._waiting
         if not waiting or waiting[0][0] >= at:
             return
@@ -286,7 +287,7 @@ class State:
         """Forget events that no later moment can ask for; seldom, since it makes sums begin anew."""
         past = lane.past
         if kept == _FOREVER:
-            if not self._plan.replaces:
+            if not self._plan.ends:
                 self._keep_one(lane)
             return
         stale = bisect_left(past.positions, self.newest - kept)
@@ -323,11 +324,9 @@ def _packed(lane: Lane) -> tuple[Any, ...]:
     return tuple((run.positions, run.ties, _texts(run.values, run.scale)) for run in (lane.past, lane.ahead))
 
 
-def source_of(feature: Windowed) -> EventSource:
-    """The events that a feature of windows reads."""
-    source = feature.source if isinstance(feature, FeatureView) else feature.columns.source
-    assert isinstance(source, EventSource)
-    return source
+def source_of(feature: Windowed) -> Source:
+    """The source that a feature of windows reads."""
+    return feature.source if isinstance(feature, FeatureView) else feature.columns.source
 
 
 def entity_key(parts: Sequence[Any]) -> bytes | None:

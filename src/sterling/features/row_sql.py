@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sterling.core.errors import DataError
 from sterling.features import row_logic as logic
@@ -19,6 +19,9 @@ from sterling.features.row_types import (
     Term,
 )
 from sterling.project.sql import columns_of, parsed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class RowSql(NamedTuple):
@@ -67,6 +70,18 @@ def row_sql(sql: str, types: Mapping[str, str]) -> RowSql:
     columns = columns_of(sql)
     term = Compiler(sql, types).term(parsed(sql))
     return RowSql(str(term.kind), columns, _cell(term), _feature(term, sql))
+
+
+def cells_of(column: pa.ChunkedArray) -> list[Any]:
+    """The cells of an Arrow column as a row's cells: times as microseconds, dates as days."""
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64())
+    elif pa.types.is_date(column.type):
+        column = column.cast(pa.date32()).cast(pa.int32())
+    cells: list[Any] = column.to_pylist()
+    return cells
 
 
 def _cell(term: Term) -> Run:

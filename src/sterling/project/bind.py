@@ -183,7 +183,6 @@ def _said(rule: Delay | str, source: EventSource) -> str:
 
 def _bind_picked(project: Project, schemas: Mapping[str, Schema], feature: Last | First) -> None:
     source, place = feature.columns.source, f"{type(feature).__name__} of {feature.columns.source.name}"
-    assert isinstance(source, EventSource)
     read = columns_of(feature.where) if feature.where else frozenset()
     for name in (*feature.columns.names, *sorted(read)):
         _exists(name, schemas[source.name], place, source)
@@ -211,7 +210,7 @@ def _bind_aggregate(aggregate: Aggregate, source: EventSource, schema: Schema, p
 def _bind_entities(
     project: Project,
     schemas: Mapping[str, Schema],
-    source: EventSource,
+    source: Source,
     entities: Sequence[str],
     on: Mapping[str, str],
     place: str,

@@ -34,8 +34,12 @@ class Expression(Definition, frozen=True):
 class Last(Definition, frozen=True):
     """The last value of each column that was known at prediction; named ``source_column``.
 
+    Of a dimension table with history it is the row that is true at the moment, and known by then, whatever its values: it
+    counts from ``valid_from`` on, and until ``valid_to``, which is no part of it. Of several such rows it is the newest.
+
     Args:
-        columns: Columns of an event source, such as ``weather["wind_speed", "visib"]``.
+        columns: Columns of an event source, such as ``weather["wind_speed", "visib"]``, or of a dimension table, such as
+            ``plan["limit"]``.
         max_age: Values of events that happened longer ago are null; None for any age.
         on: Where the source's entity is called otherwise on the spine: source column to spine column.
         where: SQL condition on the event's own columns.
@@ -196,6 +200,11 @@ class FeatureService(Definition, frozen=True):
             raise InvalidDefinitionError(f"Two features are called {twice[0]!r}. Rename one, or leave it out.")
 
 
+def served(feature: Feature) -> bool:
+    """Whether there are two ways to compute a feature, one for a history and one for a request."""
+    return isinstance(feature, FeatureView | Last | First | Expression | Derived)
+
+
 def feature_names(service: FeatureService) -> tuple[str, ...]:
     """Names of the vector's elements, in order."""
     return tuple(name for feature in service.features for name in names_of(feature))
@@ -227,12 +236,45 @@ def names_of(feature: Feature) -> tuple[str, ...]:
             )
 
 
+def view_name(feature: Feature) -> str:
+    """What a definition is called among the definitions of a service.
+
+    Example:
+        >>> view_name(Expression("dep_hour", "hour(departure)"))
+        'dep_hour'
+    """
+    match feature:
+        case Columns():
+            return f"{feature.source.name}[{', '.join(feature.names)}]"
+        case Last() | First():
+            name = f" as {feature.name}" if feature.name else ""
+            columns = ", ".join(feature.columns.names)
+            return f"{type(feature).__name__.lower()} {feature.columns.source.name}[{columns}]{name}"
+        case _:
+            return feature.name
+
+
+def _check_dimension(feature: Last | First, source: EntitySource) -> None:
+    """A dimension table is asked for the row that is true at the moment, and for nothing else."""
+    if isinstance(feature, First):
+        raise InvalidDefinitionError(
+            f"First reads events; {source.name} is a dimension table. Last({source.name}[…]) reads the row that is true at the "
+            "moment."
+        )
+    for field in ("max_age", "where"):
+        if getattr(feature, field) is not None:
+            raise InvalidDefinitionError(
+                f"Last: {field}= is for events; {source.name} is a dimension table, whose row is true from valid_from to "
+                "valid_to. Leave it out."
+            )
+
+
 def _check_picked(feature: Last | First) -> None:
     kind, source = type(feature).__name__, feature.columns.source
     if feature.max_age is not None:
         window_micros(feature.max_age, field=f"{kind}.max_age")
     if isinstance(source, EntitySource):
-        raise InvalidDefinitionError(f"{kind} reads events; {source.name} is a dimension table.")
+        _check_dimension(feature, source)
     if not source.entities:
         raise InvalidDefinitionError(f"{kind}: {source.name} has no entities= to be looked up by.")
     if feature.name is not None:

@@ -110,9 +110,9 @@ class Golden(Definition, frozen=True):
 
 
 class Parity(Definition, frozen=True):
-    """Every feature of events is online what it is offline: no cell of the history differs.
+    """Every feature is online what it is offline: no cell of the history differs.
 
-    It stands before the gates of every project that has such features, and is not listed in it.
+    It stands before the gates of every project that has features of events or of SQL, whether it lists it or not.
     """
 
 

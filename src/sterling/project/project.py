@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from sterling.core.errors import InvalidDefinitionError, nearest
 from sterling.project.checks import References
 from sterling.project.definition import Definition
-from sterling.project.features import FeatureService, FeatureView, First, Last, feature_names
+from sterling.project.features import FeatureService, FeatureView, First, Last, feature_names, served
 from sterling.project.gates import EverySlice, Gate, Golden, Parity
 from sterling.project.recipe import Recipe
 from sterling.project.sources import Columns, EntitySource, EventSource
@@ -96,9 +96,9 @@ class Project(Definition, frozen=True):
         return found
 
     def judged(self) -> tuple[Gate, ...]:
-        """The gates that a model must pass: the project's own, and parity before them where there are features of events."""
-        of_events = any(isinstance(feature, FeatureView | Last | First) for feature in self.features.features)
-        return tuple(dict.fromkeys((Parity(), *self.gates))) if self.gates and of_events else tuple(self.gates)
+        """The gates that a model must pass: the project's own, and parity before them where features have two ways."""
+        two_ways = any(map(served, self.features.features))
+        return tuple(dict.fromkeys((Parity(), *self.gates))) if self.gates and two_ways else tuple(self.gates)
 
     def slices(self) -> tuple[str, ...]:
         """Columns that gates slice by, each once, in order."""

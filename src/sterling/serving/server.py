@@ -8,12 +8,13 @@ import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import msgspec
 import uvicorn
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -24,6 +25,7 @@ from sterling.core.errors import DataError, StorageError
 from sterling.core.ledger import Ledger
 from sterling.core.store import Store
 from sterling.features.on_demand import FunctionFailedError
+from sterling.serving.ingest import Ingestion
 from sterling.serving.on_demand import Supplied
 from sterling.serving.released import Follower, ServedModel
 from sterling.serving.requests import Limits, RefusedRequestError, read_request
@@ -35,11 +37,11 @@ _GRACE_SECONDS = 5
 _BACKLOG = 1_024
 
 
-def application(follower: Follower, limits: Limits | None = None) -> Starlette:
+def application(follower: Follower, limits: Limits | None = None, ingestion: Ingestion | None = None) -> Starlette:
     """The ASGI application.
 
     ``POST /predict`` answers rows, ``GET /version`` says what answers and what it reads, ``GET /health`` whether it
-    does, and whether it still follows the ledger.
+    does, and whether it still follows the ledger. With an ingestion, ``POST /v1/events/SOURCE`` takes rows of a source.
     """
     allowed = limits or Limits()
 
@@ -68,17 +70,26 @@ def application(follower: Follower, limits: Limits | None = None) -> Starlette:
         raw = {"raw_columns": list(served.vector.raw.needed)} if served.vector else {}
         return _json(_release(served) | {"features": features} | raw)
 
+    async def events(request: Request) -> Response:
+        assert ingestion is not None
+        rows = read_request(await _body(request, allowed), allowed).rows
+        pushed = await run_in_threadpool(ingestion.push, request.path_params["source"], rows)
+        refused = [refusal._asdict() for refusal in pushed.refused]
+        return _json(pushed._asdict() | {"refused": refused}, 422 if len(refused) == len(rows) else 200)
+
     async def health(_: Request) -> Response:
-        status = "degraded" if follower.trouble else "ok"
+        trouble = follower.trouble or (ingestion and ingestion.trouble)
+        status = "degraded" if trouble else "ok"
         served = follower.served
         fresh = served.vector.freshness() if served.vector else None
         online = {} if fresh is None else {"online": fresh}
-        return _json({"status": status, "trouble": follower.trouble} | _release(served) | online)
+        return _json({"status": status, "trouble": trouble} | _release(served) | online)
 
     @asynccontextmanager
     async def following(_: Starlette) -> AsyncIterator[None]:
         task = asyncio.create_task(follower.follow())
-        yield
+        with ingestion.in_background() if ingestion else nullcontext():
+            yield
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
@@ -88,6 +99,7 @@ def application(follower: Follower, limits: Limits | None = None) -> Starlette:
             Route("/predict", predict, methods=["POST"]),
             Route("/version", version),
             Route("/health", health),
+            *([Route("/v1/events/{source}", events, methods=["POST"])] if ingestion else []),
         ],
         exception_handlers={
             FunctionFailedError: _broken,
@@ -111,6 +123,7 @@ class Server:
         port: Port; 0 for any that is free.
         limits: How much one request may ask.
         supplied: The project's functions.
+        ingestion: Takes rows of the project's sources, where they come to this server.
         online: The project and its online state, for features that are computed from raw columns.
 
     Raises:
@@ -127,13 +140,14 @@ class Server:
         port: int = 0,
         limits: Limits | None = None,
         supplied: Sequence[Supplied] = (),
+        ingestion: Ingestion | None = None,
         online: Online | None = None,
     ) -> None:
         self.follower = Follower(ledger, store, supplied=supplied, online=online)
         self._socket = _listen(host, port)
         self.url = f"http://{host if ':' not in host else f'[{host}]'}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
-            application(self.follower, limits), log_level="warning", access_log=False, server_header=False,
+            application(self.follower, limits, ingestion), log_level="warning", access_log=False, server_header=False,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )  # fmt: skip
         self._uvicorn = uvicorn.Server(config)

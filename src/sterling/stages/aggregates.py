@@ -25,12 +25,11 @@ from sterling.project.aggregates import (
     aggregate_name,
     windows_of,
 )  # fmt: skip
-from sterling.project.features import FeatureView, First, Last, names_of
-from sterling.project.sources import EventSource
+from sterling.project.features import FeatureView, First, Last, names_of, view_name
 from sterling.project.spine import EventSpine, ScheduledSpine
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.events import Events
-from sterling.stages.features import LIBRARIES, built, censored, leaked, view_name
+from sterling.stages.features import LIBRARIES, built, censored, leaked
 from sterling.stages.row import Row
 
 
@@ -59,17 +58,18 @@ class PickedFeatures(Stage, frozen=True):
         """The event of the greatest (event_time, available_at, event_id) that is known, or the least, for each column."""
         feature, facts, place = self.feature, list[Evidence](), view_name(self.feature)
         source = feature.columns.source
-        assert isinstance(source, EventSource)
         events = Events(source, source.entities, feature.on, place, inputs, context)
         log, moments = events.log(Row(self.spine, inputs, context), facts)
         window = Window(feature.max_age, "past") if feature.max_age else None
+        ended = events.untrue()
+        ends = None if ended is None else ended[log.order]
         made, naive = {}, {}
         for name, read in zip(names_of(feature), feature.columns.names, strict=True):
             chosen = events.chosen(read, feature.where, place)
             flags, cells = chosen.flags[log.order], events.table.column(read)
-            reach = log.reach(window, chosen.clocks).only(flags)
+            reach = log.reach(window, chosen.clocks, ends).only(flags)
             made[name] = self._picked(Inside(moments.size, reach, log.order), moments, cells)
-            happened = log.reach(window, None).only(flags)
+            happened = log.reach(window, None, ends).only(flags)
             naive[name] = self._picked(Inside(moments.size, happened, log.order), moments, cells)
             measured = censoring(
                 moments, Inside(moments.size, reach, log.order).count, reach, happened, log.order, None

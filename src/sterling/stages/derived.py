@@ -15,7 +15,7 @@ from sterling.project.features import (
 )  # fmt: skip
 from sterling.project.sql import check_columns, columns_of, quoted
 from sterling.stages.contract import Context, Outcome, Stage
-from sterling.stages.features import LIBRARIES, beside, built
+from sterling.stages.features import LIBRARIES, beside, built, passed_on
 
 
 class DerivedFeatures(Stage, frozen=True):
@@ -42,12 +42,18 @@ class DerivedFeatures(Stage, frozen=True):
         name, sql = self.feature.name, self.feature.sql
         cells = beside(inputs, context)
         check_columns(sql, cells, _place(self.feature))
+        table = pa.table({name: self._computed(cells, context)})
+        leaks = passed_on(name, table.column(name), inputs, context, lambda other: self._computed(other, context))
+        return built(self.feature, table, context, [], leaks=leaks)
+
+    def _computed(self, cells: Mapping[str, pa.ChunkedArray], context: Context) -> pa.ChunkedArray:
+        name, sql = self.feature.name, self.feature.sql
         size = len(next(iter(cells.values())))
         used = {column: cells[column] for column in sorted(columns_of(sql))} | {"_row": pa.array(np.arange(size))}
         table = context.engine.query(
             f"SELECT ({sql}) AS {quoted(name)} FROM own ORDER BY _row", {"own": pa.table(used)}
         )
-        return built(self.feature, table, context, [])
+        return table.column(name)
 
 
 def _place(feature: Derived) -> str:

@@ -63,8 +63,8 @@ class Evaluate(Stage, frozen=True):
             DataError: if no label of the holdout is known, a cluster is missing, or a slice has too many values.
         """
         frame = Frame.read(context.store, inputs["frame"])
-        holdout, left_out = self._holdout(frame)
-        judged = _Judged(holdout, self._clusters(holdout), self.error_rate)
+        holdout, left_out = holdout_of(frame, self.start_us, self.end_us)
+        judged = _Judged(holdout, clusters_of(holdout, clustered=self.clustered), self.error_rate)
         contenders = {key: self._contender(key, ref, context) for key, ref in sorted(inputs.items()) if _is_model(key)}
         resolved = _resolve(contenders, frame)
         scores = {key: found.model.predict(holdout.encode(found.model.columns)) for key, found in contenders.items()}
@@ -85,28 +85,6 @@ class Evaluate(Stage, frozen=True):
             return _Contender(key.removeprefix(BASELINE), "baseline", ref, model)
         return _Contender(self.candidate if key == "candidate" else "champion", key, ref, model)
 
-    def _holdout(self, frame: Frame) -> tuple[Frame, dict[str, Any]]:
-        """The rows that are judged, and how many are not, for want of a label."""
-        block = frame.take((frame.predict_at >= self.start_us) & (frame.predict_at < self.end_us))
-        rows = block.take(block.known)
-        status = block.table["status"].to_pylist()
-        pending, missing = status.count("pending"), status.count("missing")
-        if not len(rows):
-            span = f"{iso(from_micros(self.start_us))} to {iso(from_micros(self.end_us))}"
-            raise DataError(
-                f"No label of the holdout, {span}, is known: {len(block):,} rows, {pending:,} pending, {missing:,} missing."
-            )
-        return rows, {"pending": pending, "missing": missing}
-
-    def _clusters(self, rows: Frame) -> NDArray[np.int64]:
-        if not self.clustered:
-            return np.arange(len(rows))
-        column = rows.table["cluster"]
-        if column.null_count:
-            raise DataError(f"{column.null_count:,} of {len(rows):,} rows of the holdout have no cluster.")
-        codes: NDArray[np.int64] = np.unique(column.to_pylist(), return_inverse=True)[1].astype(np.int64)
-        return codes
-
     def _measured(
         self, judged: _Judged, contenders: Mapping[str, _Contender], scores: Mapping[str, NDArray[np.float64]]
     ) -> Iterator[Evidence]:
@@ -122,6 +100,39 @@ class Evaluate(Stage, frozen=True):
                 inside = _Judged(judged.rows.take(mask), judged.clusters[mask], judged.error_rate)
                 yield from inside.measured(candidate, ours[mask], metrics, {column: value})
         yield judged.calibrated(candidate, ours)
+
+
+def holdout_of(frame: Frame, start_us: int, end_us: int) -> tuple[Frame, dict[str, Any]]:
+    """The rows that are judged, and how many are not, for want of a label.
+
+    Raises:
+        DataError: if no label of the holdout is known.
+    """
+    block = frame.take((frame.predict_at >= start_us) & (frame.predict_at < end_us))
+    rows = block.take(block.known)
+    status = block.table["status"].to_pylist()
+    pending, missing = status.count("pending"), status.count("missing")
+    if not len(rows):
+        span = f"{iso(from_micros(start_us))} to {iso(from_micros(end_us))}"
+        raise DataError(
+            f"No label of the holdout, {span}, is known: {len(block):,} rows, {pending:,} pending, {missing:,} missing."
+        )
+    return rows, {"pending": pending, "missing": missing}
+
+
+def clusters_of(rows: Frame, *, clustered: bool) -> NDArray[np.int64]:
+    """A number for the cluster of each row; every row is its own where they are independent.
+
+    Raises:
+        DataError: if a cluster is missing.
+    """
+    if not clustered:
+        return np.arange(len(rows))
+    column = rows.table["cluster"]
+    if column.null_count:
+        raise DataError(f"{column.null_count:,} of {len(rows):,} rows of the holdout have no cluster.")
+    codes: NDArray[np.int64] = np.unique(column.to_pylist(), return_inverse=True)[1].astype(np.int64)
+    return codes
 
 
 class _Contender(NamedTuple):

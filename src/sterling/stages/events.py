@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
 from sterling.engine.tables import StoredTable
-from sterling.features.availability import REPLACED_AT
+from sterling.features.availability import REPLACED_AT, Source
 from sterling.features.cells import column_of
 from sterling.features.events import SourceEvents
 from sterling.features.windows import Log, Moments, key_codes
-from sterling.project.sources import EventSource
 from sterling.stages.contract import Context
 from sterling.stages.row import Row
 
@@ -29,7 +28,7 @@ class Events(SourceEvents):
     """
 
     def __init__(
-        self, source: EventSource, entities: Sequence[str], on: Mapping[str, str], place: str,
+        self, source: Source, entities: Sequence[str], on: Mapping[str, str], place: str,
         inputs: Mapping[str, Ref], context: Context,
     ) -> None:  # fmt: skip
         super().__init__(source, entities, StoredTable(context.store, inputs[f"clean:{source.name}"]), context.engine)
@@ -40,4 +39,4 @@ class Events(SourceEvents):
         own = [row.column(self._on.get(name, name), self._place, facts) for name in self._entities]
         codes, at = key_codes([column_of(self.table, name, self._place) for name in self._entities], own)
         moments = Moments(at, row.times)
-        return Log(moments, codes, self.known, versions=REPLACED_AT in self.table.schema.names), moments
+        return Log(moments, codes, self.begun, versions=REPLACED_AT in self.table.schema.names), moments

@@ -18,7 +18,7 @@ from sterling.project.features import (
 )  # fmt: skip
 from sterling.project.spine import EventSpine, ScheduledSpine
 from sterling.stages.contract import Context, Outcome, Stage
-from sterling.stages.features import LIBRARIES, beside
+from sterling.stages.features import LIBRARIES, NAIVE, beside, leaks_beside
 
 SLICE = "_slice_"
 SPINE_COLUMNS = ("unit", "predict_at", "label", "matured_at", "status", "cluster")
@@ -69,11 +69,11 @@ def _leaks(
     inputs: Mapping[str, Ref], spine: pa.Table, features: Sequence[str], context: Context
 ) -> tuple[Evidence, ...]:
     """In how many rows with a label a join on the time of the event alone would have given other features."""
-    tables = [read_table(context.store, ref) for name, ref in sorted(inputs.items()) if name.startswith("leaks:")]
-    if not tables:
+    leaks = leaks_beside(inputs, context)
+    if leaks is None:
         return ()
     labelled = pc.is_valid(spine.column("label")).to_numpy()
-    cells = {name: table.column(name).to_numpy()[labelled] for table in tables for name in table.schema.names}
+    cells = {name: leaks.column(name).to_numpy()[labelled] for name in leaks.schema.names if not name.startswith(NAIVE)}
     rows = int(labelled.sum())
     body = {
         "rows": rows,

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sterling.core.refs import Ref
 from sterling.features.online import source_of
 from sterling.project.checks import References
-from sterling.project.features import Derived, Expression, Feature, FeatureView, First, Last, OnDemand
+from sterling.project.features import (
+    Derived,
+    Expression,
+    Feature,
+    FeatureService,
+    FeatureView,
+    First,
+    Last,
+    OnDemand,
+    served,
+    view_name,
+)
 from sterling.project.gates import EverySlice, Golden
 from sterling.project.load import read_text, supplied_code
 from sterling.project.project import Project, Source
@@ -20,10 +31,11 @@ from sterling.stages.bind import Bind
 from sterling.stages.contract import Output, Stage, Step
 from sterling.stages.derived import DerivedFeatures
 from sterling.stages.evaluate import Evaluate
-from sterling.stages.features import reads, view_name
+from sterling.stages.features import has_leaks, reads
 from sterling.stages.frame import assemble
+from sterling.stages.leak_effect import LeakEffect
 from sterling.stages.on_demand import OnDemandFeatures
-from sterling.stages.parity import Parity
+from sterling.stages.parity import Parity, RowParity
 from sterling.stages.raw import Intake
 from sterling.stages.row import RowFeatures
 from sterling.stages.snapshot import AsOf, Prepare, Snapshot, raw_input
@@ -58,13 +70,20 @@ def check_graph(project: Project, folder: Path, intake: Intake, as_of: str | Non
 
 
 def parity_steps(project: Project) -> tuple[Step, ...]:
-    """The steps that hold the online features against the offline ones."""
-    spine = project.spine
-    return tuple(
-        Step(Parity(feature, spine), _SPINE | _of_events(feature, spine) | dict([_built(feature)]))
-        for feature in project.features.features
-        if isinstance(feature, FeatureView | Last | First)
-    )
+    """The steps that hold the features as they are served against the offline ones."""
+    return tuple(_parity(project, feature) for feature in project.features.features if served(feature))
+
+
+def _parity(project: Project, feature: Feature) -> Step:
+    spine, own = project.spine, dict([_built(feature)])
+    match feature:
+        case FeatureView() | Last() | First():
+            return Step(Parity(feature, spine), _SPINE | _of_events(feature, spine) | own)
+        case Derived():
+            return Step(RowParity(feature, spine), dict(map(_built, reads(feature, project.features))) | own)
+        case _:
+            assert isinstance(feature, Expression)
+            return Step(RowParity(feature, spine), _SPINE | {_clean(spine.source): _cleaned(spine.source)} | own)
 
 
 def _of_events(feature: FeatureView | Last | First, spine: EventSpine | ScheduledSpine) -> Inputs:
@@ -118,7 +137,8 @@ def _features(project: Project, folder: Path) -> Iterator[Step]:
     for feature in sorted(service.features, key=_rank):
         match feature:
             case OnDemand() | Derived():
-                inputs = dict(map(_built, reads(feature, service)))
+                below = reads(feature, service)
+                inputs = {**dict(map(_built, below)), **_leaks(below, service)}
             case FeatureView() | Last() | First():
                 inputs = _of_events(feature, spine) | _SPINE
             case Columns() | Expression():
@@ -127,12 +147,7 @@ def _features(project: Project, folder: Path) -> Iterator[Step]:
             yield Step(OnDemandFeatures(feature, supplied_code(feature, folder)), inputs)
         else:
             yield Step(feature_stage(feature, spine), inputs)
-    leaks: Inputs = {
-        f"leaks:{view_name(feature)}": Output(f"features {view_name(feature)}", "leaks")
-        for feature in service.features
-        if isinstance(feature, FeatureView | Last | First)
-    }
-    inputs = own | _SPINE | dict(map(_built, service.features)) | leaks
+    inputs = own | _SPINE | dict(map(_built, service.features)) | _leaks(service.features, service)
     yield Step(assemble(service, spine, project.slices()), inputs)
 
 
@@ -145,12 +160,26 @@ def _built(feature: Feature) -> tuple[str, Output]:
     return f"features:{view_name(feature)}", Output(f"features {view_name(feature)}", "features")
 
 
+def _leaks(features: Iterable[Feature], service: FeatureService) -> Inputs:
+    """What these would be if availability were ignored, of those that read events."""
+    return {
+        f"leaks:{view_name(feature)}": Output(f"features {view_name(feature)}", "leaks")
+        for feature in features
+        if has_leaks(feature, service)
+    }
+
+
 def _models(project: Project, folder: Path, intake: Intake) -> Iterator[Step]:
     start, end = project.holdout.span()
     recipe = project.recipe
     candidate = Train(recipe.model, "candidate", start, recipe.cv, supplied_code(recipe.model, folder))
     yield Step(candidate, {"frame": _FRAME})
     models: Inputs = {"candidate": Output(candidate.title, "model")}
+    if leaks := _leaks(project.features.features, project.features):
+        effect = LeakEffect(
+            recipe.model, start, end, project.error_budget, project.cluster is not None, candidate.code
+        )  # fmt: skip
+        yield Step(effect, {"frame": _FRAME, **models, **leaks})
     for trainer in recipe.baselines:
         baseline = Train(trainer, "baseline", start, code=supplied_code(trainer, folder))
         yield Step(baseline, {"frame": _FRAME})

@@ -2,7 +2,7 @@
 
 | stage | inputs | outputs |
 |---|---|---|
-| `OnDemandFeatures` | ``features:<view>`` for each definition that it reads (`sterling.stages.features.reads`) | ``features`` |
+| `OnDemandFeatures` | ``features:<view>`` for each definition that it reads (`sterling.stages.features.reads`), ``leaks:<view>`` for those of events | ``features``, and ``leaks`` where it reads such |
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sterling.core.refs import Ref
 from sterling.features.on_demand import answers
 from sterling.project.features import OnDemand
 from sterling.stages.contract import Context, Outcome, Stage
-from sterling.stages.features import beside, built
+from sterling.stages.features import beside, built, passed_on
 
 
 class OnDemandFeatures(Stage, frozen=True):
@@ -52,6 +52,10 @@ class OnDemandFeatures(Stage, frozen=True):
         for name in self.feature.inputs:
             if name not in cells:
                 raise InvalidDefinitionError(f"OnDemand {self.feature.name!r} reads {name!r}. {nearest(name, cells)}")
+        table = pa.table({self.feature.name: self._computed(cells)})
+        leaks = passed_on(self.feature.name, table.column(0), inputs, context, self._computed)
+        return built(self.feature, table, context, [], leaks=leaks, code=self.code)
+
+    def _computed(self, cells: Mapping[str, pa.ChunkedArray]) -> pa.Array:
         rows = list(zip(*(cells[name].to_pylist() for name in self.feature.inputs), strict=True))
-        found = pa.array(answers(self.feature, rows), pa.float64())
-        return built(self.feature, pa.table({self.feature.name: found}), context, [])
+        return pa.array(answers(self.feature, rows), pa.float64())

@@ -19,12 +19,12 @@ from sterling.features.availability import Rule, proved, rule_of
 from sterling.features.cells import column_of, listed
 from sterling.features.exact import Ints
 from sterling.features.windows import NEVER, latest
-from sterling.project.features import Expression
+from sterling.project.features import Expression, view_name
 from sterling.project.sources import Columns
 from sterling.project.spine import EventSpine, ScheduledSpine
 from sterling.project.sql import check_columns, quoted
 from sterling.stages.contract import Context, Outcome, Stage
-from sterling.stages.features import LIBRARIES, built, view_name
+from sterling.stages.features import LIBRARIES, built
 
 
 class RowFeatures(Stage, frozen=True):

@@ -24,7 +24,7 @@ from sterling.tasks.splits import Fold, rolling_origin
 
 PROBES = 256
 """Rows whose predictions are kept beside a model, to compare it with what a fresh process makes of it."""
-_LIBRARIES: dict[type[Trainer], tuple[str, ...]] = {
+LIBRARIES: dict[type[Trainer], tuple[str, ...]] = {
     Prior: (),
     Logistic: ("scikit-learn", "scipy"),
     LightGBM: ("lightgbm",),
@@ -60,7 +60,7 @@ class Train(Stage, frozen=True):
     @property
     def libraries(self) -> tuple[str, ...]:
         """Distributions whose versions belong to the model's identity."""
-        return (*_LIBRARIES[type(self.trainer)], "numpy", "pyarrow")
+        return (*LIBRARIES[type(self.trainer)], "numpy", "pyarrow")
 
     def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
         """Train, validate, and predict the probe rows.
@@ -69,7 +69,7 @@ class Train(Stage, frozen=True):
             DataError: if too few labels were known in time, or they are of one class.
         """
         frame = Frame.read(context.store, inputs["frame"])
-        rows = _rows(frame, self.start_us, f"before the holdout, {_moment(self.start_us)}")
+        rows = rows_before(frame, self.start_us, f"before the holdout, {_moment(self.start_us)}")
         started = time.process_time()
         model = self._fit(rows, context.seed)
         seconds = time.process_time() - started
@@ -97,7 +97,7 @@ class Train(Stage, frozen=True):
     def _validate(self, frame: Frame, ref: Ref, seed: int) -> Iterator[dict[str, Any]]:
         """A model of the same recipe for each fold, judged on the labels that were known before the holdout."""
         for fold in rolling_origin(self.cv, self.start_us) if self.cv else ():
-            rows = _rows(
+            rows = rows_before(
                 frame, fold.train_before, f"before {_moment(fold.train_before)}, where fold {fold.number} trains"
             )
             judged = frame.take(_block(frame, fold) & frame.known_before(self.start_us))
@@ -120,8 +120,12 @@ class Train(Stage, frozen=True):
         return {"model": ref, "name": model_name(self.trainer), "method": "gain", "features": features}
 
 
-def _rows(frame: Frame, before_us: int, where: str) -> Frame:
-    """The rows that a training at a moment may use."""
+def rows_before(frame: Frame, before_us: int, where: str) -> Frame:
+    """The rows that a training at a moment may use.
+
+    Raises:
+        DataError: if too few labels were known in time, or they are of one class.
+    """
     early = int((frame.predict_at < before_us).sum())
     rows = frame.take(frame.known_before(before_us))
     if early and not len(rows):

@@ -18,6 +18,7 @@ from sterling.views.report_tables import (
     data_table,
     features_table,
     gates_table,
+    leak_effect_table,
     models_table,
     slices_table,
 )
@@ -31,6 +32,7 @@ _NOT_MEASURED = {
     "model.validated": "validation on blocks before the holdout",
     "availability.measured": "availability of features at prediction",
     "leaks.measured": "what ignoring availability would change",
+    "leaks.evaluated": "what leaks would do to the metrics",
 }
 _BEYOND = ("fairness between groups of people", "robustness against shifted data", "behaviour in production")
 
@@ -93,6 +95,7 @@ def model_card(entries: Iterable[Entry], version_or_model: int | str | None, def
         "Features": in_markdown(features_table(report)),
         "Metrics on the holdout": in_markdown(models_table(report)),
         "Against baselines and champion": in_markdown(comparisons_table(report)),
+        "What leaks would claim": in_markdown(leak_effect_table(report)),
         "Slices": in_markdown(slices_table(report)),
         "Calibration": _calibration(report),
         "Gates": in_markdown(gates_table(report)),

@@ -117,6 +117,16 @@ def _censoring(body: Body) -> str:
     return " ".join(filter(None, (f"{found}{share}.", body["warning"])))
 
 
+def _leak_effect(body: Body) -> str:
+    said = next((one for one in body["metrics"] if one["difference"] is not None), None)
+    if said is None:
+        return f"What leaks do to {body['name']} is undefined on {body['rows']:,} rows."
+    return (
+        f"Without availability {body['name']} would claim a {label(said['metric'])} of {number(said['claimed'])} and have "
+        f"{number(said['had'])}."
+    )
+
+
 def _leaks(body: Body) -> str:
     worst = max(body["features"], key=lambda feature: feature["changed"] or 0.0)
     return (
@@ -257,6 +267,7 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "availability.measured": _availability,
     "features.built": _features,
     "censoring.measured": _censoring,
+    "leaks.evaluated": _leak_effect,
     "leaks.measured": _leaks,
     "lateness.measured": _lateness,
     "parity.measured": _parity,

@@ -43,6 +43,7 @@ class Plan:
         changes: What changed in the definition since the last completed run, such as ``recipe.model.trees: 300 → 500``.
         steps: The steps, in order.
         warnings: What should not stay as it is, such as a promise that has ended.
+        redefined: Features that the live version reads by another definition than the project has now.
     """
 
     project: str
@@ -51,6 +52,7 @@ class Plan:
     changes: tuple[str, ...]
     steps: tuple[PlannedStep, ...]
     warnings: tuple[str, ...] = ()
+    redefined: tuple[str, ...] = ()
 
 
 def render(plan: Plan) -> RenderableType:
@@ -63,6 +65,8 @@ def render(plan: Plan) -> RenderableType:
     head = [Text(f"{plan.project}, definition {plan.definition[:12]}", style="bold"), Text(f"as of {as_of}")]
     if plan.changes:
         head += [Text("changed since the last run", style="bold"), *(Text(f"  {line}") for line in plan.changes)]
+    if plan.redefined:
+        head += [Text("released features that change", style="bold"), *(Text(f"  {line}") for line in plan.redefined)]
     grid = Table.grid(padding=(0, 1))
     for step in plan.steps:
         grid.add_row(_SIGNS[step.action], Text(step.title), Text(_explained(step)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from sterling.project.metrics import label, more_is_better
+from sterling.core.evidence import Entry
+from sterling.project.metrics import in_order, label, more_is_better
 from sterling.views.report import Comparison, Measure, Report, SourceRow
 from sterling.views.tables import Row, Table, in_terminal
 from sterling.views.text import cite, day, decimals_for, interval, number, percent
@@ -23,9 +25,10 @@ def render_report(report: Report) -> RenderableType:
 
 
 def all_tables(report: Report) -> tuple[Table, ...]:
-    """Models, their differences, gates, slices and data."""
+    """Models, their differences, gates, slices, data, and what leaks would claim where that was measured."""
     slices = slices_table(report, worst=_WORST)
-    return models_table(report), comparisons_table(report), gates_table(report), slices, data_table(report)
+    leaks = [leak_effect_table(report)] if report.fact("leaks.evaluated") else []
+    return models_table(report), comparisons_table(report), gates_table(report), slices, data_table(report), *leaks
 
 
 def models_table(report: Report) -> Table:
@@ -143,6 +146,36 @@ def leaks_note(report: Report) -> str | None:
         f"the time of the event alone would have filled with what nobody knew: {percent(leaks.body['changed'])} of all rows in "
         f"some feature {cite(leaks.position)}."
     )
+
+
+def leak_effect_table(report: Report) -> Table:
+    """What an evaluation with a one-clock join would claim of the same recipe, and what would be left of it."""
+    fact = report.fact("leaks.evaluated")
+    rows, note = [], None
+    for one in in_order_of(fact):
+        difference = interval(one["difference"], one["low"], one["high"], signed=True)
+        said = "undefined" if one["difference"] is None else difference
+        cells = (
+            f"{label(one['metric'])} {arrow(one['metric'])}",
+            *(number(one[key]) for key in ("claimed", "had")),
+            said,
+        )
+        rows.append(Row((*cells, number(one["candidate"]), cite(fact.position) if fact else "")))
+    if fact:
+        note = (
+            f"The recipe of {fact.body['name']}, trained as if every event were known when it happens. Claimed: judged on such "
+            "features too. Had: the same model on what was known. Candidate: trained and judged on what was known. In "
+            "brackets: 95 % intervals of the paired difference."
+        )
+    return Table(
+        "What leaks would claim", ("", ">claimed", ">had", ">claimed − had", ">candidate", ""), tuple(rows), note=note
+    )
+
+
+def in_order_of(fact: Entry | None) -> tuple[Mapping[str, Any], ...]:
+    """The metrics of a fact, in the order of every table."""
+    metrics = {one["metric"]: one for one in fact.body["metrics"]} if fact else {}
+    return tuple(metrics[name] for name in in_order(metrics))
 
 
 def calibration_table(report: Report) -> Table:
