@@ -18,8 +18,10 @@ from sterling.features.online import State, ViewPlan
 from sterling.features.online_store import OnlineStore, connect_online, state_key
 from sterling.project.aggregates import Count, Max, Mean, Pending, Sum
 from sterling.project.checks import InRange, NotNull, OneOf
-from sterling.project.features import FeatureView, Last
+from sterling.project.features import FeatureService, FeatureView, Last
+from sterling.project.project import Problem, Project
 from sterling.project.sources import Delay, EventSource
+from sterling.project.spine import EventSpine, Holdout, Label
 
 HOUR = 3_600_000_000
 START = 1_356_998_400_000_000
@@ -53,6 +55,12 @@ TYPES = {
         "number": "int64", "gone": "bool", "price": "decimal128(9, 2)",
     },
 }  # fmt: skip
+project = Project(
+    "shop", problem=Problem(decision="call", kpi="late", owner="ops"),
+    spine=EventSpine(flights, predict_at="due - INTERVAL 1 HOUR"),
+    label=Label("delay > 15", source=flights, horizon="2d"), features=FeatureService([late, newest, sales]),
+    holdout=Holdout("2013-01-05", "2013-01-08"),
+)  # fmt: skip
 READERS = [RowReader(flights, TYPES["flights"]), RowReader(orders, TYPES["orders"])]
 PLANS = tuple(
     ViewPlan(view, TYPES[source.name]) for view, source in ((late, flights), (newest, flights), (sales, orders))

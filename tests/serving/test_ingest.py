@@ -17,10 +17,20 @@ from sterling.core.store import LocalStore
 from sterling.features.event_log import EventLog
 from sterling.features.online_sqlite import SQLiteOnlineStore
 from sterling.features.tail import FileTail
-from sterling.serving.ingest import Ingestion
+from sterling.serving.ingest import Ingestion, ingestion_of
 from sterling.serving.requests import Limits
 from sterling.serving.server import Server
-from tests.features.arrivals import LATER, READERS, START, answers, applier, flight, order
+from tests.features.arrivals import (
+    LATER,
+    READERS,
+    START,
+    TYPES,
+    answers,
+    applier,
+    flight,
+    order,
+    project,
+)
 from tests.serving.test_server import ROW, put_model, release
 
 PATIENCE_SECONDS = 20.0
@@ -68,6 +78,15 @@ def test_rows_that_are_pushed_are_durable_and_become_states(url: str, log: Event
 def test_a_file_is_followed_while_the_server_runs(url: str, tmp_path: Path, states: SQLiteOnlineStore) -> None:
     (tmp_path / "flights.jsonl").write_text(json.dumps(flight(1, LATER - 3_600_000_000)) + "\n")
     until(lambda: next(answers(states))[2] == 1)
+
+
+def test_a_project_takes_rows_of_the_events_that_its_windows_read(tmp_path: Path, states: SQLiteOnlineStore) -> None:
+    tails = {"flights": tmp_path / "flights.jsonl"}
+    with serving(tmp_path, ingestion_of(project, TYPES, states, tmp_path / "online.db", tails)) as address:
+        assert httpx.post(f"{address}/v1/events/orders", json=order("o", START, START)).json()["offset"] == 1
+        tails["flights"].write_text(json.dumps(flight(1, START)) + "\n")
+        offsets = applier(EventLog(tmp_path / "online.db", READERS), states).offsets
+        until(lambda: list(offsets().values()) == [2, 2, 1])
 
 
 def test_rows_are_refused_one_by_one(url: str, log: EventLog) -> None:

@@ -24,6 +24,7 @@ from sterling.features.clocks import ARRIVED, TIED, events_of, kept_columns, wit
 from sterling.features.event_log import OFFSET, Batch, EventLog
 from sterling.features.online import Change, State, ViewPlan
 from sterling.features.online_store import OnlineStore, offset_key, state_key
+from sterling.project.sources import EventSource
 
 _log = logging.getLogger("sterling.features")
 _AT_ONCE = 1_000
@@ -45,7 +46,7 @@ class Applier:
         at_once: How many rows become one batch at most.
 
     Raises:
-        SterlingError: if an expression of a source or a view cannot be computed at all.
+        SterlingError: if an expression of a source or a view cannot be computed at all, or a view reads a dimension table.
     """
 
     def __init__(
@@ -163,6 +164,11 @@ class _Rows:
     """
 
     def __init__(self, plan: ViewPlan, types: Mapping[str, str], engine: Engine) -> None:
+        if not isinstance(plan.source, EventSource):
+            raise InvalidDefinitionError(
+                f"{plan.source.name} is a dimension table, whose rows do not arrive one by one. Its states are made anew "
+                "from a snapshot."
+            )
         self._source, self._engine = plan.source, engine
         self._versions = plan.source.updates == "replace"
         self._types = {name: _arrow(kind) for name, kind in types.items()}

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 from sterling.core.errors import InvalidDefinitionError, SterlingError, StorageError
+from sterling.features.arriving import RowReader
 from sterling.features.event_log import EventLog, Pushed
+from sterling.features.online import ViewPlan, source_of
+from sterling.features.online_store import OnlineStore
 from sterling.features.tail import FileTail
+from sterling.project.features import FeatureView, First, Last
+from sterling.project.project import Project
+from sterling.project.sources import EventSource
 from sterling.serving.requests import RefusedRequestError
 
 _log = logging.getLogger("sterling.serving")
@@ -92,3 +99,34 @@ class Ingestion:
         if trouble != self.trouble:
             _log.warning("%s", trouble)
         self.trouble = trouble
+
+
+def ingestion_of(
+    project: Project, types: Mapping[str, Mapping[str, str]], store: OnlineStore, path: Path,
+    tails: Mapping[str, Path] | None = None,
+) -> Ingestion:  # fmt: skip
+    """Takes rows of all events that features of a project's windows read.
+
+    Args:
+        project: The project.
+        types: For each source, by its name, the Arrow type of each of its columns, as its snapshot records them.
+        store: Where the states lie.
+        path: File of the log, such as ``.sterling/online.db``.
+        tails: Files or folders of JSON lines that are followed, by the name of the source that they are rows of.
+
+    Raises:
+        InvalidDefinitionError: if rows of a source cannot arrive, or a file is of no such source.
+    """
+    windowed = [feature for feature in project.features.features if isinstance(feature, FeatureView | Last | First)]
+    events = [feature for feature in windowed if isinstance(source_of(feature), EventSource)]
+    plans = [ViewPlan(feature, types[source_of(feature).name]) for feature in events]
+    sources = {plan.source.name: plan.source for plan in plans if isinstance(plan.source, EventSource)}
+    log = EventLog(path, [RowReader(source, types[name]) for name, source in sources.items()])
+
+    def follow() -> Following:
+        from sterling.engine.duckdb import DuckDBEngine
+        from sterling.features.applier import Applier
+
+        return Applier(log, store, project.name, plans, types, DuckDBEngine(1))
+
+    return Ingestion(log, follow, [FileTail(log, source, file) for source, file in (tails or {}).items()])
