@@ -12,7 +12,7 @@ from zoneinfo import available_timezones
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from sterling.core.errors import DataError, InvalidDefinitionError
@@ -102,7 +102,7 @@ def test_random_expressions_over_random_rows_are_those_of_duckdb(sqls: list[str]
 
 
 @pytest.mark.slow
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=400, deadline=None, phases=[Phase.generate])
 @given(st.lists(expressions(depth=2), min_size=8, max_size=8), st.lists(rows, min_size=6, max_size=6))
 def test_many_random_expressions_are_those_of_duckdb(sqls: list[str], cells: list[dict[str, Any]]) -> None:
     assert differences(sqls, cells) == []
