@@ -118,7 +118,9 @@ class Compiler:
         terms = self._both(node)
         if found := arithmetic.binary(type(node).__name__, *terms):
             return found
-        raise self._refused(node, terms, "Cast both sides to one type, such as a::DOUBLE")
+        raise self._refused(
+            node, terms, _HINTS.get(type(node).__name__, "Cast both sides to one type, such as a::DOUBLE")
+        )
 
     _add = _sub = _mul = _div = _intdiv = _mod = _binary
 
@@ -302,6 +304,7 @@ class Compiler:
 
 
 _HINTS = {
+    "IntDiv": "Write floor(a / b), or trunc(a / b)",
     "round": "Write round(a * 100) / 100 for a double, or cast it to a DECIMAL in a Query",
     "log": "Write ln(a) / ln(base)",
     "regexp_matches": "Write LIKE, contains or starts_with",

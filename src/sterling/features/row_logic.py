@@ -27,8 +27,13 @@ def strict(compute: Callable[..., Any], runs: tuple[Run, ...]) -> Run:
         return _strict_2(compute, *runs)
 
     def run(row: _Row) -> Any:
-        values = [one(row) for one in runs]
-        return None if None in values else compute(*values)
+        values = []
+        for one in runs:
+            value = one(row)
+            if value is None:
+                return None
+            values.append(value)
+        return compute(*values)
 
     return run
 

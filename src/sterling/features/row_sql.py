@@ -103,7 +103,7 @@ def _feature(term: Term, sql: str) -> Run:
         return run
     if name == "bool":
         return logic.strict(int, (run,))
-    if name == "double":
+    if name in ("double", "float"):
         return lambda row: _finite(run(row), sql)
     if name == "decimal":
         return logic.strict(_as_arrow(term.kind.scale), (run,))

@@ -16,6 +16,7 @@ from sterling.core.clock import Clock, from_micros, iso, to_micros, utcnow
 from sterling.core.errors import DataError, InvalidDefinitionError
 from sterling.core.evidence import Query
 from sterling.core.ledger import Ledger
+from sterling.features.kept_states import KeptStates
 from sterling.features.online import State, ViewPlan
 from sterling.features.online_store import OnlineStore, offset_key, state_key
 from sterling.features.row_sql import RowSql, row_sql
@@ -83,6 +84,7 @@ class Vector:
     clock: Clock
     sources: Mapping[str, Mapping[str, Any]]
     newest: int = field(default=0, init=False)
+    _kept: KeptStates = field(default_factory=KeptStates, init=False)
 
     def __post_init__(self) -> None:
         self._here = frozenset(name for name, said in self.sources.items() if said["from"] != "request")
@@ -104,14 +106,15 @@ class Vector:
             StorageError: if the online store cannot be read.
         """
         cells = [_named(len(rows), number, partial(self.raw.cells, row)) for number, row in enumerate(rows)]
-        states = self._states(cells)
+        now = to_micros(self.clock())
+        states = self._states(cells, now if at is None else at)
         newest = _newest(states)
         if at is not None and at <= newest:
             raise DataError(
                 f"predict_at is {iso(from_micros(at))}, and the online state has moved on to {iso(from_micros(newest))}. "
                 "Ask for a later moment, or leave it out."
             )
-        moment = max(to_micros(self.clock()), newest + 1) if at is None else at
+        moment = max(now, newest + 1) if at is None else at
         found = []
         for number, (row, known) in enumerate(zip(cells, states, strict=True)):
             found.append(_named(len(rows), number, partial(self._row, row, known, moment)))
@@ -129,7 +132,7 @@ class Vector:
         said = {name: None if offset is None else int(offset) for name, offset in zip(names, offsets, strict=True)}
         return {"offsets": said, "newest_change": newest, "age_seconds": age}
 
-    def _states(self, cells: Sequence[Row]) -> list[list[State]]:
+    def _states(self, cells: Sequence[Row], at: int) -> list[list[State]]:
         """For each row the state of each view, all read at once; of an entity that is not known an empty one."""
         if self.store is None:
             return [[] for _ in cells]
@@ -143,7 +146,10 @@ class Vector:
         wanted = list(dict.fromkeys(name for found in names for name in found if name is not None))
         packed = dict(zip(wanted, self.store.get(wanted), strict=True)) if wanted else {}
         return [
-            [_state(plan, packed.get(name) if name else None) for plan, name in zip(self.plans, found, strict=True)]
+            [
+                plan.state() if name is None else self._kept.state(plan, name, packed[name], at)
+                for plan, name in zip(self.plans, found, strict=True)
+            ]
             for found in names
         ]
 
@@ -291,10 +297,6 @@ def _said(
                 plan = ViewPlan(feature, {})
                 found += [(name, {"from": "online state", "computed_from": list(plan.entity)}) for name in plan.names]
     return found
-
-
-def _state(plan: ViewPlan, packed: bytes | None) -> State:
-    return plan.state() if packed is None else State.unpack(plan, packed)
 
 
 def _newest(states: Sequence[Sequence[State]]) -> int:
