@@ -31,12 +31,12 @@ hours = st.integers(0, 12).map(float)
 who = st.sampled_from(["a", "a", "b", None])
 plans = st.lists(
     st.tuples(who, hours, st.one_of(st.none(), hours), st.one_of(st.none(), hours), st.one_of(st.none(), st.integers(0, 9))),
-    max_size=14, unique_by=lambda row: (row[0], row[1]),
+    max_size=14, unique_by=lambda row: (row[0], row[1], row[3]),
 )  # fmt: skip
 moments = st.lists(st.tuples(who, hours), min_size=1, max_size=8)
 ORACLE = """
 SELECT (SELECT struct_pack(v := "limit") FROM plan WHERE plan.who = asked.customer AND starts <= t {ends} {told}
-        ORDER BY starts DESC LIMIT 1).v AS answer FROM asked ORDER BY t, id
+        ORDER BY starts DESC, told DESC LIMIT 1).v AS answer FROM asked ORDER BY t, id
 """
 ENDS = "AND (ends IS NULL OR t < ends)"
 

@@ -19,6 +19,7 @@ from sterling.features.windows import Moments, Reach
 
 _MOST = 0.95
 _FAR = 0.1
+_SURE = 3.0  # standard errors by which the means differ, where that is no chance
 
 
 class Censoring(NamedTuple):
@@ -62,12 +63,22 @@ def censoring(
     here = numbers[order[every.rows]]
     every_mean = float(np.average(here, weights=there))
     spread = float(np.sqrt(np.average((here - every_mean) ** 2, weights=there)))
-    biased = share < _MOST and abs(known_mean - every_mean) > _FAR * spread
+    far = max(_FAR * spread, _SURE * spread * _error(seen, share))
+    biased = share < _MOST and abs(known_mean - every_mean) > far
     warning = (
         f"{share:.0%} of the window's events are known at the moment; their mean is {known_mean:.4g}, that of all "
         f"{every_mean:.4g}."
     )
     return Censoring(empty, share, known_mean, every_mean, warning if biased else None)
+
+
+def _error(seen: Ints, share: float) -> float:
+    """Standard error, in standard deviations, of the mean of what is known, were that a random part of the window.
+
+    An event that many moments see counts once: Kish's effective size, with the correction for a finite population.
+    """
+    weights = seen.astype(np.float64)
+    return float(np.sqrt((1 - share) * np.square(weights).sum()) / weights.sum())
 
 
 def changed(a: pa.Array | pa.ChunkedArray, b: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
