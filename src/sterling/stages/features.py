@@ -25,8 +25,8 @@ from sterling.core.canonical import digest
 from sterling.core.errors import DataError, InvalidDefinitionError, nearest
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
-from sterling.engine.tables import StoredTable, finite, put_table, read_table
-from sterling.features.leaks import Censoring, changed
+from sterling.engine.tables import AnyTable, finite, put_table, read_table
+from sterling.features.leaks import Censoring
 from sterling.project.definition import essence
 from sterling.project.features import (
     Derived,
@@ -117,11 +117,6 @@ def built(
     return Outcome(outputs, (*facts, fact))
 
 
-def leaked(made: Mapping[str, pa.Array], naive: Mapping[str, pa.Array]) -> pa.Table:
-    """For each feature the rows in which a join on the time of the event alone would have given another value."""
-    return pa.table({name: changed(cells, naive[name]) for name, cells in made.items()})
-
-
 def censored(name: str, view: str, found: Censoring) -> Evidence:
     """What of a feature's events was known, as a fact."""
     body = {
@@ -155,17 +150,26 @@ def fitting(cells: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     )
 
 
-def column_of(table: StoredTable, name: str, place: str) -> pa.ChunkedArray:
+def column_of(table: AnyTable, name: str, place: str) -> pa.ChunkedArray:
     """A column of a source.
 
     Raises:
         InvalidDefinitionError: if there is none of that name, with the nearest ones.
     """
-    if name not in listed(table):
-        raise InvalidDefinitionError(f"{place}: there is no column {name!r}. {nearest(name, listed(table))}")
+    check_column(table, name, place)
     return table.column(name)
 
 
-def listed(table: StoredTable) -> list[str]:
+def check_column(table: AnyTable, name: str, place: str) -> None:
+    """Refuse the name of what is no column of a source.
+
+    Raises:
+        InvalidDefinitionError: with the nearest ones.
+    """
+    if name not in listed(table):
+        raise InvalidDefinitionError(f"{place}: there is no column {name!r}. {nearest(name, listed(table))}")
+
+
+def listed(table: AnyTable) -> list[str]:
     """The columns of a source without its clocks, which begin with _."""
     return [name for name in table.names if not name.startswith("_")]
