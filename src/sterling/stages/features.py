@@ -31,7 +31,7 @@ from sterling.core.canonical import digest
 from sterling.core.errors import DataError, InvalidDefinitionError, nearest
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
-from sterling.engine.tables import StoredTable, finite, put_table, read_table
+from sterling.engine.tables import AnyTable, finite, put_table, read_table
 from sterling.features.leaks import Censoring, changed
 from sterling.project.definition import essence, to_json
 from sterling.project.features import (
@@ -239,17 +239,26 @@ def fitting(cells: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     )
 
 
-def column_of(table: StoredTable, name: str, place: str) -> pa.ChunkedArray:
+def column_of(table: AnyTable, name: str, place: str) -> pa.ChunkedArray:
     """A column of a source.
 
     Raises:
         InvalidDefinitionError: if there is none of that name, with the nearest ones.
     """
-    if name not in listed(table):
-        raise InvalidDefinitionError(f"{place}: there is no column {name!r}. {nearest(name, listed(table))}")
+    check_column(table, name, place)
     return table.column(name)
 
 
-def listed(table: StoredTable) -> list[str]:
+def check_column(table: AnyTable, name: str, place: str) -> None:
+    """Refuse the name of what is no column of a source.
+
+    Raises:
+        InvalidDefinitionError: with the nearest ones.
+    """
+    if name not in listed(table):
+        raise InvalidDefinitionError(f"{place}: there is no column {name!r}. {nearest(name, listed(table))}")
+
+
+def listed(table: AnyTable) -> list[str]:
     """The columns of a source without its clocks, which begin with _."""
     return [name for name in table.names if not name.startswith("_")]
