@@ -84,3 +84,12 @@ def test_a_new_owner_is_no_new_definition(folder: Path) -> None:
     after = sterling(folder, "features", "describe", "slow", "--json").json
     assert (after["definition"], after["owner"]) == (before["definition"], "depots")
     assert sterling(folder, "plan", "--json").json["redefined"] == []
+
+
+def test_what_leaks_would_claim_is_left_out_where_it_is_not_wanted(tmp_path: Path) -> None:
+    folder = write_project(tmp_path / "project", rows=1500)
+    titles = [step["title"] for step in sterling(folder, "run", "--no-leak-effect", "--json").json["steps"]]
+    assert "leak effect" not in titles
+    assert "What leaks would do to the metrics: not measured." in sterling(folder, "card").out
+    later = sterling(folder, "run", "--json").json["steps"]
+    assert [step["title"] for step in later if not step["cached"]] == ["leak effect"]

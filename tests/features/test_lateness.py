@@ -44,7 +44,7 @@ def test_what_is_never_known_and_what_is_known_ahead_is_no_delay() -> None:
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=300))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_quantiles_equal_plain_sql(late: list[int]) -> None:
     found = lateness(np.zeros(len(late), np.int64), np.array(late, np.int64))
     session = duckdb.connect()

@@ -41,7 +41,7 @@ def found(keys: Ints, happened: Ints, known: Ints, values: NDArray[np.float64], 
 
 
 @given(events, moments)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_shares_and_means_equal_plain_sql(log: list[tuple[int, ...]], asked: list[tuple[int, ...]]) -> None:
     key, happened, late, value = (np.array(column, np.int64) for column in zip(*log, strict=True))
     whose, at = (np.array(column, np.int64) for column in zip(*asked, strict=True))
@@ -60,7 +60,7 @@ def test_shares_and_means_equal_plain_sql(log: list[tuple[int, ...]], asked: lis
         assert mine.every_mean == pytest.approx(every_mean)
 
 
-def warned(events: int, shift: float, *, repeats: int = 200) -> float:
+def warned(events: int, shift: float, *, repeats: int = 100) -> float:
     """How often it is warned of where the late half of the events has a mean that is so many deviations higher."""
     random, count = np.random.default_rng(1), 0
     for _ in range(repeats):

@@ -79,7 +79,7 @@ def answers(made: dict[str, pa.Table], *, ends: bool, told: bool) -> list[int | 
 
 @pytest.mark.parametrize("source", [PLAN, OPEN], ids=["with an end", "true until the next row"])
 @given(plans, moments)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_row_that_is_true_and_known_equals_a_naive_join(
     source: EntitySource, bench: Bench, rows: list[Any], asked: list[Any]
 ) -> None:
