@@ -32,7 +32,8 @@ from numpy.typing import NDArray
 
 from sterling.features.aggregates import OPERATIONS
 from sterling.features.inside import Inside, Values
-from sterling.features.windows import Log, Moments, key_codes
+from sterling.features.parts import Part, deal, each
+from sterling.features.windows import Keys, Log, Moments, latest
 from sterling.project.aggregates import Aggregate, Count, Max, Mean, Window
 
 HOUR = 3_600_000_000
@@ -135,32 +136,46 @@ def ours(folder: Path, *, two_clocks: bool) -> pa.Table:
     """The plan of Sterling."""
     asked = pq.read_table(folder / "moments.parquet")
     events = pq.read_table(folder / "events.parquet", columns=["key", *CLOCKS[: 1 + two_clocks], "value"])
-    codes, whose = key_codes([events.column("key")], [asked.column("key")])
-    moments = Moments(whose, asked.column("t").to_numpy())
-    names = {"_event_time": "event_time", "_available_at": "available_at"}
-
-    def clock(wanted: tuple[str, ...]) -> NDArray[np.int64]:
-        return np.asarray(np.maximum.reduce([events.column(names[name]).to_numpy() for name in wanted]), np.int64)
-
-    log, values = Log(moments, codes, clock), Values(events.column("value"))
-    del codes, whose
+    keys = Keys([asked.column("key")], [events.column("key").type])
+    codes, times, values = (
+        keys.find([events.column("key")]),
+        latest([asked.column("t")]),
+        Values(events.column("value")),
+    )
+    passed = {f"_{name}": latest([events.column(name)]) for name in CLOCKS[: 1 + two_clocks]}
     clocks = ("_available_at",) if two_clocks else None
-    made: dict[str, pa.Array] = {}
-    for length in LENGTHS:
-        inside = Inside(moments.size, log.reach(Window(length, "past"), clocks), log.order, values)
-        for kind in (Count, Mean, Max):
-            made[f"{kind.__name__.lower()}_{length}"] = answer(kind, inside, moments)
-        del inside
-    newest = moments.spread(Inside(moments.size, log.reach(None, clocks), log.order).newest(), -1)
-    made["last"] = values.cells.take(pa.array(newest, mask=newest < 0)).combine_chunks()
-    return pa.table(made)
+    kinds = [(kind, length) for length in LENGTHS for kind in (Count, Mean, Max)]
+    made = {name_of(kind, length): np.zeros(len(times), np.int64 if kind is Count else float) for kind, length in kinds}
+    absent = {length: np.ones(len(times), bool) for length in LENGTHS}
+    newest = np.full(len(times), -1)
+
+    def clock(wanted: tuple[str, ...], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.asarray(np.maximum.reduce([passed[name][rows] for name in wanted]), np.int64)
+
+    def work(part: Part) -> None:
+        moments = Moments(keys.codes[part.moments] - part.first, times[part.moments])
+        log = Log(moments, codes[part.events] - part.first, clock, rows=part.events)
+        for length in LENGTHS:
+            inside = Inside(moments.size, log.reach(Window(length, "past"), clocks), log.order, values)
+            for kind in (Count, Mean, Max):
+                answers = OPERATIONS[kind].answer(inside)
+                made[name_of(kind, length)][part.moments] = moments.spread(answers, 0)
+            absent[length][part.moments] = moments.spread(inside.count < 1, True)
+        last = Inside(moments.size, log.reach(None, clocks), log.order).newest()
+        newest[part.moments] = moments.spread(last, -1)
+
+    each(deal(codes, keys.codes), work)
+    table = {
+        name_of(kind, length): pa.array(made.pop(name_of(kind, length)), mask=None if kind is Count else absent[length])
+        for kind, length in kinds
+    }
+    table["last"] = values.cells.take(pa.array(newest, mask=newest < 0)).combine_chunks()
+    return pa.table(table)
 
 
-def answer(kind: type[Aggregate], inside: Inside, moments: Moments) -> pa.Array:
-    """One feature."""
-    operation = OPERATIONS[kind]
-    absent = moments.spread(inside.count < operation.least, operation.least > 0)
-    return pa.array(moments.spread(operation.answer(inside), 0), mask=absent)
+def name_of(kind: type[Aggregate], length: str) -> str:
+    """Name of one feature."""
+    return f"{kind.__name__.lower()}_{length}"
 
 
 def write(made: pa.Table, folder: Path) -> None:

@@ -95,3 +95,12 @@ def test_parity_shows_that_every_cell_is_online_what_it_is_offline(folder: Path)
     found = sterling(folder, "features", "parity", "--json").json
     assert [one["different"] for entry in found for one in entry["features"]] == [0, 0]
     assert all(entry["position"] for entry in found)
+
+
+def test_what_leaks_would_claim_is_left_out_where_it_is_not_wanted(tmp_path: Path) -> None:
+    folder = write_project(tmp_path / "project", rows=1500)
+    titles = [step["title"] for step in sterling(folder, "run", "--no-leak-effect", "--json").json["steps"]]
+    assert "leak effect" not in titles
+    assert "What leaks would do to the metrics: not measured." in sterling(folder, "card").out
+    later = sterling(folder, "run", "--json").json["steps"]
+    assert [step["title"] for step in later if not step["cached"]] == ["leak effect"]

@@ -64,13 +64,21 @@ def test_project_run_does_what_the_command_does(folder: Path) -> None:
 
 def test_a_change_to_one_feature_reruns_only_what_depends_on_it(folder: Path) -> None:
     edit(folder, 'windows=["1d"]', 'windows=["2d"]')
-    assert reran(run(folder)) == ["bind", "features busy", "frame", "train candidate", "train prior", "evaluate"]
+    assert reran(run(folder)) == [
+        "bind",
+        "features busy",
+        "frame",
+        "train candidate",
+        "leak effect",
+        "train prior",
+        "evaluate",
+    ]
 
 
 def test_a_change_to_the_model_keeps_baselines_and_data(folder: Path) -> None:
     edit(folder, "trees=15", "trees=16")
     result = run(folder, release_now=True)
-    assert reran(result) == ["bind", "train candidate", "evaluate"]
+    assert reran(result) == ["bind", "train candidate", "leak effect", "evaluate"]
     assert result.version == 2
     (champion,) = entries(folder, "champion.resolved")[1:]
     assert champion.body["champion"] == entries(folder, "model.registered")[0].body["model"]

@@ -86,6 +86,9 @@ def run(
     project: ProjectFolder = Path(),
     as_of: AsOf = None,
     release_now: Annotated[bool, typer.Option("--release-now", help=_NOW)] = False,
+    leak_effect: Annotated[
+        bool, typer.Option("--leak-effect/--no-leak-effect", help="Train once more, to see what leaks would claim.")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Run what is not on record yet, judge the gates, and register the model if it passes them."""
@@ -95,7 +98,9 @@ def run(
 
     loaded = load_project(project)
     with progress(quiet=as_json) as observe:
-        result = run_project(loaded, project, as_of=as_of, release_now=release_now, observe=observe)
+        result = run_project(
+            loaded, project, as_of=as_of, release_now=release_now, leak_effect=leak_effect, observe=observe
+        )
     if as_json:
         print_json(summary(result))
     else:

@@ -129,6 +129,37 @@ class StoredTable:
             yield read_parquet(self._store.open(part.ref), names)
 
 
+class HeldTable:
+    """A table in memory, which is read as a stored one is.
+
+    Args:
+        table: The table.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self.num_rows: int = table.num_rows
+        self.schema: pa.Schema = table.schema
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns, in order."""
+        names: list[str] = self.schema.names
+        return names
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column."""
+        return self._table.column(name)
+
+    def select(self, names: Sequence[str]) -> pa.Table:
+        """Some columns."""
+        return self._table.select(list(names))
+
+
+AnyTable = StoredTable | HeldTable
+"""A table whose columns can be asked for by name."""
+
+
 def rewrite_table(store: Store, ref: Ref, change: Callable[[pa.Table, int], pa.Table]) -> Ref:
     """Keep a table with some rows changed or left out; segments that stay as they are stay the blobs that they are.
 

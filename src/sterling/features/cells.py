@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from sterling.core.errors import InvalidDefinitionError, nearest
-from sterling.engine.tables import StoredTable
+from sterling.engine.tables import AnyTable
 
 
 def fitting(cells: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
@@ -24,17 +24,26 @@ def fitting(cells: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     )
 
 
-def column_of(table: pa.Table | StoredTable, name: str, place: str) -> pa.ChunkedArray:
+def column_of(table: AnyTable, name: str, place: str) -> pa.ChunkedArray:
     """A column of a source.
 
     Raises:
         InvalidDefinitionError: if there is none of that name, with the nearest ones.
     """
-    if name not in listed(table):
-        raise InvalidDefinitionError(f"{place}: there is no column {name!r}. {nearest(name, listed(table))}")
+    check_column(table, name, place)
     return table.column(name)
 
 
-def listed(table: pa.Table | StoredTable) -> list[str]:
+def check_column(table: AnyTable, name: str, place: str) -> None:
+    """Refuse the name of what is no column of a source.
+
+    Raises:
+        InvalidDefinitionError: with the nearest ones.
+    """
+    if name not in listed(table):
+        raise InvalidDefinitionError(f"{place}: there is no column {name!r}. {nearest(name, listed(table))}")
+
+
+def listed(table: AnyTable) -> list[str]:
     """The columns of a source without its clocks, which begin with _."""
     return [name for name in table.schema.names if not name.startswith("_")]

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sterling.engine.contract import Engine
-from sterling.engine.tables import StoredTable
+from sterling.engine.tables import AnyTable
 from sterling.features.availability import AVAILABLE_AT, EVENT_ID, EVENT_TIME, REPLACED_AT
 from sterling.features.cells import column_of, fitting
 from sterling.features.events import SourceEvents
@@ -38,7 +38,7 @@ class Log:
         keys: The entities, packed.
     """
 
-    def __init__(self, plan: ViewPlan, table: pa.Table | StoredTable, engine: Engine) -> None:
+    def __init__(self, plan: ViewPlan, table: AnyTable, engine: Engine) -> None:
         events = SourceEvents(plan.source, plan.entities, table, engine)
         codes, self.keys = _entities(events, plan)
         self._available = latest([table.column(AVAILABLE_AT)])
@@ -81,8 +81,8 @@ class _Changes(NamedTuple):
 def _changes(plan: ViewPlan, selection: Selection, reach: int, events: SourceEvents, codes: Ints) -> _Changes:
     """When each event enters the lane of a selection, which is when a window first reaches it, and when it leaves."""
     place = _place(plan)
-    known = events.known(selection.clocks)
-    happened = events.begun((EVENT_TIME,))
+    every = np.arange(events.table.num_rows)
+    known, happened = events.known(selection.clocks, every), events.begun((EVENT_TIME,), every)
     end = np.full(len(known), NEVER)
     if selection.until:
         end = events.ends(selection.until, place)[0]
@@ -114,7 +114,7 @@ def _entities(events: SourceEvents, plan: ViewPlan) -> tuple[Ints, list[bytes]]:
     return numbers.astype(np.int64) - missing, keys
 
 
-def _ids(table: pa.Table | StoredTable, *, named: bool) -> NDArray[np.object_]:
+def _ids(table: AnyTable, *, named: bool) -> NDArray[np.object_]:
     """What tells events apart; rows of the same content, where nothing names them, are counted."""
     ids = table.column(EVENT_ID).to_numpy()
     if named:

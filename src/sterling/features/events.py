@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sterling.core.errors import InvalidDefinitionError
 from sterling.engine.contract import Engine
-from sterling.engine.tables import StoredTable
+from sterling.engine.tables import AnyTable
 from sterling.features.availability import EVENT_TIME, VALID_TO, Source, clocks_of, rule_of
 from sterling.features.cells import column_of, listed
 from sterling.features.exact import Ints
@@ -46,20 +46,32 @@ class SourceEvents:
         engine: Where conditions are computed.
     """
 
-    def __init__(self, source: Source, entities: Sequence[str], table: pa.Table | StoredTable, engine: Engine) -> None:
+    def __init__(self, source: Source, entities: Sequence[str], table: AnyTable, engine: Engine) -> None:
         self.table = table
         self._source, self._entities, self._engine = source, entities, engine
+        self._clocks: dict[str, Ints] = {}
         self._met: dict[str, NDArray[np.bool_]] = {}
         self._values: dict[str, Values] = {}
 
-    def known(self, clocks: tuple[str, ...]) -> Ints:
-        """When all of these clocks have passed, for each event."""
-        return latest([self.table.column(clock) for clock in clocks])
+    def known(self, clocks: tuple[str, ...], rows: Ints) -> Ints:
+        """When all of these clocks have passed, for some events."""
+        times = [self._clock(clock)[rows] for clock in clocks]
+        return times[0] if len(times) == 1 else np.asarray(np.maximum.reduce(times), np.int64)
 
-    def begun(self, clocks: tuple[str, ...]) -> Ints:
+    def prepare(self, clocks: Iterable[str]) -> None:
+        """Read some clocks, once for all parts."""
+        for clock in clocks:
+            self._clock(clock)
+
+    def _clock(self, clock: str) -> Ints:
+        if clock not in self._clocks:
+            self._clocks[clock] = latest([self.table.column(clock)])
+        return self._clocks[clock]
+
+    def begun(self, clocks: tuple[str, ...], rows: Ints) -> Ints:
         """As `known`; a row of a dimension table is true at ``valid_from`` itself, so it counts after the moment before."""
         begins = isinstance(self._source, EntitySource) and clocks == (EVENT_TIME,)
-        return self.known(clocks) - 1 if begins else self.known(clocks)
+        return self.known(clocks, rows) - 1 if begins else self.known(clocks, rows)
 
     def untrue(self) -> Ints | None:
         """The last moment at which each row of a dimension table is true, or `NEVER`; None for events."""

@@ -7,6 +7,7 @@ double precision loses ``1e17, 1, 2``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 BITS = 27
 """Bits of a digit; 2**25 such digits still add up exactly in a double."""
 _MASK = (1 << BITS) - 1
+_ROWS = 1 << 16
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -140,6 +142,34 @@ def rounded(numbers: Digits, divisors: Sequence[Ints | int] = ()) -> Floats:
         dropped += left
     nearest = np.ldexp((leading | rest).astype(np.float64), (dropped + exponent).astype(np.intc))
     return np.where(negative, -nearest, nearest)
+
+
+def weighted(values: Floats, weights: Ints) -> tuple[Fraction, Fraction]:
+    """The exact sums of finite floats and of their squares, each as often as its weight says.
+
+    Args:
+        values: The numbers.
+        weights: Whole numbers in [0, 2**32).
+
+    Example:
+        >>> weighted(np.array([0.5, 1e17]), np.array([3, 1]))
+        (Fraction(200000000000000003, 2), Fraction(40000000000000000000000000000000003, 4))
+    """
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest * max(largest, 1.0) * float(weights.sum()) < 2.0**53 and (np.rint(values) == values).all():
+        sums = values * weights
+        return Fraction(float(sums.sum())), Fraction(float((sums * values).sum()))
+    totals = [Fraction(0), Fraction(0)]
+    for start in range(0, len(values), _ROWS):
+        numbers = digits(values[start : start + _ROWS])
+        times = weights[start : start + _ROWS]
+        for index, made in enumerate((numbers, squares(numbers))):
+            worth = Fraction(2) ** made.exponent
+            for place in made.places:
+                some = int((place * (times & 0xFFFF)).sum()) + (int((place * (times >> 16)).sum()) << 16)
+                totals[index] += some * worth
+                worth *= 1 << BITS
+    return totals[0], totals[1]
 
 
 def carried(places: Sequence[Ints]) -> list[Ints]:

@@ -15,6 +15,8 @@ _COVERED = 0.99
 _FEW = 100  # rows; of fewer nothing is said
 _LATE = 3_600_000_000
 _SHARED = 20  # rows a moment, in the middle, that look like a batch
+_APART = 60_000_000  # between the batches, in the middle: a busy stream whose clock tells seconds is none
+_SURE = 3.0  # standard errors by which more than 1 % are late, where that is no chance
 
 
 class Lateness(NamedTuple):
@@ -57,21 +59,38 @@ def lateness(happened: Ints, known: Ints, declared: Ints | None = None) -> Laten
     late = np.sort(known[given] - happened[given])
     if not len(late):
         return Lateness(0, (), 0, None, None, None)
-    found = tuple(int(late[max(int(np.ceil(share * len(late))) - 1, 0)]) for share in QUANTILES)
+    found = tuple(int(late[_rank(share, len(late))]) for share in QUANTILES)
     times, rows = np.unique(known[given], return_counts=True)
     later = None if declared is None else float((known[given] > declared[given]).mean())
     warnings = []
-    if later is not None and later > 1 - _COVERED:
+    if later is not None and _more_than_covered(later, len(late)):
         warnings.append(
             f"In {later:.1%} of the rows the time at which a row is declared to be known lies before the one at which it "
             "arrived."
         )
-    if len(late) >= _FEW and found[0] >= _LATE and np.median(np.repeat(rows, rows)) >= _SHARED:
+    if len(late) >= _FEW and found[0] >= _LATE and _in_batches(times, rows):
         warnings.append(
             f"{len(late):,} rows became known at {len(times):,} times only, {said(found[0])} after the event in the median: "
             "this looks like the time of a load, not of knowing. A load that runs again rewrites it."
         )
     return Lateness(len(late), found, len(times), later, said(found[2], up=True), " ".join(warnings) or None)
+
+
+def _rank(share: float, size: int) -> int:
+    """The place, from 0, of the least value that a share of the values do not exceed; a product may miss by its last bit."""
+    return max(int(np.ceil(round(share * size, 6))) - 1, 0)
+
+
+def _more_than_covered(later: float, size: int) -> bool:
+    """Whether more rows are late than chance makes of the 1 % that may be; rows count as independent."""
+    allowed = 1 - _COVERED
+    return later > allowed + _SURE * float(np.sqrt(allowed * _COVERED / size))
+
+
+def _in_batches(times: Ints, rows: Ints) -> bool:
+    """Whether rows became known many at a time, with breaks between."""
+    apart = len(times) == 1 or float(np.median(np.diff(times))) >= _APART
+    return apart and float(np.median(np.repeat(rows, rows))) >= _SHARED
 
 
 def said(micros: int, *, up: bool = False) -> str:

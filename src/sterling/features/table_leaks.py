@@ -14,7 +14,7 @@ from sterling.features.aggregates import OPERATIONS
 from sterling.features.exact import Ints
 from sterling.features.inside import Inside, Values
 from sterling.features.lateness import QUANTILES, Lateness, lateness
-from sterling.features.leaks import censoring, changed
+from sterling.features.leaks import censoring, changed, tallied
 from sterling.features.windows import NEVER, Log, Moments, key_codes
 from sterling.project.aggregates import AnyAggregate, Count, Mean, aggregate_name, windows_of
 from sterling.project.times import micros, zone
@@ -107,7 +107,7 @@ def table_leaks(
     keys = [kept.column(name) for name in entities]
     codes, whose = key_codes(keys, [key.take(pa.array(chosen)) for key in keys])
     moments = Moments(whose, asked[chosen])
-    log = Log(moments, codes, lambda names: np.maximum.reduce([clocks[name] for name in names]))
+    log = Log(moments, codes, lambda names, rows: np.maximum.reduce([clocks[name][rows] for name in names]))
     compared = [*_windowed(kept, values, windows, log, moments), *_last(kept, values, log, moments)]
     late = _lateness(clocks, delay)
     return LeakReport(
@@ -149,7 +149,8 @@ def _windowed(
         for window in windows_of(aggregate):
             known, every = (log.reach(window, clocks).only(given) for clocks in ((_HAPPENED, _KNOWN), None))
             inside, blind = (Inside(moments.size, reach, log.order, numbers) for reach in (known, every))
-            measured = censoring(moments, inside.count, known, every, log.order, numbers)
+            tally = tallied(moments, inside.count, known, every, log.order, numbers)
+            measured = censoring([tally], len(moments), numeric=numbers is not None)
             flags = changed(_answer(aggregate, inside, moments), _answer(aggregate, blind, moments))
             name = aggregate_name("", aggregate, window)
             leak = Leak(name, float(flags.mean()), measured.known, measured.empty or 0.0, measured.warning)

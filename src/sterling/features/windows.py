@@ -21,6 +21,56 @@ from sterling.features.exact import Ints
 from sterling.project.aggregates import Window
 
 NEVER = np.iinfo(np.int64).max
+Clocks = Callable[[tuple[str, ...], Ints], Ints]
+"""For names of clocks and some events, the latest of these clocks of each event."""
+
+
+class Keys:
+    """The keys of some moments as whole numbers from 0, by which events are found.
+
+    Args:
+        columns: Key columns of the moments.
+        kinds: Types of the same columns of the events; where they differ, keys are compared as texts.
+
+    Attributes:
+        codes: A number for each moment; -1 where a part of the key is null.
+        size: How many different keys there are.
+    """
+
+    def __init__(self, columns: Sequence[pa.ChunkedArray], kinds: Sequence[pa.DataType]) -> None:
+        self._texts = [column.type != kind for column, kind in zip(columns, kinds, strict=True)]
+        self._values: list[pa.Array] = []
+        self._pairs: list[Ints] = []
+        self.codes = self._coded(columns, self._learned)
+        self.size = int(self.codes.max(initial=-1)) + 1
+
+    def find(self, columns: Sequence[pa.ChunkedArray]) -> Ints:
+        """The number of the key of each event; -1 where no moment has it."""
+        return self._coded(columns, self._known)
+
+    def _coded(self, columns: Sequence[pa.ChunkedArray], step: Callable[[int, pa.ChunkedArray, Ints], Ints]) -> Ints:
+        codes = np.zeros(len(columns[0]), np.int64)
+        for place, column in enumerate(columns):
+            cells = column.cast(pa.string()) if self._texts[place] else column
+            cells = cells.cast(cells.type.value_type) if pa.types.is_dictionary(cells.type) else cells
+            codes = step(place, cells, codes)
+        return codes
+
+    def _learned(self, place: int, cells: pa.ChunkedArray, codes: Ints) -> Ints:
+        self._values.append(pc.unique(cells).drop_null())
+        index = _index(cells, self._values[place])
+        if place == 0:
+            return index
+        absent = (codes < 0) | (index < 0)
+        pairs = codes * len(self._values[place]) + index
+        self._pairs.append(np.unique(pairs[~absent]))
+        return _placed(pairs, absent, self._pairs[-1])
+
+    def _known(self, place: int, cells: pa.ChunkedArray, codes: Ints) -> Ints:
+        index = _index(cells, self._values[place])
+        if place == 0:
+            return index
+        return _placed(codes * len(self._values[place]) + index, (codes < 0) | (index < 0), self._pairs[place - 1])
 
 
 def key_codes(events: Sequence[pa.ChunkedArray], moments: Sequence[pa.ChunkedArray]) -> tuple[Ints, Ints]:
@@ -31,20 +81,10 @@ def key_codes(events: Sequence[pa.ChunkedArray], moments: Sequence[pa.ChunkedArr
         moments: The same columns of the moments.
 
     Returns:
-        A number for each event and each moment; -1 where a part of the key is null.
+        A number for each event and each moment; -1 where a part of the key is null, or no moment has the event's key.
     """
-    codes = np.zeros(len(events[0]) + len(moments[0]), np.int64)
-    absent = np.zeros(len(codes), bool)
-    for event_column, moment_column in zip(events, moments, strict=True):
-        both = pa.chunked_array([*_alike(event_column, moment_column)])
-        encoded = both.combine_chunks().dictionary_encode()
-        index = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-        absent |= index < 0
-        codes = codes * (len(encoded.dictionary) + 1) + index
-        if len(events) > 1:
-            codes = np.unique(codes, return_inverse=True)[1].astype(np.int64)
-    codes[absent] = -1
-    return codes[: len(events[0])], codes[len(events[0]) :]
+    keys = Keys(moments, [column.type for column in events])
+    return keys.find(events), keys.codes
 
 
 class Moments:
@@ -160,7 +200,8 @@ class Log:
     Args:
         moments: The moments.
         codes: Key of each event; events of -1 are left out.
-        clocks: Gives, for names of clocks, the latest of them for each event, or `NEVER`.
+        clocks: Gives, for names of clocks and some events, the latest of the clocks of each, or `NEVER`.
+        rows: Which events they are; None for all.
         versions: Whether events are replaced by later versions, at the clock ``_replaced_at``.
 
     Attributes:
@@ -168,18 +209,22 @@ class Log:
     """
 
     def __init__(
-        self, moments: Moments, codes: Ints, clocks: Callable[[tuple[str, ...]], Ints], *, versions: bool = False
+        self, moments: Moments, codes: Ints, clocks: Clocks, *, rows: Ints | None = None, versions: bool = False
     ) -> None:
         self._moments, self._clocks = moments, clocks
-        self.order: Ints = _sorted(codes)
-        self._lift = moments.lift(codes[self.order])
+        order = _sorted(codes)
+        self.order: Ints = order if rows is None else rows[order]
+        self._lift = moments.lift(codes[order])
+        self._known: dict[tuple[str, ...], Ints] = {}
         self._happened = self.known((EVENT_TIME,))
         self._replaced = self.known((REPLACED_AT,)) if versions else None
         self._entered: dict[tuple[str, ...], tuple[Ints, Ints]] = {}
 
     def known(self, clocks: tuple[str, ...]) -> Ints:
         """When all of these clocks have passed."""
-        return self._clocks(clocks)[self.order]
+        if clocks not in self._known:
+            self._known[clocks] = self._clocks(clocks, self.order)
+        return self._known[clocks]
 
     def reach(self, window: Window | None, clocks: tuple[str, ...] | None, ended: Ints | None = None) -> Reach:
         """Where the events of a window are inside.
@@ -242,13 +287,22 @@ def _sorted(codes: Ints) -> Ints:
     return order
 
 
-def _alike(a: pa.ChunkedArray, b: pa.ChunkedArray) -> list[pa.Array]:
-    if a.type != b.type:
-        a, b = a.cast(pa.string()), b.cast(pa.string())
-    return [*a.chunks, *b.chunks] or [pa.array([], a.type)]
+def _index(cells: pa.ChunkedArray, values: pa.Array) -> Ints:
+    """The place of each cell among some values; -1 where it is none of them."""
+    found = pc.index_in(cells, value_set=values)
+    return np.asarray(pc.fill_null(found, -1).to_numpy(), np.int64)
+
+
+def _placed(pairs: Ints, absent: NDArray[np.bool_], among: Ints) -> Ints:
+    """The place of each pair among the sorted ones; -1 where it is absent or none of them."""
+    if not len(among):
+        return np.full(len(pairs), -1, np.int64)
+    places = np.minimum(np.searchsorted(among, pairs), len(among) - 1)
+    places[absent | (among[places] != pairs)] = -1
+    return np.asarray(places, np.int64)
 
 
 def latest(clocks: Sequence[pa.ChunkedArray]) -> Ints:
     """The last of several times of each row; `NEVER` where one of them is null."""
     times = [pc.fill_null(clock, NEVER).to_numpy() for clock in clocks]
-    return np.asarray(np.maximum.reduce(times), np.int64)
+    return np.asarray(times[0] if len(times) == 1 else np.maximum.reduce(times), np.int64)

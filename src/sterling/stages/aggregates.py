@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from sterling.core.errors import DataError, InvalidDefinitionError
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
-from sterling.features.aggregates import OPERATIONS
-from sterling.features.inside import Inside, Values
-from sterling.features.leaks import Censoring, censoring
-from sterling.features.windows import NEVER, Log, Moments
-from sterling.project.aggregates import (
-    Aggregate,
-    CountDistinct,
-    Pending,
-    Window,
-    aggregate_name,
-    windows_of,
-)  # fmt: skip
+from sterling.engine.tables import StoredTable
+from sterling.features.exact import Ints
+from sterling.features.inside import Inside
+from sterling.features.leaks import Censoring, Tally, censoring, tallied
+from sterling.features.parts import Part, each
+from sterling.features.windows import NEVER
+from sterling.project.aggregates import Aggregate, CountDistinct, Pending, Window
 from sterling.project.features import FeatureView, First, Last, names_of, view_name
 from sterling.project.spine import EventSpine, ScheduledSpine
+from sterling.stages.batches import batched
 from sterling.stages.contract import Context, Outcome, Stage
-from sterling.stages.events import Events
+from sterling.stages.events import Asked, Events
 from sterling.stages.features import LIBRARIES, built, censored, leaked
 from sterling.stages.row import Row
+from sterling.stages.windowed import Answer, Windowed, refuse_over_budget
 
 
 class PickedFeatures(Stage, frozen=True):
@@ -58,29 +51,82 @@ class PickedFeatures(Stage, frozen=True):
         """The event of the greatest (event_time, available_at, event_id) that is known, or the least, for each column."""
         feature, facts, place = self.feature, list[Evidence](), view_name(self.feature)
         source = feature.columns.source
-        events = Events(source, source.entities, feature.on, place, inputs, context)
-        log, moments = events.log(Row(self.spine, inputs, context), facts)
-        window = Window(feature.max_age, "past") if feature.max_age else None
-        ended = events.untrue()
-        ends = None if ended is None else ended[log.order]
-        made, naive = {}, {}
-        for name, read in zip(names_of(feature), feature.columns.names, strict=True):
-            chosen = events.chosen(read, feature.where, place)
-            flags, cells = chosen.flags[log.order], events.table.column(read)
-            reach = log.reach(window, chosen.clocks, ends).only(flags)
-            made[name] = self._picked(Inside(moments.size, reach, log.order), moments, cells)
-            happened = log.reach(window, None, ends).only(flags)
-            naive[name] = self._picked(Inside(moments.size, happened, log.order), moments, cells)
-            measured = censoring(
-                moments, Inside(moments.size, reach, log.order).count, reach, happened, log.order, None
-            )
+        table = StoredTable(context.store, inputs[f"clean:{source.name}"])
+        events = Events(source, source.entities, feature.on, place, table, context.engine)
+        asked = events.asked(Row(self.spine, inputs, context), facts)
+        columns = dict(zip(names_of(feature), feature.columns.names, strict=True))
+        needed = events.needed([(feature.columns.names, feature.where, place)])
+        picked = {name: _Picked() for name in columns}
+        with batched(table, needed, events.find(asked), asked.keys.codes, len(columns)) as batches:
+            for batch in batches:
+                self._pick(events.of(batch.table()), batch.moments, asked, columns, picked)
+        for name, made in picked.items():
+            measured = censoring(made.tallies, asked.size, numeric=False)
             facts.append(censored(name, place, measured._replace(known=None)))
-        return built(feature, pa.table(made), context, facts, leaks=leaked(made, naive))
+        cells, naive = ({name: getattr(made, one)() for name, made in picked.items()} for one in ("cells", "naive"))
+        return built(feature, pa.table(cells), context, facts, leaks=leaked(cells, naive))
 
-    def _picked(self, inside: Inside, moments: Moments, cells: pa.ChunkedArray) -> pa.ChunkedArray:
-        """The values of the events that are the last, or the first."""
-        found = moments.spread(inside.newest(first=isinstance(self.feature, First)), -1)
-        return cells.take(pa.array(found, mask=(found < 0) | (found == NEVER)))
+    def _pick(
+        self, events: Events, rows: Ints | None, asked: Asked, columns: Mapping[str, str], picked: Mapping[str, _Picked]
+    ) -> None:
+        """Find the events of some moments, and take their cells."""
+        feature, place = self.feature, view_name(self.feature)
+        window = Window(feature.max_age, "past") if feature.max_age else None
+        chosen = {name: events.chosen(read, feature.where, place) for name, read in columns.items()}
+        ended = events.untrue()
+        parts = events.parts(asked, rows)
+        events.prepare({clock for one in chosen.values() for clock in one.clocks})
+        found = {name: (np.full(asked.size, -1), np.full(asked.size, -1)) for name in columns}
+
+        def work(part: Part) -> dict[str, Tally]:
+            log, moments = events.log(part)
+            ends = None if ended is None else ended[log.order]
+            tallies = {}
+            for name, (flags, clocks) in chosen.items():
+                reach, happened = (log.reach(window, way, ends).only(flags[log.order]) for way in (clocks, None))
+                inside = Inside(moments.size, reach, log.order)
+                for out, seen in zip(found[name], (inside, Inside(moments.size, happened, log.order)), strict=True):
+                    out[part.moments] = moments.spread(seen.newest(first=isinstance(feature, First)), -1)
+                tallies[name] = tallied(moments, inside.count, reach, happened, log.order, None)
+            return tallies
+
+        tallies = each(parts, work)
+        for name, made in picked.items():
+            made.tallies += [tally[name] for tally in tallies]
+            cells = events.table.column(columns[name])
+            made.add(rows, *(cells.take(_places(f if rows is None else f[rows])) for f in found[name]))
+
+
+class _Picked:
+    """The cells of one feature, batch by batch."""
+
+    def __init__(self) -> None:
+        self.tallies: list[Tally] = []
+        self._rows: list[Ints] = []
+        self._cells: list[pa.ChunkedArray] = []
+        self._naive: list[pa.ChunkedArray] = []
+
+    def add(self, rows: Ints | None, cells: pa.ChunkedArray, naive: pa.ChunkedArray) -> None:
+        """Keep the cells of some moments, or of all; ``naive`` are those without regard to availability."""
+        self._rows += [] if rows is None else [rows]
+        self._cells.append(cells)
+        self._naive.append(naive)
+
+    def cells(self) -> pa.ChunkedArray:
+        """The cells in the order of the spine."""
+        return self._in_order(self._cells)
+
+    def naive(self) -> pa.ChunkedArray:
+        """What they would be if availability were ignored."""
+        return self._in_order(self._naive)
+
+    def _in_order(self, parts: list[pa.ChunkedArray]) -> pa.ChunkedArray:
+        cells = pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+        return cells.take(pa.array(np.argsort(np.concatenate(self._rows)))) if self._rows else cells
+
+
+def _places(found: Ints) -> pa.Array:
+    return pa.array(found, mask=(found < 0) | (found == NEVER))
 
 
 class ViewFeatures(Stage, frozen=True):
@@ -107,97 +153,29 @@ class ViewFeatures(Stage, frozen=True):
     def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
         """Every aggregate over every window, by the one exact plan."""
         view, facts = self.view, list[Evidence]()
-        events = Events(view.source, view.entities, view.on, view.name, inputs, context)
-        log, moments = events.log(Row(self.spine, inputs, context), facts)
-        made: dict[str, pa.Array] = {}
-        naive: dict[str, pa.Array] = {}
+        table = StoredTable(context.store, inputs[f"clean:{view.source.name}"])
+        events = Events(view.source, view.entities, view.on, view.name, table, context.engine)
+        asked = events.asked(Row(self.spine, inputs, context), facts)
+        needed = events.needed(map(self._read, view.features))
+        answers: dict[str, Answer] = {}
+        with batched(table, needed, events.find(asked), asked.keys.codes, len(names_of(view))) as batches:
+            if any(isinstance(item, CountDistinct) for item in view.features):
+                refuse_over_budget(view, (Windowed(view, events, batch, asked) for batch in batches))
+            for batch in batches:
+                Windowed(view, events, batch, asked).fill(answers)
         shares: dict[str, float | None] = {}
-        for way, groups in _ways(view, events, log).items():
-            known, ended = events.ends(way.until, view.name) if way.until else (None, None)
-            ends = None if known is None else known[log.order]
-            read, every = log.reach(way.window, way.clocks, ends), log.reach(way.window, None, ends)
-            blind = every if ended is None else log.reach(way.window, None, ended[log.order])
-            for group in groups.values():
-                seen, there, unseen = (reach.only(group.chosen) for reach in (read, every, blind))
-                inside = Inside(moments.size, seen, log.order, group.values)
-                one_clock = inside if seen.same(unseen) else Inside(moments.size, unseen, log.order, group.values)
-                for name, aggregate in group.cells.items():
-                    made[name] = _answer(name, aggregate, inside, moments)
-                    _refuse_over_budget(name, aggregate, made[name])
-                    naive[name] = made[name] if one_clock is inside else _answer(name, aggregate, one_clock, moments)
-                    numbers = group.values if OPERATIONS[type(aggregate)].result != "whole" else None
-                    measured = censoring(moments, inside.count, seen, there, log.order, numbers)
-                    if way.window.kind == "known":  # all that became known is known
-                        measured = Censoring(measured.empty, None, None, None, None)
-                    shares[name] = measured.known
-                    facts.append(censored(name, view.name, measured))
-        made = {name: made[name] for name in names_of(view)}
-        return built(view, pa.table(made), context, facts, shares, leaked(made, naive))
+        for name, answer in answers.items():
+            measured = censoring(answer.tallies, asked.size, numeric=answer.numeric)
+            if answer.window.kind == "known":  # all that became known is known
+                measured = Censoring(measured.empty, None, None, None, None)
+            shares[name] = measured.known
+            facts.append(censored(name, view.name, measured))
+        made = {name: answers[name].cells() for name in names_of(view)}
+        leaks = leaked(made, {name: answers[name].naive() for name in made})
+        return built(view, pa.table(made), context, facts, shares, leaks)
 
-
-class _Way(NamedTuple):
-    """What decides where events are inside; features that have it in common are computed together.
-
-    Attributes:
-        window: The window.
-        clocks: The clocks that have passed when an event can be read.
-        until: Column with the end of the events, or None.
-    """
-
-    window: Window
-    clocks: tuple[str, ...]
-    until: str | None
-
-
-class _Group(NamedTuple):
-    """The features of one way that read the same events.
-
-    Attributes:
-        chosen: Whether they read each event of the log.
-        values: The column that they read, or None.
-        cells: Name and definition of each.
-    """
-
-    chosen: NDArray[np.bool_]
-    values: Values | None
-    cells: dict[str, Aggregate]
-
-
-def _ways(view: FeatureView, events: Events, log: Log) -> dict[_Way, dict[object, _Group]]:
-    """The features of a view, by where their events are inside, and by which of these they read."""
-    found: dict[_Way, dict[object, _Group]] = {}
-    flags: dict[object, NDArray[np.bool_]] = {}
-    for aggregate in view.features:
-        place = f"FeatureView {view.name!r}: {type(aggregate).__name__}"
-        column, values, which = aggregate.reads, None, (aggregate.reads, aggregate.where)
-        chosen = events.chosen(column, aggregate.where, place)
-        if column is not None:
-            values = events.values(column, place)
-            aggregate.check_type(column, str(values.type), place)
-        if which not in flags:
-            flags[which] = chosen.flags[log.order]
+    def _read(self, aggregate: Aggregate) -> tuple[list[str], str | None, str]:
+        """What an aggregate reads."""
         until = aggregate.until if isinstance(aggregate, Pending) else None
-        for window in windows_of(aggregate):
-            groups = found.setdefault(_Way(window, chosen.clocks, until), {})
-            group = groups.setdefault(which, _Group(flags[which], values, {}))
-            group.cells[aggregate_name(view.name, aggregate, window)] = aggregate
-    return found
-
-
-def _answer(name: str, aggregate: Aggregate, inside: Inside, moments: Moments) -> pa.Array:
-    """A feature at each moment."""
-    operation = OPERATIONS[type(aggregate)]
-    try:
-        found = operation.answer(inside)
-    except OverflowError as error:
-        raise DataError(f"{name}: {error}. Cast the column to DOUBLE, or to larger units.") from error
-    absent = moments.spread(inside.count < operation.least, operation.least > 0)
-    return pa.array(moments.spread(found, 0), mask=absent)
-
-
-def _refuse_over_budget(name: str, aggregate: Aggregate, found: pa.Array) -> None:
-    if isinstance(aggregate, CountDistinct) and (most := pc.max(found).as_py() or 0) > aggregate.budget:
-        raise InvalidDefinitionError(
-            f"{name}: one window holds {most:,} different values of {aggregate.column!r}, over the budget of "
-            f"{aggregate.budget:,}. Shorten the window, narrow it with where=, or raise budget=."
-        )
+        columns = [column for column in (aggregate.reads, until) if column is not None]
+        return columns, aggregate.where, f"FeatureView {self.view.name!r}: {type(aggregate).__name__}"

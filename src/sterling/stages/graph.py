@@ -48,7 +48,9 @@ _SPINE: Inputs = {"spine": Output("spine", "spine")}
 _FRAME = Output("frame", "frame")
 
 
-def graph(project: Project, folder: Path, intake: Intake, as_of: str | None) -> tuple[Step, ...]:
+def graph(
+    project: Project, folder: Path, intake: Intake, as_of: str | None, *, leak_effect: bool = True
+) -> tuple[Step, ...]:
     """The steps of a project, each after those that it reads from.
 
     Args:
@@ -56,9 +58,10 @@ def graph(project: Project, folder: Path, intake: Intake, as_of: str | None) -> 
         folder: Its folder.
         intake: Takes its raw files into the store.
         as_of: ISO 8601 time as of which data count; None for the newest that they show.
+        leak_effect: Whether the recipe is also trained as if availability were ignored.
     """
     before = check_graph(project, folder, intake, as_of)
-    return (*before, *parity_steps(project), *_models(project, folder, intake))
+    return (*before, *parity_steps(project), *_models(project, folder, intake, leak_effect=leak_effect))
 
 
 def check_graph(project: Project, folder: Path, intake: Intake, as_of: str | None) -> tuple[Step, ...]:
@@ -169,13 +172,13 @@ def _leaks(features: Iterable[Feature], service: FeatureService) -> Inputs:
     }
 
 
-def _models(project: Project, folder: Path, intake: Intake) -> Iterator[Step]:
+def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool) -> Iterator[Step]:
     start, end = project.holdout.span()
     recipe = project.recipe
     candidate = Train(recipe.model, "candidate", start, recipe.cv, supplied_code(recipe.model, folder))
     yield Step(candidate, {"frame": _FRAME})
     models: Inputs = {"candidate": Output(candidate.title, "model")}
-    if leaks := _leaks(project.features.features, project.features):
+    if (leaks := _leaks(project.features.features, project.features)) and leak_effect:
         effect = LeakEffect(
             recipe.model, start, end, project.error_budget, project.cluster is not None, candidate.code
         )  # fmt: skip
