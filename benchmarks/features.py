@@ -158,7 +158,7 @@ def measure(method: str, folder: Path) -> None:
     begin = time.perf_counter()
     start = METHODS[method][1](folder) or 0.0
     seconds = time.perf_counter() - begin - start
-    peak, cpu = TOOK or took()
+    peak, cpu = TOOK[0] if TOOK else took()
     print(json.dumps({"seconds": seconds, "start": start, "cpu": cpu, "peak_mb": peak}))
 
 
@@ -339,7 +339,7 @@ def polars_rolling(folder: Path) -> None:
 
 def merge_asof(folder: Path) -> None:
     """Pandas' merge_asof on prefix sums, on one clock; it has no maxima."""
-    import pandas as pd
+    import pandas as pd  # type: ignore[import-untyped, unused-ignore]
 
     events = pd.read_parquet(folder / "events.parquet", columns=["key", "event_time", "value"])
     events = events.rename(columns={"event_time": "t"})
@@ -362,12 +362,11 @@ def merge_asof(folder: Path) -> None:
 
 def spark_frames(folder: Path) -> float:
     """The same RANGE frames on PySpark with two threads; gives back how long it took to start."""
-    global TOOK
     begin = time.perf_counter()
     from pyspark.sql import SparkSession  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     os.environ |= {"JAVA_HOME": str(java_home(folder)), "SPARK_LOCAL_IP": "127.0.0.1"}
-    settings = {
+    settings: dict[str, bool | float | int | str | None] = {
         "spark.driver.memory": "3g", "spark.driver.host": "127.0.0.1", "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false", "spark.sql.shuffle.partitions": "8", "spark.local.dir": str(folder),
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
@@ -383,7 +382,7 @@ def spark_frames(folder: Path) -> float:
     )
     made = spark.sql(f"SELECT * FROM ({framed(both)}) WHERE i IS NOT NULL ORDER BY i").drop("i").toArrow()
     write(made, folder)
-    TOOK = took()
+    TOOK.append(took())
     spark.stop()
     return start
 
@@ -401,7 +400,7 @@ def java_home(folder: Path) -> Path:
 
 
 Method = Callable[[Path], float | None]
-TOOK: tuple[float, float] | None = None
+TOOK: list[tuple[float, float]] = []
 """What a method has measured itself, before what it started was gone."""
 FEAST = Path(__file__).parents[1] / ".venv-feast"
 SPARK = "PySpark local[2], RANGE frames, one clock"

@@ -60,9 +60,17 @@ def prepare(folder: Path) -> None:
 
 def ask(folder: Path) -> None:
     """The last value of each moment, by Feast's DuckDB store."""
-    import pandas as pd
-    from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
-    from feast.types import Float64
+    import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+    from feast import (  # type: ignore[import-not-found, unused-ignore]
+        Entity,
+        FeatureStore,
+        FeatureView,
+        Field,
+        FileSource,
+        RepoConfig,
+        ValueType,
+    )  # fmt: skip
+    from feast.types import Float64  # type: ignore[import-not-found, unused-ignore]
 
     config = {"type": "duckdb"}
     store = FeatureStore(config=RepoConfig(
