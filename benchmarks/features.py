@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -101,10 +102,17 @@ def compare(name: str, options: argparse.Namespace, folder: Path) -> None:
 def started(method: str, folder: Path, options: argparse.Namespace) -> dict[str, float]:
     """What one run of a method took, in a process of its own."""
     command = [sys.executable, __file__, "--run", method, "--folder", str(folder)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=options.limit)
+    pipe = subprocess.PIPE
+    run = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    try:
+        said, wrong = run.communicate(timeout=options.limit)
+    except subprocess.TimeoutExpired:
+        os.killpg(run.pid, signal.SIGKILL)  # with the JVM that it may have started
+        run.communicate()
+        raise
     if run.returncode:
-        sys.exit(f"{method} failed:\n{run.stderr}")
-    found: dict[str, float] = json.loads(run.stdout.splitlines()[-1])
+        sys.exit(f"{method} failed:\n{wrong}")
+    found: dict[str, float] = json.loads(said.splitlines()[-1])
     return found
 
 
