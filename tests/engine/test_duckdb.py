@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from sterling.core.errors import DataError
+from sterling.engine import memory
 from sterling.engine.duckdb import DuckDBEngine
 
 
@@ -40,3 +44,14 @@ def test_sessions_are_in_utc(engine: DuckDBEngine) -> None:
     )
     assert found.column("utc").to_pylist() == [10]
     assert found.schema.field("t").type == pa.timestamp("us", "UTC")
+
+
+def test_what_does_not_fit_into_memory_is_sorted_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sterling.engine.duckdb.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("sterling.engine.duckdb._LEAST", 48 << 20)
+    monkeypatch.setattr(memory, "available", lambda: 0)
+    table = pa.table({"a": np.random.default_rng(1).random(2_000_000)})
+    engine = DuckDBEngine(1)
+    found = engine.query("SELECT max(n) AS n FROM (SELECT row_number() OVER (ORDER BY a) AS n FROM t)", {"t": table})
+    assert found.column("n").to_pylist() == [2_000_000]
+    assert list(tmp_path.iterdir())

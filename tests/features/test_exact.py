@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sterling.features.exact import Digits, decimal_digits, difference, digits, rounded, scaled, squares
+from sterling.features.exact import Digits, decimal_digits, difference, digits, rounded, scaled, squares, weighted
 
 numbers = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300).filter(
     lambda x: x == 0 or abs(x) > 1e-290
@@ -54,3 +54,18 @@ def test_decimals_are_their_own_digits(values: list[int]) -> None:
     words = np.array([(value >> shift) % 2**64 for value in values for shift in (0, 64)], np.uint64).reshape(-1, 2)
     made = decimal_digits(words[:, 0], words[:, 1].view(np.int64))
     assert rounded(made).tolist() == [float(value) for value in values]
+
+
+@given(
+    st.lists(
+        st.tuples(numbers.filter(lambda x: x == 0 or 1e-100 < abs(x) < 1e100), st.integers(0, 2**32 - 1)), max_size=12
+    )
+)
+@settings(deadline=None)
+def test_weighted_sums_and_squares_are_exact(pairs: list[tuple[float, int]]) -> None:
+    found = weighted(np.array([x for x, _ in pairs]), np.array([n for _, n in pairs], np.int64))
+    assert found == tuple(sum((Fraction(x) ** power * n for x, n in pairs), Fraction(0)) for power in (1, 2))
+
+
+def test_weighted_sums_of_small_whole_numbers_are_exact() -> None:
+    assert weighted(np.array([2.0, -3.0]), np.array([5, 1])) == (7, 29)

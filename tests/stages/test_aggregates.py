@@ -31,6 +31,7 @@ from sterling.project.features import FeatureView, First, Last, names_of
 from sterling.project.sources import Delay, EventSource
 from sterling.project.spine import EventSpine, Label
 from sterling.stages.graph import feature_stage
+from sterling.stages.windowed import Windowed
 from tests.stages.bench import TIME, Bench, at, day, rows
 from tests.stages.logs import KNOWN, SOURCES, SPINE, VALUES, Case, exact, inside, inside_blind, log_table, logs, moments
 
@@ -195,6 +196,20 @@ def test_different_values_over_the_budget_are_refused_by_name(bench: Bench) -> N
     )
     with pytest.raises(InvalidDefinitionError, match=message):
         late(bench, values, CountDistinct("v", windows=["400d"], budget=29))
+
+
+def test_a_budget_is_looked_at_before_anything_else_is_computed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def computed(*_: Any) -> None:
+        raise AssertionError("features were computed")
+
+    monkeypatch.setattr(Windowed, "fill", computed)
+    with pytest.raises(InvalidDefinitionError, match="over the budget of 2"):
+        late(bench, [1.0, 2.0, 3.0], Sum("v", windows=["400d"]), CountDistinct("v", windows=["400d"], budget=2))
+
+
+def test_an_entity_may_have_more_values_than_the_budget_where_its_windows_do_not(bench: Bench) -> None:
+    made = late(bench, [float(n) for n in range(90)], CountDistinct("v", windows=["1h"], budget=29))
+    assert max(made["x_count_distinct_v_1h"]) <= 29
 
 
 def test_one_hot_entity_and_many_that_appear_once(bench: Bench) -> None:

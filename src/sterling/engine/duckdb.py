@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from sterling.core.errors import DataError
+from sterling.engine import memory
 from sterling.engine.files import read_file
 
 if TYPE_CHECKING:
     import duckdb
 
+_LEAST = 512 << 20
+
 
 class DuckDBEngine:
-    """Computes tables with DuckDB.
+    """Computes tables with DuckDB, which writes to a temporary folder what does not fit into three quarters of the memory.
 
     Args:
         threads: Threads of a query; results do not depend on them where the query orders its rows.
@@ -34,7 +39,13 @@ class DuckDBEngine:
     def _database(self) -> duckdb.DuckDBPyConnection:
         import duckdb
 
-        database = duckdb.connect(config={"threads": self._threads})
+        database = duckdb.connect(
+            config={
+                "threads": self._threads,
+                "memory_limit": f"{max(memory.available() * 3 // 4, _LEAST) >> 20}MiB",
+                "temp_directory": str(Path(gettempdir()) / f"sterling-duckdb-{os.getpid()}"),
+            }
+        )
         for setting in (
             "GLOBAL TimeZone = 'UTC'",
             "GLOBAL python_enable_replacements = false",

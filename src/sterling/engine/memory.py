@@ -24,7 +24,7 @@ def _limits() -> Iterator[int]:
     yield _free()
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:
-        yield soft - _taken()
+        yield soft - taken()
     most, now = _number(_GROUP / "memory.max"), _number(_GROUP / "memory.current")
     if most is not None and now is not None:
         yield most - now
@@ -36,7 +36,7 @@ def _free() -> int:
     return found if found is not None else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-def _taken() -> int:
+def taken() -> int:
     """Address space that this process has."""
     return _entry(Path("/proc/self/status"), "VmSize:") or 0
 
