@@ -103,7 +103,9 @@ def features(
     try:
         import pyspark  # noqa: F401
     except ImportError as error:
-        raise MissingExtraError("Spark needs the extra 'spark'. Install it with: pip install 'sterling-ml[spark]'") from error
+        raise MissingExtraError(
+            "Spark needs the extra 'spark'. Install it with: pip install 'sterling-ml[spark]'"
+        ) from error
     _check_supported(feature)
     _check_session(events)
     return _Plan(feature, events).of(moments, predict_at)
@@ -158,7 +160,9 @@ class _Plan:
         pairs = [self._key(entity, types[column], column) for entity, column in zip(self._entities, own, strict=True)]
         keys = [f"_k{i}" for i in range(len(pairs))]
         asked = moments.selectExpr(
-            "*", *(f"{mine} AS _k{i}" for i, (_, mine) in enumerate(pairs)), f"{_micros(predict_at, types[predict_at])} AS _t"
+            "*",
+            *(f"{mine} AS _k{i}" for i, (_, mine) in enumerate(pairs)),
+            f"{_micros(predict_at, types[predict_at])} AS _t",
         )
         present = " AND ".join(f"{column} IS NOT NULL" for column in [*keys, "_t"])
         places = asked.where(present).select(*keys, "_t").distinct()
@@ -181,7 +185,9 @@ class _Plan:
 
     def _aggregates(self, view: FeatureView) -> tuple[list[Sum], list[Extreme]]:
         sums, picked = list[Sum](), list[Extreme]()
-        self._limits = _limits(self._events, {c: self._types[c] for c in self._added(view) if c in self._types}, self._place)
+        self._limits = _limits(
+            self._events, {c: self._types[c] for c in self._added(view) if c in self._types}, self._place
+        )
         for aggregate in view.features:
             place = f"{self._place}: {type(aggregate).__name__}"
             column, plan = aggregate.reads, SPARK[type(aggregate)]
@@ -194,7 +200,7 @@ class _Plan:
                 if plan.what in ("min", "max"):
                     assert column is not None
                     value, answer = self._extreme(column)
-                    picked.append(Extreme(name, lane, chosen, value, plan.what, answer))  # type: ignore[arg-type]
+                    picked.append(Extreme(name, lane, chosen, value, plan.what, answer))
                 else:
                     sums.append(self._sum(name, lane, chosen, aggregate))
         return sums, picked
@@ -236,9 +242,7 @@ class _Plan:
             conditions.append(f"coalesce({met}, FALSE)")
         if column is not None:
             if column not in self._kinds:
-                raise InvalidDefinitionError(
-                    f"{place}: there is no column {column!r}. {nearest(column, self._kinds)}"
-                )
+                raise InvalidDefinitionError(f"{place}: there is no column {column!r}. {nearest(column, self._kinds)}")
             reads |= {column}
             conditions.append(f"{quoted(column)} IS NOT NULL")
         return " AND ".join(conditions) or "TRUE", clocks_of(reads, self._source, place)
@@ -263,7 +267,11 @@ class _Plan:
     def _ended(self, until: str, place: str) -> str:
         """When the end of an event is known, or null."""
         if self._kinds.get(until) != "time":
-            said = f"which is {self._types[until].simpleString()}: no time with a zone" if until in self._types else "no column"
+            said = (
+                f"which is {self._types[until].simpleString()}: no time with a zone"
+                if until in self._types
+                else "no column"
+            )
             raise InvalidDefinitionError(f"{place}.until is {until!r}, {said}.")
         clock = rule_of(until, self._source, place).clock
         self._required([clock])
@@ -272,7 +280,9 @@ class _Plan:
     def _key(self, entity: str, mine: DataType, column: str) -> tuple[str, str]:
         """A part of the key over the events and over the moments."""
         if entity not in self._types:
-            raise InvalidDefinitionError(f"{self._place}: there is no column {entity!r}. {nearest(entity, self._types)}")
+            raise InvalidDefinitionError(
+                f"{self._place}: there is no column {entity!r}. {nearest(entity, self._types)}"
+            )
         theirs, kinds = self._types[entity], {_kind(self._types[entity]), _kind(mine)}
         if kinds == {"whole", "text"}:
             return f"CAST({quoted(entity)} AS STRING)", f"CAST({quoted(column)} AS STRING)"
@@ -306,7 +316,9 @@ class _Plan:
 
     def _added(self, view: FeatureView) -> list[str]:
         """Columns that are added up."""
-        return sorted({a.reads for a in view.features if a.reads and SPARK[type(a)].what in ("sum", "mean", "variance")})
+        return sorted(
+            {a.reads for a in view.features if a.reads and SPARK[type(a)].what in ("sum", "mean", "variance")}
+        )
 
     def _required(self, columns: Iterable[str]) -> None:
         for column in columns:

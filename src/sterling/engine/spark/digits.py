@@ -13,6 +13,7 @@ BITS = 26
 """Bits of a digit; 2**31 rows of squares still add up in 64 bits."""
 BASE = 1 << BITS
 _MASK = f"{BASE - 1}L"
+_EMPTY = "CAST(array() AS ARRAY<BIGINT>)"
 _GROWN = 2  # further digits of a sum, for 2**31 rows
 
 
@@ -83,15 +84,14 @@ def negative(sums: Sequence[str]) -> str:
     return f"({_carries(sums, len(sums) + _GROWN)[-1]} < 0)"
 
 
-def normalized(sums: Sequence[str], negative: str | None = None) -> list[str]:
+def normalized(sums: Sequence[str], negative: str) -> list[str]:
     """The digits of a number without its sign, each in [0, 2**26), from sums of its digits.
 
     Args:
         sums: The sums of its digits, lowest first, as BIGINT.
-        negative: Whether it is below zero; None for a number that never is.
+        negative: Whether it is below zero.
     """
-    if negative is not None:
-        sums = [f"(CASE WHEN {negative} THEN -{term} ELSE {term} END)" for term in sums]
+    sums = [f"(CASE WHEN {negative} THEN -{term} ELSE {term} END)" for term in sums]
     return [f"({carry} & {_MASK})" for carry in _carries(sums, len(sums) + _GROWN)]
 
 
@@ -103,38 +103,72 @@ def _carries(sums: Sequence[str], places: int) -> list[str]:
     return found
 
 
-def spread(count: str, digits: Sequence[str], squared: Sequence[str]) -> list[str]:
-    """Count times the sum of squares, less the square of the sum: digits before anything is carried.
+def carried(sums: str) -> str:
+    """The digits of a number that is not below zero, each in [0, 2**26), from an array of sums of its digits."""
+    return (
+        f"aggregate(concat({sums}, array_repeat(0L, {_GROWN})), named_struct('over', 0L, 'made', {_EMPTY}), (at, sum) -> "
+        f"named_struct('over', shiftright(at.over + sum, {BITS}), 'made', array_append(at.made, (at.over + sum) & {_MASK})), "
+        "at -> at.made)"
+    )
+
+
+def spread(count: str, digits: str, squared: str) -> str:
+    """Count times the sum of squares, less the square of the sum: an array of digits before anything is carried.
 
     Args:
         count: How many values there are.
-        digits: Digits of the sum.
-        squared: Digits of the sum of squares.
+        digits: Array of the digits of the sum.
+        squared: Array of the digits of the sum of squares.
     """
-    products, size = _products(digits), max(len(squared), 2 * len(digits) - 1)
-    terms = []
-    for place in range(size):
-        plus = f"{count} * {squared[place]}" if place < len(squared) else "0L"
-        terms.append(f"({plus} - ({products[place]}))" if place < len(products) else f"({plus})")
-    return terms
+    product = (
+        f"aggregate(sequence(0, place), 0L, (sum, i) -> sum + coalesce(get({digits}, i), 0L) * "
+        f"coalesce(get({digits}, place - i), 0L))"
+    )
+    return (
+        f"transform(sequence(0, greatest(size({squared}), 2 * size({digits})) - 1), place -> "
+        f"{count} * coalesce(get({squared}, place), 0L) - {product})"
+    )
 
 
-def padded(divisors: int) -> int:
+def padding(divisors: int) -> int:
     """How many zeros are put below the digits of a number, so that its quotient has enough of them."""
     return 3 + 2 * divisors if divisors else 0
 
 
-def quotient(digits: Sequence[str], divisor: str) -> tuple[list[str], str]:
-    """Long division by a whole number below 2**36: digits of the quotient, and what is left over."""
-    left, found = "0L", []
-    for digit in reversed(digits):
-        number = f"({left} * {BASE}L + {digit})" if left != "0L" else digit
-        found.append(f"({number} div {divisor})")
-        left = f"({number} % {divisor})"
-    return found[::-1], left
+def quotient(digits: str, divisor: str) -> str:
+    """Long division of an array of digits by a whole number below 2**36: a struct of what is ``left`` and the ``made`` digits."""
+    number = f"(at.left * {BASE}L + digit)"
+    return (
+        f"aggregate(reverse({digits}), named_struct('left', 0L, 'made', {_EMPTY}), (at, digit) -> "
+        f"named_struct('left', {number} % {divisor}, 'made', array_append(at.made, {number} div {divisor})), "
+        "at -> named_struct('left', at.left, 'made', reverse(at.made)))"
+    )
 
 
-def rounded(digits: Sequence[str], exponent: int, rest: str = "FALSE", negative: str = "FALSE") -> str:
+def highest(digits: str) -> str:
+    """The place of the highest digit of an array that is not zero; -1 where all are."""
+    return f"array_max(transform({digits}, (digit, place) -> CASE WHEN digit <> 0 THEN place ELSE -1 END))"
+
+
+def rounded_at(top: str, digits: str, places: int, exponent: int, rest: str) -> str:
+    """The double nearest to a number, ties to even, as `rounded` has it, of an array of digits.
+
+    Args:
+        top: Its `highest` place.
+        digits: The digits.
+        places: How many there are at most.
+        exponent: A digit 1 in the lowest place is worth 2**exponent.
+        rest: Whether something lies below the digits.
+    """
+    a, b, c, d = (f"coalesce(get({digits}, {top} - {i}), 0L)" for i in range(4))
+    below = f"exists(slice({digits}, 1, greatest({top} - 3, 0)), digit -> digit <> 0)"
+    high, low = (f"CAST({x} * {BASE}L + {y} AS DOUBLE)" for x, y in ((a, b), (c, d)))
+    worth = ", ".join(double(2.0 ** (exponent + BITS * (place - 3))) for place in range(places))
+    half = f"CASE WHEN {rest} OR {below} THEN 0.5D ELSE 0.0D END"
+    return f"CASE WHEN {top} < 0 THEN 0.0D ELSE ({high} * {double(2.0**52)} + ({low} + {half})) * get(array({worth}), {top}) END"
+
+
+def rounded(digits: Sequence[str], exponent: int, negative: str) -> str:
     """The double nearest to a number, ties to even.
 
     The four highest digits are two whole numbers of 52 bits; half a unit stands for what lies below them, and one
@@ -143,19 +177,18 @@ def rounded(digits: Sequence[str], exponent: int, rest: str = "FALSE", negative:
     Args:
         digits: Digits in [0, 2**26), lowest first.
         exponent: A digit 1 in the lowest place is worth 2**exponent.
-        rest: Whether something lies below the digits.
         negative: Whether the number is below zero.
     """
     cases = []
     for top in range(len(digits) - 1, -1, -1):
         a, b, c, d = (digits[top - i] if top >= i else "0L" for i in range(4))
-        below = " OR ".join([rest, *(f"{digit} <> 0" for digit in digits[: max(top - 3, 0)])])
+        below = " OR ".join(f"{digit} <> 0" for digit in digits[: max(top - 3, 0)]) or "FALSE"
         half = f"CASE WHEN {below} THEN 0.5D ELSE 0.0D END"
         high, low = (f"CAST({x} * {BASE}L + {y} AS DOUBLE)" for x, y in ((a, b), (c, d)))
         worth = double(2.0 ** (exponent + BITS * (top - 3)))
         cases.append(f"WHEN {digits[top]} <> 0 THEN ({high} * {double(2.0**52)} + ({low} + {half})) * {worth}")
     found = f"(CASE {' '.join(cases)} ELSE 0.0D END)"
-    return found if negative == "FALSE" else f"(CASE WHEN {negative} THEN -{found} ELSE {found} END)"
+    return f"(CASE WHEN {negative} THEN -{found} ELSE {found} END)"
 
 
 def whole(sums: Sequence[str]) -> str:

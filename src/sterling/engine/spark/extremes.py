@@ -73,7 +73,11 @@ def extremes(
 
 
 def _stays(
-    events: DataFrame, keys: Sequence[str], lanes: Sequence[Lane], used: Sequence[int], values: Sequence[tuple[str, str]]
+    events: DataFrame,
+    keys: Sequence[str],
+    lanes: Sequence[Lane],
+    used: Sequence[int],
+    values: Sequence[tuple[str, str]],
 ) -> DataFrame:
     """The values of each event, once for each moment from which on it is inside, and where it ends then in which lanes."""
     first = [f"{sql} AS _k{i}" for i, sql in enumerate(keys)]
@@ -120,9 +124,7 @@ def _blocks(
     return stays.sparkSession.sql(f"SELECT {key}, {', '.join(best)} FROM {{cut}} GROUP BY {key}", cut=cut)
 
 
-def _looked_up(
-    blocks: DataFrame, moments: DataFrame, names: Sequence[str], cells: Sequence[Extreme]
-) -> DataFrame:
+def _looked_up(blocks: DataFrame, moments: DataFrame, names: Sequence[str], cells: Sequence[Extreme]) -> DataFrame:
     """The best value of all blocks that each moment lies in."""
     key = ", ".join(names)
     same = " AND ".join(f"b.{name} = m.{name}" for name in [*names, "_level", "_block"])

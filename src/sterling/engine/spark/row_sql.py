@@ -40,8 +40,8 @@ def text_literal(said: str) -> str:
     """A text as Spark quotes it.
 
     Example:
-        >>> text_literal("it's")
-        "'it\\\\'s'"
+        >>> text_literal("a")
+        "'a'"
     """
     return "'" + said.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
@@ -115,7 +115,7 @@ class _Translation:
     def _boolean(self, node: exp.Expr) -> tuple[str, str]:
         return ("TRUE" if node.this else "FALSE"), "bool"
 
-    def _null(self, node: exp.Expr) -> tuple[str, str]:
+    def _null(self, _node: exp.Expr) -> tuple[str, str]:
         return "NULL", "null"
 
     def _paren(self, node: exp.Expr) -> tuple[str, str]:

@@ -9,15 +9,19 @@ so that all comparisons are strict. One sort by key and time serves all lanes, a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sterling.engine.spark.digits import (
+    BITS,
     Number,
+    carried,
+    highest,
     negative,
     normalized,
-    padded,
+    padding,
     quotient,
     rounded,
+    rounded_at,
     spread,
     squares,
     whole,
@@ -97,7 +101,8 @@ class _Sums:
 
     def frame(self, events: DataFrame, moments: DataFrame) -> DataFrame:
         spark = events.sparkSession
-        parts, inputs = [self._moments()], {"moments": moments}
+        parts = [self._moments()]
+        inputs: dict[str, Any] = {"moments": moments}
         if self._groups:
             inputs["entries"] = self._entries(events)
             parts.append(self._columns("entries"))
@@ -185,9 +190,7 @@ class _Sums:
         stays = events.where(f"coalesce({cell.chosen}, FALSE)").selectExpr(
             *keys, f"{cell.distinct} AS _value", f"{lane.lo} AS _lo", f"{lane.hi} AS _hi"
         )
-        window = (
-            f"PARTITION BY {', '.join(self._keys)}, _value ORDER BY _lo, _hi ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING"
-        )
+        window = f"PARTITION BY {', '.join(self._keys)}, _value ORDER BY _lo, _hi ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING"
         reached = f"greatest(_lo, max(_hi) OVER ({window})) AS _lo"
         return stays.where(f"{present} AND _lo < _hi").selectExpr(*self._keys, reached, "_hi").where("_lo < _hi")
 
@@ -242,7 +245,8 @@ class _Sums:
             found = total if cell.what == "sum" else f"CAST({total} AS DOUBLE) / nullif({count}, 0)"
             return [{answer: _with(count, 1, found)}]
         steps = _total(f"t{cell.lane}_{group}", number, sums)
-        found = steps[-1]["found"] + ("" if cell.what == "sum" else f" / nullif({count}, 0)")
+        total = f"({steps[-1]['found']})"
+        found = total if cell.what == "sum" else f"{total} / nullif({count}, 0)"
         return [*steps[:-1], {answer: _with(count, 1, found)}]
 
 
@@ -251,46 +255,45 @@ def _with(count: str, least: int, found: str) -> str:
 
 
 def _total(name: str, number: Number, sums: Sequence[str]) -> list[dict[str, str]]:
-    """Steps to the double nearest to a sum."""
+    """Steps to the double nearest to a sum; the last is called ``found``."""
     below = f"{name}_neg"
-    steps = [{below: negative(sums)}, _named(f"{name}_n", normalized(sums, below))]
-    return steps + _divided(name, list(steps[-1]), number.exponent, _tens(number.tens), below)
+    places = {f"{name}_n{i}": digit for i, digit in enumerate(normalized(sums, below))}
+    steps = [{below: negative(sums)}, places]
+    if not number.tens:
+        return [*steps, {"found": rounded(list(places), number.exponent, below)}]
+    steps += _divided(name, f"array({', '.join(places)})", len(places), number.exponent, _tens(number.tens))
+    found = steps[-1]["found"]
+    return [*steps[:-1], {"found": f"(CASE WHEN {below} THEN -({found}) ELSE ({found}) END)"}]
 
 
 def _variance(
     name: str, number: Number, count: str, sums: Sequence[str], squared: Sequence[str]
 ) -> list[dict[str, str]]:
     """Steps to the double nearest to a sample variance."""
-    below = f"{name}_neg"
-    steps: list[dict[str, str]] = [{below: negative(sums)}]
-    plain, square = _named(f"{name}_s", normalized(sums, below)), _named(f"{name}_q", normalized(squared))
-    steps.append(plain | square)
-    steps.append(_named(f"{name}_a", spread(count, list(plain), list(square))))
-    steps.append(_named(f"{name}_n", normalized(list(steps[-1]))))
+    below, plain, square = f"{name}_neg", f"{name}_s", f"{name}_q"
+    steps = [
+        {below: negative(sums)},
+        {plain: f"array({', '.join(normalized(sums, below))})", square: carried(f"array({', '.join(squared)})")},
+        {f"{name}_a": spread(count, plain, square)},
+        {f"{name}_n": carried(f"{name}_a")},
+    ]
     divisors = [f"greatest({count}, 1L)", f"greatest({count} - 1L, 1L)", *_tens(2 * number.tens)]
-    return steps + _divided(name, list(steps[-1]), 2 * number.exponent, divisors, "FALSE")
+    return steps + _divided(name, f"{name}_n", 2 * len(sums) + 6, 2 * number.exponent, divisors)
 
 
-def _divided(
-    name: str, digits: list[str], exponent: int, divisors: Sequence[str], below: str
-) -> list[dict[str, str]]:
-    """Steps of long division, and the rounding that ends them as ``found``."""
-    padding = padded(len(divisors))
-    digits, rests, steps = ["0L"] * padding + digits, ["FALSE"], list[dict[str, str]]()
-    for round_, divisor in enumerate(divisors):
-        made, left = quotient(digits, divisor)
-        step = _named(f"{name}_d{round_}", made) | {f"{name}_r{round_}": left}
-        digits = list(step)[:-1]
-        rests.append(f"{name}_r{round_} <> 0")
-        steps.append(step)
-    rest = " OR ".join(rests[1:]) or "FALSE"
-    return [*steps, {"found": rounded(digits, exponent - 26 * padding, rest, below)}]
+def _divided(name: str, digits: str, places: int, exponent: int, divisors: Sequence[str]) -> list[dict[str, str]]:
+    """Steps of long division of an array of digits, and the rounding that ends them as ``found``."""
+    size, rests, steps = padding(len(divisors)), list[str](), list[dict[str, str]]()
+    digits = f"concat(array_repeat(0L, {size}), {digits})"
+    for step, divisor in enumerate(divisors):
+        steps.append({f"{name}_d{step}": quotient(digits, divisor)})
+        digits = f"{name}_d{step}.made"
+        rests.append(f"{name}_d{step}.left <> 0")
+    steps.append({f"{name}_t": highest(digits)})
+    rest = " OR ".join(rests)
+    return [*steps, {"found": rounded_at(f"{name}_t", digits, places + size, exponent - BITS * size, rest)}]
 
 
 def _tens(power: int) -> list[str]:
     """What decimals are divided by to put their point back."""
     return [f"{_TEN}L"] * (power // 10) + ([f"{10 ** (power % 10)}L"] if power % 10 else [])
-
-
-def _named(name: str, columns: Sequence[str]) -> dict[str, str]:
-    return {f"{name}{place}": column for place, column in enumerate(columns)}
