@@ -75,6 +75,9 @@ SPARK: Mapping[type[Aggregate], SparkPlan] = MappingProxyType(
 )
 """Every aggregate that Spark computes; `features` refuses others by name."""
 
+REFUSED: Mapping[type[Aggregate], str] = MappingProxyType({})
+"""Registered aggregates that Spark does not compute, each with the reason, such as ``"it keeps every value"``."""
+
 
 def features(
     feature: FeatureView | Last | First, events: DataFrame, moments: DataFrame, *, predict_at: str = "predict_at"
@@ -117,8 +120,9 @@ def _check_supported(feature: FeatureView | Last | First) -> None:
     for aggregate in feature.features:
         if type(aggregate) not in SPARK:
             known = ", ".join(sorted(kind.__name__ for kind in SPARK))
+            why = f", since {REFUSED[type(aggregate)]}" if type(aggregate) in REFUSED else ""
             raise InvalidDefinitionError(
-                f"FeatureView {feature.name!r}: {type(aggregate).__name__} is not computed on Spark. What is: {known}. "
+                f"FeatureView {feature.name!r}: {type(aggregate).__name__} is not computed on Spark{why}. What is: {known}. "
                 "Build the view with the embedded engine, or leave it out."
             )
 
