@@ -24,6 +24,7 @@ from sterling.project.features import FeatureView, First, Last
 from sterling.project.load import load_project, queries
 from sterling.project.sources import locator_of, table_name
 from sterling.stages.raw import files_of
+from sterling.stages.snapshot import AsOf, read_as_of
 from tests.engine.spark_session import spark_session
 from tests.examples.test_flights import FOLDER
 from tests.stages.bench import Bench
@@ -94,6 +95,10 @@ def differing(made: pa.Table, wanted: pa.Table) -> int:
         )
         found += len(pairs)
     return found
+
+
+def source_of(feature: FeatureView | Last | First) -> Any:
+    return feature.source if isinstance(feature, FeatureView) else feature.columns.source
 
 
 def random_log(dice: random.Random) -> list[Any]:
@@ -319,10 +324,14 @@ def test_every_feature_of_every_flight_equals_the_embedded_one(bench: Bench, lak
             tables[table_name(locator)] = engine.read(path, path.name)
     made = {query.file: engine.query((FOLDER / query.file).read_text("utf-8"), tables) for query in queries(project)}
     spine, items = project.spine, [f for f in project.features.features if isinstance(f, FeatureView | Last | First)]
-    sources = {item.source if isinstance(item, FeatureView) else item.columns.source for item in items} | {spine.source}
-    assert project.label.source in sources
-    clean = {f"clean:{source.name}": bench.clean(source, made[source.table.file]) for source in sources}  # type: ignore[union-attr]
-    inputs = clean | {"spine": bench.spine(spine, project.label, clean).outputs["spine"]}
+    sources = {source.name: source for source in (spine.source, project.label.source, *map(source_of, items))}
+    tables = {name: made[source.table.file] for name, source in sources.items()}
+    snapshots = {
+        f"snapshot:{n}": bench.snapshot(source, tables[n]).outputs["snapshot"] for n, source in sources.items()
+    }
+    as_of = read_as_of(bench.run(AsOf(), snapshots).outputs["as_of"], bench.context)
+    clean = {f"clean:{name}": bench.clean(source, tables[name], as_of) for name, source in sources.items()}
+    inputs = clean | {"spine": bench.spine(spine, project.label, clean, as_of).outputs["spine"]}
     numbered = bench.table(inputs["spine"])
     own = bench.table(inputs[f"clean:{spine.source.name}"]).take(numbered["row"])
     moments = own.select([c for c in own.schema.names if not c.startswith("_")])
@@ -332,8 +341,7 @@ def test_every_feature_of_every_flight_equals_the_embedded_one(bench: Bench, lak
     asked, cells, unequal = lake.put(moments), 0, 0
     stored = {name: lake.put(bench.table(ref)) for name, ref in clean.items()}
     for item in items:
-        source = item.source if isinstance(item, FeatureView) else item.columns.source
-        found = lake.get(features(item, stored[f"clean:{source.name}"], asked))
+        found = lake.get(features(item, stored[f"clean:{source_of(item).name}"], asked))
         wanted = bench.feature(item, spine, inputs)
         unequal += differing(found, wanted)
         cells += wanted.num_rows * wanted.num_columns

@@ -189,6 +189,9 @@ class _Plan:
 
     def _aggregates(self, view: FeatureView) -> tuple[list[Sum], list[Extreme]]:
         sums, picked = list[Sum](), list[Extreme]()
+        for aggregate in view.features:
+            if (column := aggregate.reads) is not None and column in self._types:
+                aggregate.check_type(column, _arrow(self._types[column]), f"{self._place}: {type(aggregate).__name__}")
         self._limits = _limits(
             self._events, {c: self._types[c] for c in self._added(view) if c in self._types}, self._place
         )
@@ -196,8 +199,6 @@ class _Plan:
             place = f"{self._place}: {type(aggregate).__name__}"
             column, plan = aggregate.reads, SPARK[type(aggregate)]
             chosen, clocks = self._chosen(column, aggregate.where, place)
-            if column is not None:
-                aggregate.check_type(column, _arrow(self._types[column]), place)
             until = aggregate.until if isinstance(aggregate, Pending) else None
             for window in windows_of(aggregate):
                 name, lane = aggregate_name(view.name, aggregate, window), self._lane(window, clocks, until, place)
