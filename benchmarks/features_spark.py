@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sterling.features.spark import features
-from sterling.project.aggregates import Count, Max, Mean
+from sterling.project.aggregates import AnyAggregate, Count, Max, Mean
 from sterling.project.features import FeatureView, Last
 from sterling.project.sources import EventSource
 
@@ -54,7 +54,7 @@ def ours(folder: Path, *, two_clocks: bool = True) -> None:
     asked = pq.read_table(folder / "moments.parquet")
     pq.write_table(asked.append_column("i", pa.array(range(len(asked)))), folder / "numbered.parquet")
     windows = list(LENGTHS)
-    items = [Count(windows=windows), Mean("value", windows=windows), Max("value", windows=windows)]
+    items: list[AnyAggregate] = [Count(windows=windows), Mean("value", windows=windows), Max("value", windows=windows)]
     view = FeatureView("f", EVENTS, ["key"], items)
     with session(folder) as spark:
         known = "available_at" if two_clocks else "event_time"
