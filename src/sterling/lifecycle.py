@@ -241,6 +241,7 @@ def build_online(project: Project, folder: Path, store: OnlineStore, *, observe:
     from sterling.features.applier import fill
     from sterling.features.online import ViewPlan, source_of
     from sterling.features.online_store import offset_key
+    from sterling.features.seeds import seed
     from sterling.stages.graph import check_graph
     from sterling.stages.snapshot import read_as_of
 
@@ -258,7 +259,8 @@ def build_online(project: Project, folder: Path, store: OnlineStore, *, observe:
             table = StoredTable(context.store, outputs[f"validate {source_of(feature).name}"]["clean"])
             plan = ViewPlan(feature, {field.name: str(field.type) for field in table.schema})
             store.put({(name := offset_key(project.name, plan.digest)): None}, when=(name, b"0"))
-            made[view_name(feature)] = fill(store, project.name, plan, table, context.engine, at=at)
+            offset = seed(workspace.events, plan.source, table) if plan.replaces else 0
+            made[view_name(feature)] = fill(store, project.name, plan, table, context.engine, at=at, offset=offset)
             observe(Progress(f"online {view_name(feature)}", "ran"))
     return made
 

@@ -175,7 +175,7 @@ def test_an_aggregate_without_an_entry_is_refused_by_name(monkeypatch: pytest.Mo
         "FeatureView 'x': Mean is not computed on Spark. What is: Count, Sum. Build the view with the embedded engine"
     )
     with pytest.raises(InvalidDefinitionError, match=message):
-        features(view, None, None)  # type: ignore[arg-type]
+        features(view, None, None)
 
 
 @pytest.mark.slow
@@ -270,7 +270,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         MissingExtraError, match=r"Spark needs the extra 'spark'. Install it with: pip install 'sterling-ml\["
     ):
-        features(view, None, None)  # type: ignore[arg-type]
+        features(view, None, None)
 
 
 @pytest.mark.slow

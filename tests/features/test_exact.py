@@ -68,4 +68,4 @@ def test_weighted_sums_and_squares_are_exact(pairs: list[tuple[float, int]]) -> 
 
 
 def test_weighted_sums_of_small_whole_numbers_are_exact() -> None:
-    assert weighted(np.array([2.0, -3.0]), np.array([5, 1])) == (7, 29)
+    assert weighted(np.array([2.0, -3.0]), np.array([5, 1])) == (Fraction(7), Fraction(29))

@@ -180,10 +180,10 @@ def serve(
     from sterling.core.workspace import Workspace
     from sterling.features.online_store import connect_online
     from sterling.project.load import load_project
-    from sterling.serving.arrivals import arrivals
+    from sterling.serving.ingest import ingestion_of, read_from
     from sterling.serving.on_demand import supplied_by
     from sterling.serving.server import serve as serve_project
-    from sterling.serving.vector import Online
+    from sterling.serving.vector import Online, columns_of_source
 
     if follow and not online:
         raise typer.BadParameter("--follow keeps an online state fresh: name it with --online.")
@@ -192,16 +192,19 @@ def serve(
     ledger = workspace.ledger(loaded.name)
     state = Online(loaded, connect_online(online) if online else None)
     store = without_erased(workspace.store(), ledger)
-    taken = arrivals(loaded, ledger, state.store, workspace.events, _followed(follow)) if state.store else None
+    taken = None
+    if state.store:
+        types = {name: columns_of_source(ledger, name) for name in read_from(loaded)}
+        taken = ingestion_of(loaded, types, state.store, workspace.events, _followed(follow))
     serve_project(ledger, store, host=host, port=port, supplied=supplied, online=state, ingestion=taken)
 
 
-def _followed(options: Sequence[str] | None) -> list[tuple[str, Path]]:
+def _followed(options: Sequence[str] | None) -> dict[str, Path]:
     pairs = [option.partition("=") for option in options or ()]
     for name, equals, path in pairs:
         if not name or not equals or not path:
             raise typer.BadParameter(f"{name!r} is no SOURCE=PATH, such as arrivals=arrivals.jsonl.")
-    return [(name, Path(path)) for name, _, path in pairs]
+    return {name: Path(path) for name, _, path in pairs}
 
 
 def schema() -> None:

@@ -376,7 +376,7 @@ def _kind(dtype: DataType) -> str:
 
 def _arrow(dtype: DataType) -> str:
     """A type as Arrow writes it."""
-    said = dtype.simpleString()
+    said: str = dtype.simpleString()
     if said.startswith("decimal"):
         return f"decimal128{said.removeprefix('decimal')}"
     return _ARROW.get(said.partition("<")[0], said)

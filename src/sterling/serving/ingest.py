@@ -15,7 +15,7 @@ from sterling.features.event_log import EventLog, Pushed
 from sterling.features.online import ViewPlan, source_of
 from sterling.features.online_store import OnlineStore
 from sterling.features.tail import FileTail
-from sterling.project.features import FeatureView, First, Last
+from sterling.project.features import of_events
 from sterling.project.project import Project
 from sterling.project.sources import EventSource
 from sterling.serving.requests import RefusedRequestError
@@ -101,6 +101,12 @@ class Ingestion:
         self.trouble = trouble
 
 
+def read_from(project: Project) -> tuple[str, ...]:
+    """Names of the sources whose events features of a project's windows read."""
+    sources = (source_of(feature) for feature in filter(of_events, project.features.features))
+    return tuple(dict.fromkeys(source.name for source in sources if isinstance(source, EventSource)))
+
+
 def ingestion_of(
     project: Project, types: Mapping[str, Mapping[str, str]], store: OnlineStore, path: Path,
     tails: Mapping[str, Path] | None = None,
@@ -111,14 +117,13 @@ def ingestion_of(
         project: The project.
         types: For each source, by its name, the Arrow type of each of its columns, as its snapshot records them.
         store: Where the states lie.
-        path: File of the log, such as ``.sterling/online.db``.
+        path: File of the log, such as ``.sterling/events.db``.
         tails: Files or folders of JSON lines that are followed, by the name of the source that they are rows of.
 
     Raises:
         InvalidDefinitionError: if rows of a source cannot arrive, or a file is of no such source.
     """
-    windowed = [feature for feature in project.features.features if isinstance(feature, FeatureView | Last | First)]
-    events = [feature for feature in windowed if isinstance(source_of(feature), EventSource)]
+    events = (f for f in filter(of_events, project.features.features) if isinstance(source_of(f), EventSource))
     plans = [ViewPlan(feature, types[source_of(feature).name]) for feature in events]
     sources = {plan.source.name: plan.source for plan in plans if isinstance(plan.source, EventSource)}
     log = EventLog(path, [RowReader(source, types[name]) for name, source in sources.items()])
