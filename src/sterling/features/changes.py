@@ -20,10 +20,8 @@ from sterling.features.events import SourceEvents
 from sterling.features.exact import Ints
 from sterling.features.inside import Values
 from sterling.features.online import Change, Selection, ViewPlan, entity_key
-from sterling.features.windows import NEVER, key_codes, latest
+from sterling.features.windows import NEVER, Keys, latest
 from sterling.project.features import FeatureView
-
-_NONE = pa.chunked_array([pa.nulls(0)])
 
 
 class Log:
@@ -106,7 +104,7 @@ def _changes(plan: ViewPlan, selection: Selection, reach: int, events: SourceEve
 def _entities(events: SourceEvents, plan: ViewPlan) -> tuple[Ints, list[bytes]]:
     """A number for each event's entity, -1 for none, and the entities."""
     cells = [column_of(events.table, name, _place(plan)) for name in plan.entities]
-    codes = key_codes(cells, [_NONE] * len(cells))[0]
+    codes = Keys(cells, [cell.type for cell in cells]).codes
     known, first, numbers = np.unique(codes, return_index=True, return_inverse=True)
     missing = int(len(known) > 0 and known[0] < 0)
     parts = [cell.take(pa.array(first[missing:])).to_pylist() for cell in cells]
