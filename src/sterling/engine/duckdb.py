@@ -43,7 +43,7 @@ class DuckDBEngine:
             config={
                 "threads": self._threads,
                 "memory_limit": f"{max(memory.available() * 3 // 4, _LEAST) >> 20}MiB",
-                "temp_directory": str(Path(gettempdir()) / f"sterling-duckdb-{os.getpid()}"),
+                "temp_directory": str(Path(gettempdir()) / f"sterling-duckdb-{os.getpid()}-{id(self):x}"),
             }
         )
         for setting in (
