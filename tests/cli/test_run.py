@@ -27,8 +27,8 @@ def test_a_second_run_does_nothing_and_says_so(folder: Path) -> None:
     before = sterling(folder, "log").out
     answer = sterling(folder, "run", "--release-now")
     assert answer.code == 0
-    assert answer.out.startswith("late-parcels: nothing to do. All 15 steps and the decision are on record [")
-    assert "15 steps answered from the ledger" in answer.errors
+    assert answer.out.startswith("late-parcels: nothing to do. All 16 steps and the decision are on record [")
+    assert "16 steps answered from the ledger" in answer.errors
     assert sterling(folder, "log").out == before
 
 
@@ -74,7 +74,7 @@ def test_a_plan_of_what_is_on_record_is_that_nothing_would_run(released: Path) -
     answer = sterling(released, "plan")
     assert answer.code == 0
     assert fits(answer.out)
-    assert answer.out.splitlines()[-1] == "Nothing would run: the ledger answers all 15 steps."
+    assert answer.out.splitlines()[-1] == "Nothing would run: the ledger answers all 16 steps."
 
 
 def test_a_plan_after_an_edit_names_the_change_and_runs_nothing(folder: Path) -> None:
@@ -106,6 +106,7 @@ def test_check_names_what_fits_and_trains_nothing(released: Path) -> None:
         "rows": 3000,
         "labelled": 3000,
         "positives": checked["positives"],
+        "frame": checked["frame"],
     }
     assert 0 < checked["positives"] < 3000
 

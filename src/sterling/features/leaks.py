@@ -117,7 +117,7 @@ def _error(seen: int, seen_squares: int, share: float) -> float:
 
     An event that many moments see counts once: Kish's effective size, with the correction for a finite population.
     """
-    return float(((1 - share) * seen_squares) ** 0.5 / seen)
+    return float((max(1 - share, 0.0) * seen_squares) ** 0.5 / seen)
 
 
 def changed(a: pa.Array | pa.ChunkedArray, b: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
