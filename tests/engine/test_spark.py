@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 TOLERANCE = 1e-12
-LOGS = 60
+LOGS = 40
 Show = Callable[[str, int], None]
 
 
