@@ -240,7 +240,7 @@ def test_the_past_is_shown_by_position_and_by_time(released: Path) -> None:
     found = sterling(released, "status", "--at", release["recorded_at"], "--json").json
     assert (found["version"], found["position"]) == (1, release["position"])
     assert found["registered"]["actor"] == release["actor"]
-    assert [gate["passed"] for gate in found["gates"]] == [True, True, True]
+    assert [gate["passed"] for gate in found["gates"]] == [True, True, True, True]
     assert sterling(released, "status", "--at", str(release["position"] - 1)).out.startswith("No version was live.")
     assert sterling(released, "status", "--at", "2001-01-01T00:00:00+01:00").out == "Nothing was on record.\n"
 

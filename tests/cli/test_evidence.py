@@ -16,18 +16,18 @@ def test_status_says_what_is_live_and_that_nothing_is_left(released: Path) -> No
     answer = sterling(released, "status")
     assert answer.code == 0
     assert fits(answer.out)
-    assert answer.out.startswith("The candidate lightgbm passed all 3 gates and is live as version 1.")
+    assert answer.out.startswith("The candidate lightgbm passed all 4 gates and is live as version 1.")
     found = sterling(released, "status", "--json").json
     assert found["live"]["version"] == found["candidate"]["version"] == 1
     assert found["candidate"]["verdict"] == "passed"
-    assert [gate["passed"] for gate in found["gates"]] == [True, True, True]
+    assert [gate["passed"] for gate in found["gates"]] == [True, True, True, True]
     assert found["undone"] == []
 
 
 def test_status_after_a_refusal_keeps_what_is_live(refused: tuple[Path, Answer]) -> None:
     answer = sterling(refused[0], "status")
     assert answer.code == 0
-    assert answer.out.startswith("The candidate lightgbm failed 1 of 3 gates and is not released.")
+    assert answer.out.startswith("The candidate lightgbm failed 1 of 4 gates and is not released.")
     assert "live       version 1" in answer.out
     assert "Failed gate: ece at most 0.0001" in answer.out
 

@@ -27,8 +27,8 @@ def test_a_second_run_does_nothing_and_says_so(folder: Path) -> None:
     before = sterling(folder, "log").out
     answer = sterling(folder, "run", "--release-now")
     assert answer.code == 0
-    assert answer.out.startswith("late-parcels: nothing to do. All 16 steps and the decision are on record [")
-    assert "16 steps answered from the ledger" in answer.errors
+    assert answer.out.startswith("late-parcels: nothing to do. All 18 steps and the decision are on record [")
+    assert "18 steps answered from the ledger" in answer.errors
     assert sterling(folder, "log").out == before
 
 
@@ -40,7 +40,7 @@ def test_a_run_as_json_says_what_came_of_it(folder: Path) -> None:
     assert (result["released"], result["news"]) == (True, False)
     assert {step["title"] for step in result["steps"]} >= {"snapshot orders", "frame", "train candidate", "evaluate"}
     assert all(step["cached"] and step["position"] for step in result["steps"])
-    assert [gate["passed"] for gate in result["gates"]] == [True, True, True]
+    assert [gate["passed"] for gate in result["gates"]] == [True, True, True, True]
     assert result["candidate"].startswith("sha256:")
 
 
@@ -74,7 +74,7 @@ def test_a_plan_of_what_is_on_record_is_that_nothing_would_run(released: Path) -
     answer = sterling(released, "plan")
     assert answer.code == 0
     assert fits(answer.out)
-    assert answer.out.splitlines()[-1] == "Nothing would run: the ledger answers all 16 steps."
+    assert answer.out.splitlines()[-1] == "Nothing would run: the ledger answers all 18 steps."
 
 
 def test_a_plan_after_an_edit_names_the_change_and_runs_nothing(folder: Path) -> None:

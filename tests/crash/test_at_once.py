@@ -173,7 +173,7 @@ def check_run(folder: Path) -> None:
     for kind in ("project.defined", "model.registered", "version.released", "run.completed"):
         assert len(list(ledger.read(Query((kind,))))) == 1, kind
     keys = [entry.body["key"] for entry in ledger.read(Query(("stage.completed",)))]
-    assert len(keys) == len(set(keys)) == 15
+    assert len(keys) == len(set(keys)) == 18
     facts = Counter((entry.kind, entry.evidence.subjects, str(entry.body)) for entry in ledger.read())
     assert set(facts.values()) == {1}
     report = verify(ledger, workspace.store())

@@ -68,6 +68,7 @@ def test_a_change_to_one_feature_reruns_only_what_depends_on_it(folder: Path) ->
         "bind",
         "features busy",
         "frame",
+        "parity busy",
         "train candidate",
         "leak effect",
         "train prior",
@@ -131,7 +132,7 @@ def test_a_model_that_is_judged_anew_stays_the_version_that_it_is(
     monkeypatch.setattr(lifecycle, "source_of_module_closure", lambda _: "another way to judge")
     result = run(folder)
     assert (result.news, result.version, result.released) == (True, 1, True)
-    assert len(entries(folder, "gate.judged")) == 6
+    assert len(entries(folder, "gate.judged")) == 8
     assert len(entries(folder, "model.registered")) == 1
 
 

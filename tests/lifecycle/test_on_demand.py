@@ -45,7 +45,7 @@ def other(x: float) -> float:
     return x
 """
 FEATURE = 'sl.OnDemand("strain", strain, inputs=["weight", "busy_count_1d", "depot"])'
-AFTER = ["frame", "train candidate", "leak effect", "train prior", "evaluate"]
+AFTER = ["frame", "parity strain_per_weight", "train candidate", "leak effect", "train prior", "evaluate"]
 
 
 @pytest.fixture(scope="module")

@@ -182,6 +182,7 @@ class Flights:
         data = self.data()
         frame = self.features(data)
         models = self.train(frame, trees)
+        self.parity()
         self.leaks(frame, models["lightgbm"])
         self.evaluate(frame, models, champion, gain)
         decision = digest([number, self.keys["evaluate"]])
@@ -292,6 +293,18 @@ class Flights:
             ("frame.assembled", [], {"ref": ref("frame"), "rows": 245_690, "features": names}),
             ("leaks.measured", [], {"rows": 245_690, "changed": 0.412, "features": [{"name": "origin_delay_mean_arr_delay_1h", "changed": 0.387},
                                                                                     {"name": "overdue_pending_4h", "changed": 0.012}]})])["frame"]  # fmt: skip
+
+    def parity(self) -> None:
+        found = {"name": "overdue_pending_4h", "cells": 245_690, "unequal": 0, "different": 0, "first": None}
+        body = {
+            "view": "overdue",
+            "rows": 245_690,
+            "changes": 412_007,
+            "tolerance": 1e-12,
+            "features": [found],
+            "not_served": [],
+        }
+        self.stage("parity overdue", {"spine": ref("spine")}, {}, [("parity.measured", ["view:overdue"], body)])
 
     def leaks(self, frame: str, model: str) -> None:
         metrics = [

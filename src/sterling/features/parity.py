@@ -27,8 +27,8 @@ class Compared(NamedTuple):
     Attributes:
         name: The feature.
         cells: How many cells were compared.
-        unequal: How many are not equal, though floats within the tolerance.
-        different: How many are different.
+        unequal: How many are not equal, floats within the tolerance among them.
+        different: How many of these are different.
         first: Row of the first that is different, or None.
     """
 
@@ -85,7 +85,7 @@ def compare(name: str, offline: Sequence[Any], online: Sequence[Any]) -> Compare
 
     Example:
         >>> compare("mean", [0.1, None, 2.0], [0.1 + 1e-17, None, 3.0])
-        Compared(name='mean', cells=3, unequal=1, different=1, first=2)
+        Compared(name='mean', cells=3, unequal=2, different=1, first=2)
     """
     unequal = [row for row, (a, b) in enumerate(zip(offline, online, strict=True)) if a != b]
     different = [row for row in unequal if not _close(offline[row], online[row])]
