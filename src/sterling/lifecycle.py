@@ -98,6 +98,7 @@ def run_project(
     as_of: str | None = None,
     release_now: bool = False,
     leak_effect: bool = True,
+    parity: bool = True,
     observe: Observer = ignore,
     workspace: Workspace | None = None,
 ) -> Result:
@@ -109,6 +110,7 @@ def run_project(
         as_of: ``"now"`` or an ISO 8601 time; None for the newest availability that the data show.
         release_now: Release the version at once, without a staged rollout, if it passes its gates.
         leak_effect: Also train the candidate's recipe as if availability were ignored, to see what that would claim.
+        parity: Hold features against what is served; without that no model passes its gates.
         observe: Told when a step starts and ends.
         workspace: Where ledger and store lie; the folder's own where it is None.
 
@@ -118,12 +120,12 @@ def run_project(
     workspace = workspace or Workspace(folder)
     with together(workspace.lock, lambda: observe(_WAITING)):
         opened = _open(project, folder, workspace)
-        return _run(opened, as_of, observe, release_now=release_now, leak_effect=leak_effect)
+        steps = _steps(opened, as_of, leak_effect=leak_effect, parity=parity)
+        return _run(opened, steps, observe, release_now=release_now)
 
 
-def _run(opened: _Opened, as_of: str | None, observe: Observer, *, release_now: bool, leak_effect: bool) -> Result:
+def _run(opened: _Opened, steps: Sequence[Step], observe: Observer, *, release_now: bool) -> Result:
     before = _head(opened.ledger)
-    steps = _steps(opened, as_of, leak_effect=leak_effect)
     _record_definition(opened)
     external = _reference(opened)
     done = execute(steps, opened.ledger, _context(opened, external), observe)
@@ -295,13 +297,13 @@ def _open(project: Project, folder: Path, workspace: Workspace) -> _Opened:
     return _Opened(project, folder, defined, digest(defined), ledger, current, intake)
 
 
-def _steps(opened: _Opened, as_of: str | None, *, leak_effect: bool = True) -> tuple[Step, ...]:
+def _steps(opened: _Opened, as_of: str | None, *, leak_effect: bool = True, parity: bool = True) -> tuple[Step, ...]:
     from sterling.stages.graph import graph
 
     at = iso(utcnow()) if as_of == "now" else as_of
     if at is not None:
         moment_micros(at, field="as_of")
-    steps = graph(opened.project, opened.folder, opened.intake, at, leak_effect=leak_effect)
+    steps = graph(opened.project, opened.folder, opened.intake, at, leak_effect=leak_effect, parity=parity)
     opened.intake.save()
     return steps
 

@@ -49,7 +49,13 @@ _FRAME = Output("frame", "frame")
 
 
 def graph(
-    project: Project, folder: Path, intake: Intake, as_of: str | None, *, leak_effect: bool = True
+    project: Project,
+    folder: Path,
+    intake: Intake,
+    as_of: str | None,
+    *,
+    leak_effect: bool = True,
+    parity: bool = True,
 ) -> tuple[Step, ...]:
     """The steps of a project, each after those that it reads from.
 
@@ -59,9 +65,11 @@ def graph(
         intake: Takes its raw files into the store.
         as_of: ISO 8601 time as of which data count; None for the newest that they show.
         leak_effect: Whether the recipe is also trained as if availability were ignored.
+        parity: Whether features are held against what is served.
     """
     before = check_graph(project, folder, intake, as_of)
-    return (*before, *parity_steps(project), *_models(project, folder, intake, leak_effect=leak_effect))
+    compared = parity_steps(project) if parity else ()
+    return (*before, *compared, *_models(project, folder, intake, leak_effect=leak_effect))
 
 
 def check_graph(project: Project, folder: Path, intake: Intake, as_of: str | None) -> tuple[Step, ...]:
