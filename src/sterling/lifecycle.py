@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -39,6 +40,7 @@ from sterling.views.plan import Plan, PlannedStep
 
 if TYPE_CHECKING:
     from sterling.features.online_store import OnlineStore
+    from sterling.features.skew import Skew
     from sterling.stages.contract import Context, Step
     from sterling.stages.raw import Intake
 
@@ -265,6 +267,40 @@ def build_online(project: Project, folder: Path, store: OnlineStore, *, observe:
             made[view_name(feature)] = fill(store, project.name, plan, table, context.engine, at=at, offset=offset)
             observe(Progress(f"online {view_name(feature)}", "ran"))
     return made
+
+
+def skew_project(project: Project, folder: Path, *, observe: Observer = ignore) -> tuple[Skew, ...]:
+    """Compare the vectors that were served, as far as they were kept, with the history as it is now.
+
+    Returns:
+        What was found for each view that served any.
+
+    Raises:
+        SterlingError: whatever is wrong with the project or its files, said with what would work.
+    """
+    from sterling.engine.tables import StoredTable
+    from sterling.features.online import ViewPlan, source_of
+    from sterling.features.served import read_served
+    from sterling.features.skew import Skew, history_of, skew
+    from sterling.stages.graph import check_graph
+
+    workspace = Workspace(folder)
+    served = tuple(read_served(workspace.served))
+    with together(workspace.lock, lambda: observe(_WAITING)):
+        opened = _open(project, folder, workspace)
+        steps = check_graph(project, folder, opened.intake, None)
+        opened.intake.save()
+        context = _context(opened, _reference(opened))
+        outputs = {step.title: step.outputs for step in execute(steps, opened.ledger, context, observe)}
+    found = []
+    for feature in filter(of_events, project.features.features):
+        source = source_of(feature)
+        table = StoredTable(context.store, outputs[f"validate {source.name}"]["clean"])
+        plan = ViewPlan(feature, {field.name: str(field.type) for field in table.schema})
+        found.append(skew(history_of(plan, table, context.engine, workspace.events), served))
+    gone = Counter(one.view for one in served) - Counter({one.view: one.vectors for one in found})
+    lost = (Skew(view, count, 0, {"definition changed": count}) for view, count in gone.items())
+    return tuple(one for one in (*found, *lost) if one.vectors)
 
 
 def plan_project(project: Project, folder: Path, *, as_of: str | None = None) -> Plan:

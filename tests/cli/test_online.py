@@ -94,3 +94,18 @@ def test_serving_without_the_state_that_is_named_says_what_makes_it(folder: Path
     answer = sterling(folder, "serve", "--online", STATE)
     assert answer.code == 2
     assert "sterling features build" in answer.errors
+
+
+def test_vectors_that_were_served_are_compared_with_the_history_and_each_difference_has_a_cause(folder: Path) -> None:
+    sterling(folder, "features", "build", "--online", STATE)
+    with serving(folder, "--record", "1") as url:
+        before = slow(url)
+        same = sterling(folder, "features", "parity", "--served", "--json")
+        assert (same.code, [(one["view"], one["equal"]) for one in same.json]) == (0, [("busy", 1), ("slow", 1)])
+        post(f"{url}/v1/events/deliveries", {"rows": [LANDED]})  # the history never hears of it
+        until_it_changes(url, before)
+    found = sterling(folder, "features", "parity", "--served")
+    assert found.code == 1, found.errors
+    assert "other pipeline" in found.out
+    (_, skewed) = sterling(folder, "features", "parity", "--served", "--json").json
+    assert skewed["causes"] == {"other pipeline": 1}

@@ -191,7 +191,7 @@ def test_a_value_out_of_its_range_is_null_as_in_training(url: str) -> None:
 def test_health_says_how_far_the_state_has_followed(url: str) -> None:
     httpx.post(f"{url}/predict", json={"rows": [RAW]}).raise_for_status()
     said = httpx.get(f"{url}/health").json()["online"]
-    assert said["offsets"] == {"busy": 7, "slow": 7, "tariffs": 7}
+    assert said["offsets"] == {"busy": 7, "slow": 7, "last tariffs[cents]": 7}
     assert said["newest_change"] > iso(MIDDLE)
     assert said["age_seconds"] > 0
 

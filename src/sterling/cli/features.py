@@ -84,7 +84,13 @@ def build(
 
 
 @features.command()
-def parity(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
+def parity(
+    project: ProjectFolder = Path(),
+    served: Annotated[
+        bool, typer.Option("--served", help="Compare vectors that were served instead, and say why any differ.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Replay the history through the code that serves, and compare every cell; exit with 1 if one differs."""
     from sterling.cli.console import print_json, progress, show
     from sterling.lifecycle import parity_project
@@ -93,6 +99,9 @@ def parity(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
     from sterling.views.tables import in_terminal
 
     loaded = load_project(project)
+    if served:
+        _skew(loaded, project, as_json=as_json)
+        return
     with progress(quiet=as_json) as observe:
         measured = parity_project(loaded, project, observe=observe)
     if as_json:
@@ -100,6 +109,22 @@ def parity(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
     else:
         show(in_terminal(parity_table(measured)))
     if differs(measured):
+        raise typer.Exit(1)
+
+
+def _skew(project: Project, folder: Path, *, as_json: bool) -> None:
+    from sterling.cli.console import print_json, progress, show
+    from sterling.lifecycle import skew_project
+    from sterling.views.parity import skew_table
+    from sterling.views.tables import in_terminal
+
+    with progress(quiet=as_json) as observe:
+        found = skew_project(project, folder, observe=observe)
+    if as_json:
+        print_json([one._asdict() for one in found])
+    else:
+        show(in_terminal(skew_table((one.view, one.vectors, one.equal, one.causes) for one in found)))
+    if any(one.causes for one in found):
         raise typer.Exit(1)
 
 

@@ -174,11 +174,18 @@ def serve(
             metavar="SOURCE=PATH", help="Take rows that are appended to a file or folder of JSON lines; repeatable."
         ),
     ] = None,
+    record: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE", help="Keep the vectors of this share of the entities, for features parity --served."
+        ),
+    ] = 0.0,
 ) -> None:
     """Serve the live version over HTTP, and follow releases."""
     from sterling.core.elsewhere import without_erased
     from sterling.core.workspace import Workspace
     from sterling.features.online_store import connect_online
+    from sterling.features.served import ServedLog
     from sterling.project.load import load_project
     from sterling.serving.ingest import ingestion_of, read_from
     from sterling.serving.on_demand import supplied_by
@@ -187,10 +194,13 @@ def serve(
 
     if follow and not online:
         raise typer.BadParameter("--follow keeps an online state fresh: name it with --online.")
+    if record and not online:
+        raise typer.BadParameter("--record keeps what is read from an online state: name it with --online.")
     workspace, loaded = Workspace(project), load_project(project)
     supplied = supplied_by(loaded, project)
     ledger = workspace.ledger(loaded.name)
-    state = Online(loaded, connect_online(online) if online else None)
+    kept = ServedLog(workspace.served, record) if record else None
+    state = Online(loaded, connect_online(online) if online else None, record=kept)
     store = without_erased(workspace.store(), ledger)
     taken = None
     if state.store:

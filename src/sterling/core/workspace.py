@@ -49,6 +49,11 @@ class Workspace:
         return self.home / "events.db"
 
     @property
+    def served(self) -> Path:
+        """Vectors as the server of the project served them."""
+        return self.home / "served"
+
+    @property
     def lock(self) -> Path:
         """What a run holds; in the folder of the store where that is a folder, so that all who share it see it."""
         shared = self._store_folder if os.environ.get("STERLING_STORE") else None

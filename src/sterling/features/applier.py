@@ -55,7 +55,7 @@ class Applier:
     ) -> None:  # fmt: skip
         self._log, self._store, self._project, self._plans = log, store, project, tuple(plans)
         self._engine, self._clock, self._at_once = engine, clock, at_once
-        self._tables = {plan.source.name: _Rows(plan, types[plan.source.name], engine) for plan in plans}
+        self._tables = {plan.source.name: Rows(plan, types[plan.source.name], engine) for plan in plans}
         self._counting = {plan.source.name: plan for plan in plans}
         for plan in plans:
             self._tables[plan.source.name].check(plan)
@@ -159,7 +159,7 @@ def fill(
     return store.put(items | {name: b"%d" % offset}, when=(name, None))
 
 
-class _Rows:
+class Rows:
     """Turns rows of a source into tables with clocks, as its snapshots have them.
 
     Args:

@@ -31,6 +31,7 @@ CREATE TABLE followed (source TEXT NOT NULL, file TEXT NOT NULL, position INTEGE
 CREATE TABLE refused (source TEXT NOT NULL, why TEXT NOT NULL, rows INTEGER NOT NULL, PRIMARY KEY (source, why))
 """
 _HEAD = "SELECT coalesce(max(offset), 0) FROM pushed"
+_ARRIVED = "SELECT coalesce(max(offset), 0) FROM pushed WHERE received < ?"
 _OF_EVENT = "SELECT offset, row FROM pushed WHERE source = ? AND event = ? AND offset <= ? ORDER BY offset"
 _OF_SOURCE = "SELECT offset, event FROM pushed WHERE source = ? AND offset > ? ORDER BY offset LIMIT ?"
 _INSERT = "INSERT INTO pushed VALUES (?, ?, ?, ?, ?)"
@@ -168,6 +169,16 @@ class EventLog:
         """Offset of the last row; 0 where there is none."""
         with self._file.connection() as db:
             return _head(db)
+
+    def arrived(self, at: int) -> int:
+        """Offset of the last row that had been received before a moment; 0 where there is none.
+
+        Args:
+            at: Microseconds.
+        """
+        with self._file.connection() as db:
+            found: int = db.execute(_ARRIVED, (at,)).fetchone()[0]
+        return found
 
     def batch(self, source: str, after: int, most: int) -> Batch:
         """The rows of a source that follow an offset, with what is known of their events.

@@ -88,10 +88,11 @@ def compare(name: str, offline: Sequence[Any], online: Sequence[Any]) -> Compare
         Compared(name='mean', cells=3, unequal=2, different=1, first=2)
     """
     unequal = [row for row, (a, b) in enumerate(zip(offline, online, strict=True)) if a != b]
-    different = [row for row in unequal if not _close(offline[row], online[row])]
+    different = [row for row in unequal if not close(offline[row], online[row])]
     return Compared(name, len(offline), len(unequal), len(different), different[0] if different else None)
 
 
-def _close(a: Any, b: Any) -> bool:
+def close(a: Any, b: Any) -> bool:
+    """Whether two cells are floats within the tolerance."""
     floats = isinstance(a, float) and isinstance(b, float)
     return floats and math.isclose(a, b, rel_tol=TOLERANCE)

@@ -6,7 +6,7 @@ known then, by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,8 +20,9 @@ from sterling.features.kept_states import KeptStates
 from sterling.features.online import State, ViewPlan
 from sterling.features.online_store import OnlineStore, offset_key, state_key
 from sterling.features.row_sql import RowSql, row_sql
+from sterling.features.served import Served, ServedLog
 from sterling.project.definition import essence
-from sterling.project.features import Derived, Expression, FeatureView, First, Last, OnDemand
+from sterling.project.features import Derived, Expression, FeatureView, First, Last, OnDemand, view_name
 from sterling.project.project import Project
 from sterling.project.sources import Columns
 from sterling.project.sql import quoted
@@ -38,11 +39,13 @@ class Online(NamedTuple):
         project: The project, as it is now.
         store: Where the online state lies, or None.
         clock: Says what time it is.
+        record: Where vectors are kept as they are served, or None.
     """
 
     project: Project
     store: OnlineStore | None = None
     clock: Clock = utcnow
+    record: ServedLog | None = None
 
 
 class Vectors(NamedTuple):
@@ -71,6 +74,8 @@ class Vector:
         store: Where the online state lies; None where nothing reads it.
         clock: Says what time it is.
         sources: For each feature, in the order of the vector, where it comes from.
+        version: Number of the version.
+        record: Where vectors are kept as they are served, or None.
         newest: The time of the latest change that requests have met, in microseconds; 0 for none.
     """
 
@@ -83,6 +88,8 @@ class Vector:
     store: OnlineStore | None
     clock: Clock
     sources: Mapping[str, Mapping[str, Any]]
+    version: int = 0
+    record: ServedLog | None = None
     newest: int = field(default=0, init=False)
     _kept: KeptStates = field(default_factory=KeptStates, init=False)
 
@@ -107,7 +114,7 @@ class Vector:
         """
         cells = [_named(len(rows), number, partial(self.raw.cells, row)) for number, row in enumerate(rows)]
         now = to_micros(self.clock())
-        states = self._states(cells, now if at is None else at)
+        states, offsets = self._states(cells, now if at is None else at)
         newest = _newest(states)
         if at is not None and at <= newest:
             raise DataError(
@@ -119,6 +126,9 @@ class Vector:
         for number, (row, known) in enumerate(zip(cells, states, strict=True)):
             found.append(_named(len(rows), number, partial(self._row, row, known, moment)))
         self.newest = max(self.newest, _newest(states))
+        if self.record:
+            pairs = zip(cells, found, strict=True)
+            self.record.append([one for row, made in pairs for one in self._served(row, made, moment, offsets)])
         return Vectors(found, moment)
 
     def freshness(self) -> dict[str, Any] | None:
@@ -126,16 +136,28 @@ class Vector:
         if self.store is None:
             return None
         offsets = self.store.get([offset_key(self.project, plan.digest) for plan in self.plans])
-        names = [_view_name(plan) for plan in self.plans]
+        names = [view_name(plan.feature) for plan in self.plans]
         newest = iso(from_micros(self.newest)) if self.newest else None
         age = (to_micros(self.clock()) - self.newest) / 1_000_000 if self.newest else None
         said = {name: None if offset is None else int(offset) for name, offset in zip(names, offsets, strict=True)}
         return {"offsets": said, "newest_change": newest, "age_seconds": age}
 
-    def _states(self, cells: Sequence[Row], at: int) -> list[list[State]]:
-        """For each row the state of each view, all read at once; of an entity that is not known an empty one."""
+    def _served(self, cells: Row, made: Row, at: int, offsets: Sequence[int]) -> Iterator[Served]:
+        """What each view said of a row, where its entity is kept."""
+        assert self.record is not None
+        for plan, offset in zip(self.plans, offsets, strict=True):
+            key = plan.key(cells)
+            if key is not None and self.record.keeps(key):
+                said = [made[name] for name in plan.names]
+                yield Served(at, self.version, view_name(plan.feature), plan.digest, offset, key.decode(), said)
+
+    def _states(self, cells: Sequence[Row], at: int) -> tuple[list[list[State]], list[int]]:
+        """For each row the state of each view; and how far each view has followed its log, where vectors are kept.
+
+        All are read at once. An entity that is not known has an empty state.
+        """
         if self.store is None:
-            return [[] for _ in cells]
+            return [[] for _ in cells], []
         names = [
             [
                 None if (key := plan.key(row)) is None else state_key(self.project, plan.digest, key)
@@ -144,14 +166,17 @@ class Vector:
             for row in cells
         ]
         wanted = list(dict.fromkeys(name for found in names for name in found if name is not None))
-        packed = dict(zip(wanted, self.store.get(wanted), strict=True)) if wanted else {}
-        return [
+        followed = [offset_key(self.project, plan.digest) for plan in self.plans] if self.record else []
+        read = self.store.get([*wanted, *followed]) if wanted or followed else []
+        packed = dict(zip(wanted, read, strict=False))
+        states = [
             [
                 plan.state() if name is None else self._kept.state(plan, name, packed[name], at)
                 for plan, name in zip(self.plans, found, strict=True)
             ]
             for found in names
         ]
+        return states, [int(offset or 0) for offset in read[len(wanted) :]]
 
     def _row(self, cells: Row, states: Sequence[State], moment: int) -> dict[str, Any]:
         found: dict[str, Any] = {name: made.feature(cells) for name, made in self.expressions.items()}
@@ -204,7 +229,8 @@ def vector_of(
     raw = RawRow(needed, columns, project.spine.source.checks)
     store = online.store if plans else None
     said = dict(_said(service, expressions, derived))
-    return Vector(project.name, raw, expressions, plans, functions, derived, store, online.clock, said)
+    record = online.record if store else None
+    return Vector(project.name, raw, expressions, plans, functions, derived, store, online.clock, said, version, record)
 
 
 def _check_same(project: Project, defined: Mapping[str, Any], version: int) -> None:
@@ -221,14 +247,14 @@ def _check_stored(project: str, plans: Sequence[ViewPlan], store: OnlineStore | 
         return
     if store is None:
         raise InvalidDefinitionError(
-            f"{_view_name(plans[0])!r} is read from an online state, and no online store is named. Build it with "
+            f"{view_name(plans[0].feature)!r} is read from an online state, and no online store is named. Build it with "
             "`sterling features build`, and name it with --online."
         )
     offsets = store.get([offset_key(project, plan.digest) for plan in plans])
     for plan, offset in zip(plans, offsets, strict=True):
         if offset is None:
             raise InvalidDefinitionError(
-                f"The online store holds no state of {_view_name(plan)!r} in this definition. Build it: sterling features build."
+                f"The online store holds no state of {view_name(plan.feature)!r} in this definition. Build it: sterling features build."
             )
 
 
@@ -302,10 +328,6 @@ def _said(
 def _newest(states: Sequence[Sequence[State]]) -> int:
     """The time of the latest change that states have applied; 0 where none has applied any."""
     return max((state.newest for found in states for state in found if state.newest > 0), default=0)
-
-
-def _view_name(plan: ViewPlan) -> str:
-    return plan.feature.name or plan.source.name
 
 
 def _as_number(value: Any) -> Any:

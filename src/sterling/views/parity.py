@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from sterling.core.evidence import Entry
 from sterling.views.tables import Row, Table
@@ -22,6 +22,33 @@ def parity_table(entries: Iterable[Entry]) -> Table:
         "where they lie further apart than 1e-12 of their size. What is brought has to come with a request."
     )
     return Table("Parity", columns, tuple(_rows(found)), empty="no feature has two ways to be computed", note=note)
+
+
+def skew_table(found: Iterable[tuple[str, int, int, Mapping[str, int]]]) -> Table:
+    """Served vectors beside the history, view by view.
+
+    Args:
+        found: For each view its name, how many vectors were compared, how many are equal, and the causes of the others.
+    """
+    rows = (
+        Row(
+            (
+                view,
+                number(vectors),
+                number(equal),
+                ", ".join(f"{cause} {number(count)}" for cause, count in why.items()),
+            )
+        )
+        for view, vectors, equal, why in found
+    )
+    columns = "view", ">vectors", ">equal", "why the others differ"
+    note = (
+        "Late data: the rows came after the moment. Write lag: they had come, and were not in the state yet. Other pipeline: "
+        "no row that came explains it."
+    )
+    return Table(
+        "Served", columns, tuple(rows), empty="no served vectors were kept: sterling serve --record", note=note
+    )
 
 
 def differs(entries: Iterable[Entry]) -> bool:
