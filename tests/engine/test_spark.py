@@ -22,7 +22,7 @@ from sterling.features.spark import REFUSED, SPARK, features
 from sterling.project.aggregates import Aggregate, Count, CountDistinct, Mean, Sum
 from sterling.project.features import FeatureView, First, Last
 from sterling.project.load import load_project, queries
-from sterling.project.sources import locator_of, table_name
+from sterling.project.sources import EntitySource, locator_of, table_name
 from sterling.stages.raw import files_of
 from sterling.stages.snapshot import AsOf, read_as_of
 from tests.engine.spark_session import spark_session
@@ -176,6 +176,12 @@ def test_an_aggregate_without_an_entry_is_refused_by_name(monkeypatch: pytest.Mo
     )
     with pytest.raises(InvalidDefinitionError, match=message):
         features(view, None, None)
+
+
+def test_a_dimension_table_is_refused_by_name() -> None:
+    plan = EntitySource("plan", "plan.parquet", entities=["k"], valid_from="since", available_at="told")
+    with pytest.raises(InvalidDefinitionError, match="Last of plan: rows of a dimension table"):
+        features(Last(plan["limit"]), None, None)
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ from sterling.project.aggregates import (
 )  # fmt: skip
 from sterling.project.aggregates import Sum as SumOf
 from sterling.project.features import FeatureView, First, Last, names_of
-from sterling.project.sources import EventSource
+from sterling.project.sources import EntitySource, EventSource
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -103,19 +103,23 @@ def features(
         DataError: for floats that are infinite or too far apart to be added up exactly.
         MissingExtraError: if pyspark is not installed.
     """
+    _check_supported(feature)
     try:
         import pyspark  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
             "Spark needs the extra 'spark'. Install it with: pip install 'sterling-ml[spark]'"
         ) from error
-    _check_supported(feature)
     _check_session(events)
     return _Plan(feature, events).of(moments, predict_at)
 
 
 def _check_supported(feature: FeatureView | Last | First) -> None:
     if not isinstance(feature, FeatureView):
+        if isinstance(source := feature.columns.source, EntitySource):
+            raise InvalidDefinitionError(
+                f"Last of {source.name}: rows of a dimension table are not looked up on Spark. Build it with the embedded engine."
+            )
         return
     for aggregate in feature.features:
         if type(aggregate) not in SPARK:
