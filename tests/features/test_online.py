@@ -139,10 +139,10 @@ def test_what_a_lane_knows_of_its_runs_is_what_the_events_in_it_say(taken: list[
             moment = position
             lane.turn(moment)
         elif what == "enter":
-            lane.enter(*event, value)
+            lane.enter(*event, value, moment)
             events.setdefault(event, value)
         else:
-            assert lane.leave(*event) == (events.pop(event, None) is not None)
+            assert lane.leave(*event, moment) == (events.pop(event, None) is not None)
         past = [events[key] for key in sorted(events) if key[0] < moment]
         ahead = [events[key] for key in sorted(events, key=lambda key: (-key[0], key[1])) if key[0] >= moment]
         check(lane.past, past)

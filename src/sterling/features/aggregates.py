@@ -67,11 +67,11 @@ def _variance_of(values: Sequence[Fraction]) -> Fraction:
 
 
 def _count_online(run: Run, first: int) -> int:
-    return len(run) - first
+    return len(run.positions) - first
 
 
 def _mean_online(run: Run, first: int) -> float:
-    return float(run.total(first)) / (len(run) - first)
+    return float(run.total(first)) / (len(run.positions) - first)
 
 
 def _min_online(run: Run, first: int) -> int | float:

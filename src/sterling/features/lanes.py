@@ -27,29 +27,25 @@ class Lane:
         ahead: Events at the moment and after it, by their negated positions.
     """
 
-    __slots__ = ("_moment", "ahead", "past")
+    __slots__ = ("ahead", "past")
 
     def __init__(self, scale: int | None = None) -> None:
         self.past, self.ahead = Run(scale), Run(scale)
-        self._moment = 0
 
-    def enter(self, position: int, tie: Tie, value: Any) -> None:
-        """Let an event in; one that is there already stays as it is."""
-        if position < self._moment:
+    def enter(self, position: int, tie: Tie, value: Any, moment: int) -> None:
+        """Let an event in, at the moment that the lane stands at; one that is there already stays as it is."""
+        if position < moment:
             self.past.enter(position, tie, value)
         else:
             self.ahead.enter(-position, tie, value)
 
-    def leave(self, position: int, tie: Tie) -> bool:
-        """Let an event out, and say whether it was there."""
-        if position < self._moment:
-            return self.past.leave(position, tie)
-        return self.ahead.leave(-position, tie)
+    def leave(self, position: int, tie: Tie, moment: int) -> bool:
+        """Let an event out, at the moment that the lane stands at, and say whether it was there."""
+        return self.past.leave(position, tie) if position < moment else self.ahead.leave(-position, tie)
 
     def turn(self, moment: int) -> None:
         """Stand at a moment."""
         past, ahead = self.past, self.ahead
-        self._moment = moment
         while ahead.positions and -ahead.positions[-1] < moment:
             position, tie, value = ahead.pop()
             past.enter(-position, tie, value)

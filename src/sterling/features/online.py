@@ -173,7 +173,6 @@ class State:
         self._lanes = [Lane(scale) for scale in plan.scales]
         self._waiting: list[Change] = []
         self.newest = self._moment = -_FOREVER
-        self._turn(self._moment)
 
     def apply(self, changes: Iterable[Change]) -> None:
         """Take changes, in any order; each has its effect when its time has come.
@@ -194,9 +193,9 @@ class State:
             if change in self._waiting:
                 self._waiting.remove(change)
             elif enters:
-                self._lanes[number].leave(position, tie)
+                self._lanes[number].leave(position, tie, self._moment)
             else:
-                self._lanes[number].enter(position, tie, value)
+                self._lanes[number].enter(position, tie, value, self._moment)
 
     def read(self, at: int) -> tuple[Value, ...]:
         """The features at a moment.
@@ -218,7 +217,7 @@ class State:
             else:
                 run = lanes[lane].past
                 first = bisect_left(run.positions, at - length)
-            found.append(answer(run, first) if len(run) - first >= least else None)
+            found.append(answer(run, first) if len(run.positions) - first >= least else None)
         return tuple(found)
 
     def advance(self, at: int) -> None:
@@ -229,11 +228,12 @@ class State:
         if not waiting or waiting[0][0] >= at:
             return
         due = bisect_left(waiting, at, key=_time)
-        now, self._waiting = waiting[:due], waiting[due:]
+        now = waiting[:due]
+        del waiting[:due]
         for _, number, enters, position, tie, value in now:
             if enters:
-                self._lanes[number].enter(position, tie, value)
-            elif not self._lanes[number].leave(position, tie):
+                self._lanes[number].enter(position, tie, value, at)
+            elif not self._lanes[number].leave(position, tie, at):
                 self._cancel(number, tie)
         self.newest = max(self.newest, now[-1][0])
         for lane, kept in zip(self._lanes, self._plan.kept, strict=True):
@@ -271,7 +271,6 @@ class State:
         for lane, runs in zip(state._lanes, packed.lanes, strict=True):
             for run, (positions, ties, values) in zip((lane.past, lane.ahead), runs, strict=True):
                 run.fill(positions, ties, _numbers(values, run.scale))
-        state._turn(state._moment)
         return state
 
     def _cancel(self, number: int, tie: Tie) -> None:
@@ -279,8 +278,11 @@ class State:
         self._waiting = [change for change in self._waiting if (change[1], change[4]) != (number, tie)]
 
     def _turn(self, moment: int) -> None:
+        """Stand at a moment; on the way there nothing changes where nothing was still to happen."""
+        back = moment < self._moment
         for lane in self._lanes:
-            lane.turn(moment)
+            if back or lane.ahead.positions:
+                lane.turn(moment)
         self._moment = moment
 
     def _trim(self, lane: Lane, kept: int) -> None:
