@@ -83,8 +83,8 @@ def strays(home: Path) -> list[str]:
 
 
 def _said(kind: str, subjects: tuple[str, ...], body: Any) -> str:
-    """A fact without what differs between two runs: how long it took."""
-    lasting = {key: value for key, value in body.items() if not key.startswith("seconds")}
+    """A fact without what differs between two runs: how long it took, and how much memory."""
+    lasting = {key: value for key, value in body.items() if not key.startswith("seconds") and key != "peak_bytes"}
     return f"{kind} {digest([list(subjects), lasting])[:12]}"
 
 
