@@ -284,3 +284,16 @@ class Single:
         (packed,) = self.store.get([state_key("shop", self.plan.digest, b'["a"]')])
         assert packed
         return State.unpack(self.plan, packed).read(START + HOUR)
+
+
+def test_an_event_of_the_history_that_ended_before_it_was_due_is_pending_no_more(tmp_path: Path, log: EventLog) -> None:
+    due, store = START + 10 * HOUR, SQLiteOnlineStore(tmp_path / "state.db")
+    table = whole([("flights", [flight(1, due)]), ("orders", [])])["flights"]
+    assert fill(store, "shop", PLANS[0], table, ENGINE, at=START)
+    log.push("flights", [flight(1, due, delay=-30.0)])
+    while applier(log, store, plans=[PLANS[0]]).step():
+        pass
+    (packed,) = store.get([state_key("shop", PLANS[0].digest, b'["JFK"]')])
+    assert packed is not None
+    found = dict(zip(PLANS[0].names, State.unpack(PLANS[0], packed).read(LATER - 180 * HOUR), strict=True))
+    assert found["late_pending_48h"] == 0

@@ -204,7 +204,7 @@ class Rows:
 
     def _of(self, plan: ViewPlan, rows: Sequence[Row]) -> tuple[_ByKey, int]:
         table, left_out = self._table(rows)
-        log = Log(plan, table, self._engine)
+        log = Log(plan, table, self._engine, arrived=True)
         return {key: log.of(number) for number, key in enumerate(log.keys)}, left_out
 
     def _table(self, rows: Sequence[Row]) -> tuple[pa.Table, int]:

@@ -31,19 +31,21 @@ class Log:
         plan: The view.
         table: Rows of its source with their clocks, as snapshots have them.
         engine: Where conditions are computed.
+        arrived: Whether the rows follow a history. Then an event that ended before it would have entered leaves all the
+            same: the history, which did not know its end, may have it wait.
 
     Attributes:
         keys: The entities, packed.
     """
 
-    def __init__(self, plan: ViewPlan, table: AnyTable, engine: Engine) -> None:
+    def __init__(self, plan: ViewPlan, table: AnyTable, engine: Engine, *, arrived: bool = False) -> None:
         events = SourceEvents(plan.source, plan.entities, table, engine)
         codes, self.keys = _entities(events, plan)
         self._available = latest([table.column(AVAILABLE_AT)])
         self._ids = _ids(table, named=getattr(plan.source, "event_id", None) is not None)
         self._values = [_values(plan, selection, events) for selection in plan.selections]
         pairs = zip(plan.selections, plan.reaches, strict=True)
-        parts = [_changes(plan, selection, reach, events, codes) for selection, reach in pairs]
+        parts = [_changes(plan, selection, reach, events, codes, arrived=arrived) for selection, reach in pairs]
         joined = _Changes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
         lanes = np.repeat(np.arange(len(parts)), [len(part.times) for part in parts])
         order = np.lexsort((joined.times, codes[joined.rows]))
@@ -76,7 +78,9 @@ class _Changes(NamedTuple):
     rows: NDArray[Any]
 
 
-def _changes(plan: ViewPlan, selection: Selection, reach: int, events: SourceEvents, codes: Ints) -> _Changes:
+def _changes(
+    plan: ViewPlan, selection: Selection, reach: int, events: SourceEvents, codes: Ints, *, arrived: bool
+) -> _Changes:
     """When each event enters the lane of a selection, which is when a window first reaches it, and when it leaves."""
     place = _place(plan)
     every = np.arange(events.table.num_rows)
@@ -91,8 +95,9 @@ def _changes(plan: ViewPlan, selection: Selection, reach: int, events: SourceEve
     chosen = events.chosen(selection.column, selection.where, place).flags
     positions = known if selection.known else happened
     begin = np.maximum(known, positions - reach)
-    rows = np.flatnonzero(chosen & (codes >= 0) & (begin < end) & (happened < NEVER))
-    left = rows[end[rows] < NEVER]
+    read = chosen & (codes >= 0) & (happened < NEVER)
+    rows = np.flatnonzero(read & (begin < end))
+    left = np.flatnonzero(read & (known < NEVER) & (end < NEVER) & (arrived | (begin < end)))
     return _Changes(
         np.concatenate([begin[rows], end[left]]),
         np.arange(len(rows) + len(left)) < len(rows),

@@ -230,11 +230,14 @@ class State:
         due = bisect_left(waiting, at, key=_time)
         now = waiting[:due]
         del waiting[:due]
+        ended = set[tuple[int, Tie]]()  # before their time to enter had come
         for _, number, enters, position, tie, value in now:
-            if enters:
+            if enters and (number, tie) not in ended:
                 self._lanes[number].enter(position, tie, value, at)
-            elif not self._lanes[number].leave(position, tie, at):
-                self._cancel(number, tie)
+            elif not enters and not self._lanes[number].leave(position, tie, at):
+                ended.add((number, tie))
+        if ended:
+            self._waiting = [change for change in waiting if (change[1], change[4]) not in ended]
         self.newest = max(self.newest, now[-1][0])
         for lane, kept in zip(self._lanes, self._plan.kept, strict=True):
             self._trim(lane, kept)
@@ -272,10 +275,6 @@ class State:
             for run, (positions, ties, values) in zip((lane.past, lane.ahead), runs, strict=True):
                 run.fill(positions, ties, _numbers(values, run.scale))
         return state
-
-    def _cancel(self, number: int, tie: Tie) -> None:
-        """Forget an event that has left before its time to enter came."""
-        self._waiting = [change for change in self._waiting if (change[1], change[4]) != (number, tie)]
 
     def _turn(self, moment: int) -> None:
         """Stand at a moment; on the way there nothing changes where nothing was still to happen."""
