@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,6 +39,8 @@ from sterling.views.features import redefined
 from sterling.views.plan import Plan, PlannedStep
 
 if TYPE_CHECKING:
+    from sterling.engine.tables import StoredTable
+    from sterling.features.online import ViewPlan
     from sterling.features.online_store import OnlineStore
     from sterling.features.skew import Skew
     from sterling.stages.contract import Context, Step
@@ -185,14 +187,8 @@ def check_project(project: Project, folder: Path, *, observe: Observer = ignore)
     Raises:
         SterlingError: whatever is wrong with the project or its files, said with what would work.
     """
-    from sterling.stages.graph import check_graph
-
-    workspace = Workspace(folder)
-    with together(workspace.lock, lambda: observe(_WAITING)):
-        opened = _open(project, folder, workspace)
-        steps = check_graph(project, folder, opened.intake, None)
-        opened.intake.save()
-        done = execute(steps, opened.ledger, _context(opened, _reference(opened)), observe)
+    with _prepared(project, folder, observe) as (opened, _, done):
+        pass
     key = next(step.key for step in done if step.title == "spine")
     spine = next(opened.ledger.read(Query(("spine.built",), (f"key:{key}",)))).body
     return Checked(
@@ -211,14 +207,10 @@ def parity_project(project: Project, folder: Path, *, observe: Observer = ignore
     Raises:
         SterlingError: whatever is wrong with the project or its files, said with what would work.
     """
-    from sterling.stages.graph import check_graph, parity_steps
+    from sterling.stages.graph import parity_steps
 
-    workspace = Workspace(folder)
-    with together(workspace.lock, lambda: observe(_WAITING)):
-        opened = _open(project, folder, workspace)
-        steps = (*check_graph(project, folder, opened.intake, None), *parity_steps(project))
-        opened.intake.save()
-        done = execute(steps, opened.ledger, _context(opened, _reference(opened)), observe)
+    with _prepared(project, folder, observe, parity_steps(project)) as (opened, _, done):
+        pass
     keys = [step.key for step in done if step.title.startswith("parity ")]
     measured = (opened.ledger.read(Query(("parity.measured",), (f"key:{key}",))) for key in keys)
     return tuple(next(entries) for entries in measured)
@@ -227,7 +219,8 @@ def parity_project(project: Project, folder: Path, *, observe: Observer = ignore
 def build_online(project: Project, folder: Path, store: OnlineStore, *, observe: Observer = ignore) -> dict[str, bool]:
     """Make the online state of every view from the history, so that a server goes on from there.
 
-    A view that has taken rows since it was made is left as it is.
+    A view that has followed the log of rows that arrive since it was made is left as it is, and so is one of a source of
+    versions, whose history is in that log.
 
     Args:
         project: The project.
@@ -241,31 +234,20 @@ def build_online(project: Project, folder: Path, store: OnlineStore, *, observe:
     Raises:
         SterlingError: whatever is wrong with the project or its files, said with what would work.
     """
-    from sterling.engine.tables import StoredTable
     from sterling.features.applier import fill
-    from sterling.features.online import ViewPlan, source_of
-    from sterling.features.online_store import offset_key
     from sterling.features.seeds import seed
-    from sterling.stages.graph import check_graph
     from sterling.stages.snapshot import read_as_of
 
-    workspace = Workspace(folder)
     made = {}
-    with together(workspace.lock, lambda: observe(_WAITING)):
-        opened = _open(project, folder, workspace)
-        steps = check_graph(project, folder, opened.intake, None)
-        opened.intake.save()
-        context = _context(opened, _reference(opened))
-        outputs = {step.title: step.outputs for step in execute(steps, opened.ledger, context, observe)}
-        at = read_as_of(outputs["as of"]["as_of"], context) + 1
-        for feature in filter(of_events, project.features.features):
-            observe(Progress(f"online {view_name(feature)}", "started"))
-            table = StoredTable(context.store, outputs[f"validate {source_of(feature).name}"]["clean"])
-            plan = ViewPlan(feature, {field.name: str(field.type) for field in table.schema})
-            store.put({(name := offset_key(project.name, plan.digest)): None}, when=(name, b"0"))
-            offset = seed(workspace.events, plan.source, table) if plan.replaces else 0
-            made[view_name(feature)] = fill(store, project.name, plan, table, context.engine, at=at, offset=offset)
-            observe(Progress(f"online {view_name(feature)}", "ran"))
+    with _prepared(project, folder, observe) as (_, context, done):
+        as_of = next(step.outputs["as_of"] for step in done if step.title == "as of")
+        at = read_as_of(as_of, context) + 1
+        for plan, table in _views(project, context, done):
+            name = view_name(plan.feature)
+            observe(Progress(f"online {name}", "started"))
+            offset = seed(Workspace(folder).events, plan.source, table) if plan.replaces else 0
+            made[name] = fill(store, project.name, plan, table, context.engine, at=at, offset=offset)
+            observe(Progress(f"online {name}", "ran"))
     return made
 
 
@@ -278,29 +260,46 @@ def skew_project(project: Project, folder: Path, *, observe: Observer = ignore) 
     Raises:
         SterlingError: whatever is wrong with the project or its files, said with what would work.
     """
-    from sterling.engine.tables import StoredTable
-    from sterling.features.online import ViewPlan, source_of
     from sterling.features.served import read_served
     from sterling.features.skew import Skew, history_of, skew
-    from sterling.stages.graph import check_graph
 
     workspace = Workspace(folder)
     served = tuple(read_served(workspace.served))
-    with together(workspace.lock, lambda: observe(_WAITING)):
-        opened = _open(project, folder, workspace)
-        steps = check_graph(project, folder, opened.intake, None)
-        opened.intake.save()
-        context = _context(opened, _reference(opened))
-        outputs = {step.title: step.outputs for step in execute(steps, opened.ledger, context, observe)}
-    found = []
-    for feature in filter(of_events, project.features.features):
-        source = source_of(feature)
-        table = StoredTable(context.store, outputs[f"validate {source.name}"]["clean"])
-        plan = ViewPlan(feature, {field.name: str(field.type) for field in table.schema})
-        found.append(skew(history_of(plan, table, context.engine, workspace.events), served))
+    with _prepared(project, folder, observe) as (_, context, done):
+        found = [
+            skew(history_of(plan, table, context.engine, workspace.events), served)
+            for plan, table in _views(project, context, done)
+        ]
     gone = Counter(one.view for one in served) - Counter({one.view: one.vectors for one in found})
     lost = (Skew(view, count, 0, {"definition changed": count}) for view, count in gone.items())
     return tuple(one for one in (*found, *lost) if one.vectors)
+
+
+@contextmanager
+def _prepared(
+    project: Project, folder: Path, observe: Observer, more: Sequence[Step] = ()
+) -> Iterator[tuple[_Opened, Context, tuple[Done, ...]]]:
+    """A project after everything before training, and some more steps; gc and erase wait until the block ends."""
+    from sterling.stages.graph import check_graph
+
+    workspace = Workspace(folder)
+    with together(workspace.lock, lambda: observe(_WAITING)):
+        opened = _open(project, folder, workspace)
+        steps = (*check_graph(project, folder, opened.intake, None), *more)
+        opened.intake.save()
+        context = _context(opened, _reference(opened))
+        yield opened, context, execute(steps, opened.ledger, context, observe)
+
+
+def _views(project: Project, context: Context, done: Sequence[Done]) -> Iterator[tuple[ViewPlan, StoredTable]]:
+    """Each feature of events, and the rows of its source."""
+    from sterling.engine.tables import StoredTable
+    from sterling.features.online import ViewPlan, source_of
+
+    outputs = {step.title: step.outputs for step in done}
+    for feature in filter(of_events, project.features.features):
+        table = StoredTable(context.store, outputs[f"validate {source_of(feature).name}"]["clean"])
+        yield ViewPlan(feature, {field.name: str(field.type) for field in table.schema}), table
 
 
 def plan_project(project: Project, folder: Path, *, as_of: str | None = None) -> Plan:

@@ -276,8 +276,10 @@ def following(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[st
     """`sterling log --follow`, and the lines that it prints."""
     command = [*COMMAND, "log", "--follow", *options]
     with subprocess.Popen(
-        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # what a shell runs in the background ignores it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  it takes no lock
+    ) as process:  # fmt: skip
         lines: Queue[str] = Queue()
         assert process.stdout
         reader = threading.Thread(target=lambda: deque(map(lines.put, process.stdout or ()), 0))

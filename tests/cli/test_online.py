@@ -65,7 +65,7 @@ def test_an_event_that_is_pushed_is_in_the_features_of_the_next_request(folder: 
     with serving(folder) as url:
         assert slow(url) == after
     again = sterling(folder, "features", "build", "--online", STATE)
-    assert "Online: slow has taken rows since, and stays as it is." in again.out
+    assert "Online: slow follows the rows that arrive, and stays as it is." in again.out
 
 
 def test_rows_that_are_appended_to_a_file_are_taken(folder: Path) -> None:

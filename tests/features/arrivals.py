@@ -15,7 +15,7 @@ from sterling.features.applier import Applier
 from sterling.features.arriving import RowReader
 from sterling.features.event_log import EventLog
 from sterling.features.online import State, ViewPlan
-from sterling.features.online_store import OnlineStore, connect_online, state_key
+from sterling.features.online_store import OnlineStore, connect_online, offset_key, state_key
 from sterling.project.aggregates import Count, Max, Mean, Pending, Sum
 from sterling.project.checks import InRange, NotNull, OneOf
 from sterling.project.features import FeatureService, FeatureView, Last
@@ -117,7 +117,9 @@ def pushes(seed: int, size: int) -> list[tuple[str, list[dict[str, Any]]]]:
 
 
 def applier(log: EventLog, store: OnlineStore, *, at_once: int = 1000, plans: Sequence[ViewPlan] = PLANS) -> Applier:
-    """Follows the log long after all that happened."""
+    """Follows the log long after all that happened, from views that have no history."""
+    for plan in plans:
+        store.put({(name := offset_key("shop", plan.digest)): b"0"}, when=(name, None))
     return Applier(log, store, "shop", plans, TYPES, DuckDBEngine(1), clock=much_later, at_once=at_once)
 
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sterling.core.clock import from_micros
-from sterling.core.errors import DataError
+from sterling.core.errors import DataError, SterlingError
 from sterling.engine.duckdb import DuckDBEngine
 from sterling.features.applier import Applier, fill
 from sterling.features.arriving import RowReader
@@ -26,7 +26,7 @@ from sterling.features.clocks import events_of, kept_columns, with_clocks
 from sterling.features.event_log import EventLog
 from sterling.features.online import State, ViewPlan
 from sterling.features.online_sqlite import SQLiteOnlineStore
-from sterling.features.online_store import OnlineStore, connect_online, state_key
+from sterling.features.online_store import OnlineStore, connect_online, offset_key, state_key
 from sterling.project.aggregates import Count
 from sterling.project.features import FeatureView
 from sterling.project.sources import Delay, EventSource
@@ -274,6 +274,7 @@ class Single:
         self.plan, self.source = ViewPlan(view, types), view.source
         self.log = EventLog(folder / "online.db", [RowReader(view.source, types)])
         self.store = SQLiteOnlineStore(folder / "state.db")
+        self.store.put({offset_key("shop", self.plan.digest): b"0"})
         self.following = Applier(self.log, self.store, "shop", [self.plan], {view.source.name: types}, ENGINE)
 
     def after(self, *rows: dict[str, Any]) -> tuple[Any, ...]:
@@ -297,3 +298,12 @@ def test_an_event_of_the_history_that_ended_before_it_was_due_is_pending_no_more
     assert packed is not None
     found = dict(zip(PLANS[0].names, State.unpack(PLANS[0], packed).read(LATER - 180 * HOUR), strict=True))
     assert found["late_pending_48h"] == 0
+
+
+def test_a_view_whose_state_is_lost_is_not_begun_anew_without_its_history(log: EventLog, store: OnlineStore) -> None:
+    following = applier(log, store, plans=[PLANS[0]])
+    log.push("flights", [flight(1, START, delay=5.0)])
+    assert following.step()
+    store.put(dict.fromkeys([offset_key("shop", PLANS[0].digest), state_key("shop", PLANS[0].digest, b'["JFK"]')]))
+    with pytest.raises(SterlingError, match=r"holds no state of 'late'. Build it: sterling features build"):
+        following.step()

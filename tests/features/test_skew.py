@@ -103,9 +103,18 @@ def test_a_share_that_is_none_is_refused(tmp_path: Path, share: float) -> None:
         ServedLog(tmp_path, share)
 
 
-def test_a_last_line_that_was_cut_short_is_passed_over(tmp_path: Path, shop: Shop) -> None:
+def test_a_line_that_was_cut_short_is_passed_over(tmp_path: Path, shop: Shop) -> None:
     log = ServedLog(tmp_path / "served")
     log.append([shop.serve()])
     (file,) = (tmp_path / "served").iterdir()
-    file.write_bytes(file.read_bytes() + b'{"at": 17')
+    file.write_bytes(b'{"at": 17\n' + file.read_bytes() + b'{"at": 17')
     assert [one.at for one in read_served(tmp_path / "served")] == [MOMENT]
+
+
+def test_vectors_that_cannot_be_kept_are_told_and_break_no_answer(
+    tmp_path: Path, shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = ServedLog(tmp_path / "served")
+    (tmp_path / "served").rmdir()
+    log.append([shop.serve()])
+    assert "1 served vectors are not kept" in caplog.text

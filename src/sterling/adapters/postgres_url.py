@@ -9,9 +9,10 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from sterling.core.errors import InvalidDefinitionError, StorageError, nearest
+from sterling.core.urls import split_url, without_password
 
 EXAMPLE = "postgresql://ada@db.example.com/evidence"
 _PARAMETERS = ("connect_timeout", "host", "passfile", "sslmode", "sslrootcert")
@@ -85,7 +86,7 @@ root_certificate=None, connect_seconds=10.0)
         >>> print(address_of("postgresql://ada:secret@:5433/evidence?host=/run/postgresql"))
         postgresql://ada@:5433/evidence?host=/run/postgresql
     """
-    parts, port = _split(url)
+    parts, port = split_url(url, port=_PORT, example=EXAMPLE)
     said = _parameters(parts.query)
     database = unquote(parts.path.removeprefix("/"))
     if not database:
@@ -99,30 +100,6 @@ root_certificate=None, connect_seconds=10.0)
         _seconds(said.get("connect_timeout")),
         password or os.environ.get("PGPASSWORD") or _kept_password(said.get("passfile"), host, port, database, user),
     )  # fmt: skip
-
-
-def without_password(url: str) -> str:
-    """A URL as it may be shown.
-
-    Example:
-        >>> without_password("postgresql://ada:se@cret@db.example.com/evidence")
-        'postgresql://ada@db.example.com/evidence'
-        >>> without_password("postgresql://ada:se/cr#et@db.example.com/evidence")
-        'postgresql://ada@db.example.com/evidence'
-    """
-    return re.sub(r"(//[^/?#:@]*):.*@", r"\1@", url)  # to the last @: signs that end a URL's parts may stand unescaped
-
-
-def _split(url: str) -> tuple[SplitResult, int]:
-    try:
-        parts = urlsplit(url)
-        port = _PORT if parts.port is None else parts.port
-    except ValueError:
-        raise InvalidDefinitionError(
-            f"{without_password(url)} is no URL. Example: {EXAMPLE}. Signs like / # @ in a password are written as "
-            "%2F %23 %40."
-        ) from None
-    return parts, port
 
 
 def _own_name(url: str) -> str:

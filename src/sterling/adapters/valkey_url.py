@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from sterling.core.errors import InvalidDefinitionError, nearest
+from sterling.core.urls import split_url, without_password
 
 EXAMPLE = "valkey://cache.example.com:6379/0"
 _PARAMETERS = ("ca_file", "expire_seconds", "timeout_seconds")
@@ -71,7 +71,7 @@ timeout_seconds=5.0, expire_seconds=86400)
         >>> print(address_of("valkey://:secret@localhost"))
         valkey://localhost:6379/0
     """
-    parts, port = _split(url)
+    parts, port = split_url(url, port=_PORT, example=EXAMPLE)
     said = _parameters(parts.query)
     name = unquote(parts.path.strip("/")) or "0"
     if not name.isdecimal():
@@ -86,28 +86,6 @@ timeout_seconds=5.0, expire_seconds=86400)
         float(_seconds(said, "timeout_seconds") or _TIMEOUT_SECONDS), _seconds(said, "expire_seconds"),
         password or kept,
     )  # fmt: skip
-
-
-def without_password(url: str) -> str:
-    """A URL as it may be shown.
-
-    Example:
-        >>> without_password("valkey://ada:se@cr/et@cache.example.com/0")
-        'valkey://ada@cache.example.com/0'
-    """
-    return re.sub(r"(//[^/?#:@]*):.*@", r"\1@", url)  # to the last @: signs that end a URL's parts may stand unescaped
-
-
-def _split(url: str) -> tuple[SplitResult, int]:
-    try:
-        parts = urlsplit(url)
-        port = _PORT if parts.port is None else parts.port
-    except ValueError:
-        raise InvalidDefinitionError(
-            f"{without_password(url)} is no URL. Example: {EXAMPLE}. Signs like / # @ in a password are written as "
-            "%2F %23 %40."
-        ) from None
-    return parts, port
 
 
 def _parameters(query: str) -> dict[str, str]:

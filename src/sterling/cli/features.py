@@ -79,7 +79,7 @@ def build(
         print(f"{checked.rows:,} moments, {checked.labelled:,} with a label.{wrote}")
         for name, new in made.items():
             print(
-                f"Online: {name} {'is made from the history' if new else 'has taken rows since, and stays as it is'}."
+                f"Online: {name} {'is made from the history' if new else 'follows the rows that arrive, and stays as it is'}."
             )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from sterling.core.clock import Clock, to_micros, utcnow
-from sterling.core.errors import DataError, InvalidDefinitionError
+from sterling.core.errors import DataError, InvalidDefinitionError, SterlingError
 from sterling.engine.contract import Engine
 from sterling.engine.tables import StoredTable, finite
 from sterling.features.arriving import Row, moment_of
@@ -24,6 +24,7 @@ from sterling.features.clocks import ARRIVED, TIED, events_of, kept_columns, wit
 from sterling.features.event_log import OFFSET, Batch, EventLog
 from sterling.features.online import Change, State, ViewPlan
 from sterling.features.online_store import OnlineStore, offset_key, state_key
+from sterling.project.features import view_name
 from sterling.project.sources import EventSource
 
 _log = logging.getLogger("sterling.features")
@@ -68,9 +69,9 @@ class Applier:
 
         Raises:
             StorageError: if the log or the store cannot be used.
-            SterlingError: if a state is of another version.
+            SterlingError: if a view was never made, or a state is of another version.
         """
-        batches: dict[tuple[str, bytes | None], Batch] = {}
+        batches: dict[tuple[str, bytes], Batch] = {}
         return sum(self._follow(plan, batches) for plan in self._plans)
 
     def run(self, *, until: Callable[[], bool], every_seconds: float = _LOOK_SECONDS) -> None:
@@ -89,12 +90,16 @@ class Applier:
         found = self._store.get([offset_key(self._project, plan.digest) for plan in self._plans])
         return {plan.digest: int(offset or 0) for plan, offset in zip(self._plans, found, strict=True)}
 
-    def _follow(self, plan: ViewPlan, batches: dict[tuple[str, bytes | None], Batch]) -> int:
+    def _follow(self, plan: ViewPlan, batches: dict[tuple[str, bytes], Batch]) -> int:
         """Take one batch into a view; views that have come equally far take the same."""
         source, name = plan.source.name, offset_key(self._project, plan.digest)
         (old,) = self._store.get([name])
+        if old is None:  # states without the history would answer, and be wrong
+            raise SterlingError(
+                f"The online store holds no state of {view_name(plan.feature)!r}. Build it: sterling features build --online URL."
+            )
         if (source, old) not in batches:
-            batches[source, old] = self._log.batch(source, int(old or 0), self._at_once)
+            batches[source, old] = self._log.batch(source, int(old), self._at_once)
         batch = batches[source, old]
         if not batch.size:
             return 0
@@ -130,7 +135,7 @@ def fill(
 ) -> bool:  # fmt: skip
     """Make the states of a view from the rows of a snapshot, so that it goes on from there.
 
-    A kill leaves states without an offset, which the next call makes anew.
+    A kill leaves some states of before, where there were any; the next call makes all of them anew.
 
     Args:
         store: Where the states go.
@@ -142,10 +147,11 @@ def fill(
         offset: Offset in the log up to which its rows are in the table.
 
     Returns:
-        Whether they were made here; False where the view is there already.
+        Whether they were made here; False where the view has followed the log since it was made.
     """
     name = offset_key(project, plan.digest)
-    if store.get([name]) != [None]:
+    (old,) = store.get([name])
+    if old not in (None, b"0"):
         return False
     log, items = Log(plan, table, engine), dict[bytes, bytes | None]()
     for number, key in enumerate(log.keys):
@@ -154,9 +160,9 @@ def fill(
         state.advance(at)
         items[state_key(project, plan.digest, key)] = state.pack()
         if len(items) == _AT_ONCE:
-            store.put(items, when=(name, None))
+            store.put(items, when=(name, old))
             items.clear()
-    return store.put(items | {name: b"%d" % offset}, when=(name, None))
+    return store.put(items | {name: b"%d" % offset}, when=(name, old))
 
 
 class Rows:

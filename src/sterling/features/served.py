@@ -7,6 +7,7 @@ followed. The lines hold entities and values, as the online state does, and noth
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
@@ -18,6 +19,7 @@ from sterling.core.durable import make_folder
 from sterling.core.errors import InvalidDefinitionError
 from sterling.features.online import Value
 
+_log = logging.getLogger("sterling.features")
 _BUCKETS = 1 << 32
 
 
@@ -74,18 +76,23 @@ class ServedLog:
         return int.from_bytes(hashlib.sha256(entity).digest()[:4], "big") < self._below
 
     def append(self, served: list[Served]) -> None:
-        """Add lines, each whole or not at all."""
+        """Add lines in one piece; where that fails, the answer goes on without, and the log of the server says so."""
         if not served:
             return
         day = from_micros(served[0].at).astimezone(UTC).strftime("%Y-%m-%d")
-        with (self._folder / f"{day}.jsonl").open("ab", buffering=0) as file:
-            file.write(b"".join(_encode(one) + b"\n" for one in served))
+        try:
+            with (self._folder / f"{day}.jsonl").open("ab", buffering=0) as file:
+                file.write(b"".join(_encode(one) + b"\n" for one in served))
+        except OSError as error:
+            _log.warning("%s served vectors are not kept: %s", len(served), error)
 
 
 def read_served(folder: Path) -> Iterator[Served]:
-    """Everything that was kept, day by day; a last line that a kill cut short is passed over."""
+    """Everything that was kept, day by day; a line that a kill or a full disk cut short is passed over, and said."""
     for path in sorted(folder.glob("*.jsonl")):
         with path.open("rb") as file:
-            for line in file:
-                if line.endswith(b"\n"):
+            for number, line in enumerate(file, start=1):
+                try:
                     yield _decode(line)
+                except msgspec.DecodeError:
+                    _log.warning("%s: line %s is cut short, and passed over", path, number)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sterling.core.canonical import digest
 from sterling.core.clock import Clock, from_micros, iso, to_micros, utcnow
-from sterling.core.errors import DataError, InvalidDefinitionError
+from sterling.core.errors import DataError, InvalidDefinitionError, StorageError
 from sterling.core.evidence import Query
 from sterling.core.ledger import Ledger
 from sterling.features.kept_states import KeptStates
@@ -94,6 +94,7 @@ class Vector:
     _kept: KeptStates = field(default_factory=KeptStates, init=False)
 
     def __post_init__(self) -> None:
+        self._followed = [offset_key(self.project, plan.digest) for plan in self.plans]
         self._here = frozenset(name for name, said in self.sources.items() if said["from"] != "request")
 
     def takes(self, row: Row) -> bool:
@@ -135,7 +136,7 @@ class Vector:
         """How far each view has followed its events, and the newest change that requests have met."""
         if self.store is None:
             return None
-        offsets = self.store.get([offset_key(self.project, plan.digest) for plan in self.plans])
+        offsets = self.store.get(self._followed)
         names = [view_name(plan.feature) for plan in self.plans]
         newest = iso(from_micros(self.newest)) if self.newest else None
         age = (to_micros(self.clock()) - self.newest) / 1_000_000 if self.newest else None
@@ -152,9 +153,12 @@ class Vector:
                 yield Served(at, self.version, view_name(plan.feature), plan.digest, offset, key.decode(), said)
 
     def _states(self, cells: Sequence[Row], at: int) -> tuple[list[list[State]], list[int]]:
-        """For each row the state of each view; and how far each view has followed its log, where vectors are kept.
+        """For each row the state of each view, and how far each view has followed its log; all are read at once.
 
-        All are read at once. An entity that is not known has an empty state.
+        An entity that is not known has an empty state. A view that is not there at all has none, whoever asks.
+
+        Raises:
+            StorageError: if the store holds no state of a view any more.
         """
         if self.store is None:
             return [[] for _ in cells], []
@@ -166,9 +170,13 @@ class Vector:
             for row in cells
         ]
         wanted = list(dict.fromkeys(name for found in names for name in found if name is not None))
-        followed = [offset_key(self.project, plan.digest) for plan in self.plans] if self.record else []
-        read = self.store.get([*wanted, *followed]) if wanted or followed else []
-        packed = dict(zip(wanted, read, strict=False))
+        read = self.store.get([*wanted, *self._followed])
+        packed, offsets = dict(zip(wanted, read, strict=False)), read[len(wanted) :]
+        for plan, offset in zip(self.plans, offsets, strict=True):
+            if offset is None:
+                raise StorageError(
+                    f"The online store has lost the state of {view_name(plan.feature)!r}. Build it: sterling features build --online URL."
+                )
         states = [
             [
                 plan.state() if name is None else self._kept.state(plan, name, packed[name], at)
@@ -176,7 +184,7 @@ class Vector:
             ]
             for found in names
         ]
-        return states, [int(offset or 0) for offset in read[len(wanted) :]]
+        return states, [int(offset or 0) for offset in offsets]
 
     def _row(self, cells: Row, states: Sequence[State], moment: int) -> dict[str, Any]:
         found: dict[str, Any] = {name: made.feature(cells) for name, made in self.expressions.items()}

@@ -137,7 +137,7 @@ def _leaks(body: Body) -> str:
 
 def _parity(body: Body) -> str:
     different, unequal = (sum(feature[what] for feature in body["features"]) for what in ("different", "unequal"))
-    said = f"{body['view']}, replayed online: {plural(different, 'cell')} of {number(sum(f['cells'] for f in body['features']))} differ"
+    said = f"{body['view']}, as it is served: {plural(different, 'cell')} of {number(sum(f['cells'] for f in body['features']))} differ"
     return f"{said}, {number(unequal - different)} are within the tolerance." if unequal > different else f"{said}."
 
 
