@@ -6,6 +6,7 @@ how a cloud does. Google Cloud Storage and Azure share all of the code but the l
 
 from __future__ import annotations
 
+import importlib
 import io
 import logging
 import os
@@ -418,7 +419,7 @@ def test_a_cloud_whose_library_is_missing_names_its_extra(
     monkeypatch: pytest.MonkeyPatch, scheme: str, extra: str, library: str
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, scheme, raising=False)
+    monkeypatch.delitem(importlib.import_module("fsspec.registry")._registry, scheme, raising=False)
     with pytest.raises(MissingExtraError, match=rf"Stores at {scheme}:// need .* pip install 'sterling-ml\[{extra}\]'"):
         connect_store(f"{scheme}://bucket/prefix")
 
