@@ -238,14 +238,16 @@ def build_online(project: Project, folder: Path, store: OnlineStore, *, observe:
     from sterling.features.seeds import seed
     from sterling.stages.snapshot import read_as_of
 
-    made = {}
+    made, seeded = dict[str, bool](), dict[str, int]()
     with _prepared(project, folder, observe) as (_, context, done):
         as_of = next(step.outputs["as_of"] for step in done if step.title == "as of")
         at = read_as_of(as_of, context) + 1
         for plan, table in _views(project, context, done):
             name = view_name(plan.feature)
             observe(Progress(f"online {name}", "started"))
-            offset = seed(Workspace(folder).events, plan.source, table) if plan.replaces else 0
+            if plan.replaces and plan.source.name not in seeded:
+                seeded[plan.source.name] = seed(Workspace(folder).events, plan.source, table)
+            offset = seeded.get(plan.source.name, 0)
             made[name] = fill(store, project.name, plan, table, context.engine, at=at, offset=offset)
             observe(Progress(f"online {name}", "ran"))
     return made
