@@ -110,6 +110,15 @@ def test_rows_in_any_order_and_in_any_parts_give_the_state_of_the_whole_table(
         assert list(answers(store)) == list(answers(filled(parts, Path(folder))))
 
 
+@pytest.mark.parametrize("at_once", [5, 1000])
+@pytest.mark.parametrize("seed", range(2))
+def test_many_rows_give_the_state_of_the_whole_table(tmp_path: Path, log: EventLog, seed: int, at_once: int) -> None:
+    parts = pushes(seed, 500)  # enough that versions of one event are seen at one time
+    for source, rows in parts:
+        log.push(source, rows)
+    assert list(answers(undisturbed(log, tmp_path, at_once=at_once))) == list(answers(filled(parts, tmp_path)))
+
+
 def test_a_view_goes_on_from_the_table_that_it_was_made_of(tmp_path: Path, log: EventLog) -> None:
     parts = pushes(7, 40)
     first, rest = parts[: len(parts) // 2], parts[len(parts) // 2 :]

@@ -22,6 +22,7 @@ from sterling.features.arriving import Row, moment_of
 from sterling.features.changes import Log
 from sterling.features.clocks import ARRIVED, TIED, events_of, kept_columns, with_clocks
 from sterling.features.event_log import OFFSET, Batch, EventLog
+from sterling.features.lanes import Tie
 from sterling.features.online import Change, State, ViewPlan
 from sterling.features.online_store import OnlineStore, offset_key, state_key
 from sterling.project.features import view_name
@@ -116,7 +117,7 @@ class Applier:
         rows = self._tables[plan.source.name]
         before, tied_before = rows.changes(plan, batch.before)
         after, tied_after = rows.changes(plan, batch.after)
-        return _without(before, after), _without(after, before), tied_after - tied_before
+        return _differing(before, after), _differing(after, before), tied_after - tied_before
 
     def _states(self, plan: ViewPlan, gone: _ByKey, new: _ByKey) -> Iterator[tuple[bytes, bytes | None]]:
         keys = sorted(gone.keys() | new.keys())
@@ -124,7 +125,7 @@ class Applier:
         now = to_micros(self._clock())
         for key, name, packed in zip(keys, names, self._store.get(names), strict=True):
             state = plan.state() if packed is None else State.unpack(plan, packed)
-            state.retract(gone.get(key, []))
+            state.forget(gone.get(key, []))
             state.apply(new.get(key, []))
             state.advance(now)
             yield name, state.pack()
@@ -249,11 +250,19 @@ class Rows:
         return made
 
 
-def _without(changes: _ByKey, others: _ByKey) -> _ByKey:
-    """The changes of each entity that are not among the others, where there are such."""
-    left = {key: set(others.get(key, ())) for key in changes}
-    found = {key: [change for change in of if change not in left[key]] for key, of in changes.items()}
-    return {key: of for key, of in found.items() if of}
+def _differing(changes: _ByKey, others: _ByKey) -> _ByKey:
+    """All changes of the events of which the others say anything else, by entity."""
+    found = _ByKey()
+    for key, of in changes.items():
+        mine, theirs = set(of), set(others.get(key, ()))
+        events = {_event(change) for change in mine ^ theirs}
+        if left := [change for change in of if _event(change) in events]:
+            found[key] = left
+    return found
+
+
+def _event(change: Change) -> tuple[int, Tie]:
+    return change[1], change[4]
 
 
 def _column(cells: list[Any], kind: pa.DataType) -> pa.Array:

@@ -32,7 +32,7 @@ class Log:
         table: Rows of its source with their clocks, as snapshots have them.
         engine: Where conditions are computed.
         arrived: Whether the rows follow a history. Then an event that ended before it would have entered leaves all the
-            same: the history, which did not know its end, may have it wait.
+            same: the history, which did not know its end, may have it wait. Of versions the history's are known too.
 
     Attributes:
         keys: The entities, packed.
@@ -97,7 +97,7 @@ def _changes(
     begin = np.maximum(known, positions - reach)
     read = chosen & (codes >= 0) & (happened < NEVER)
     rows = np.flatnonzero(read & (begin < end))
-    left = np.flatnonzero(read & (known < NEVER) & (end < NEVER) & (arrived | (begin < end)))
+    left = np.flatnonzero(read & (known < NEVER) & (end < NEVER) & ((begin < end) | (arrived and not plan.replaces)))
     return _Changes(
         np.concatenate([begin[rows], end[left]]),
         np.arange(len(rows) + len(left)) < len(rows),

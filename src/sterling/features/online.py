@@ -186,16 +186,17 @@ class State:
             else:
                 insort(waiting, change, key=_time)
 
-    def retract(self, changes: Iterable[Change]) -> None:
-        """Undo changes that were taken and turned out not to be so, the latest first."""
-        for change in sorted(changes, key=_time, reverse=True):
-            _, number, enters, position, tie, value = change
+    def forget(self, changes: Iterable[Change]) -> None:
+        """Let events be as if nothing had ever become known of them.
+
+        Args:
+            changes: All changes that were taken of these events.
+        """
+        for change in changes:
             if change in self._waiting:
                 self._waiting.remove(change)
-            elif enters:
-                self._lanes[number].leave(position, tie, self._moment)
             else:
-                self._lanes[number].enter(position, tie, value, self._moment)
+                self._lanes[change[1]].leave(change[3], change[4], self._moment)
 
     def read(self, at: int) -> tuple[Value, ...]:
         """The features at a moment.
@@ -230,14 +231,15 @@ class State:
         due = bisect_left(waiting, at, key=_time)
         now = waiting[:due]
         del waiting[:due]
-        ended = set[tuple[int, Tie]]()  # before their time to enter had come
+        ended = set[tuple[int, int, Tie]]()  # before their time to enter had come
         for _, number, enters, position, tie, value in now:
-            if enters and (number, tie) not in ended:
+            if not enters:
+                if not self._lanes[number].leave(position, tie, at):
+                    ended.add((number, position, tie))
+            elif not ended or (number, position, tie) not in ended:
                 self._lanes[number].enter(position, tie, value, at)
-            elif not enters and not self._lanes[number].leave(position, tie, at):
-                ended.add((number, tie))
         if ended:
-            self._waiting = [change for change in waiting if (change[1], change[4]) not in ended]
+            self._waiting = [change for change in waiting if (change[1], change[3], change[4]) not in ended]
         self.newest = max(self.newest, now[-1][0])
         for lane, kept in zip(self._lanes, self._plan.kept, strict=True):
             self._trim(lane, kept)
