@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sterling.project import checks, gates
     from sterling.project.aggregates import Count, CountDistinct, Max, Mean, Min, Pending, Sum, Variance
     from sterling.project.features import Derived, Expression, FeatureService, FeatureView, First, Last, OnDemand
+    from sterling.project.policy import ExpectedValue, Sensitive, Threshold, Top, Value
     from sterling.project.project import Problem, Project
     from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Recipe, TimeSeriesSplit
     from sterling.project.sources import Columns, Delay, EntitySource, EventSource, External, Query
@@ -27,6 +28,7 @@ __all__ = [
     "EntitySource",
     "EventSource",
     "EventSpine",
+    "ExpectedValue",
     "Expression",
     "External",
     "FeatureService",
@@ -49,8 +51,12 @@ __all__ = [
     "Query",
     "Recipe",
     "ScheduledSpine",
+    "Sensitive",
     "Sum",
+    "Threshold",
     "TimeSeriesSplit",
+    "Top",
+    "Value",
     "Variance",
     "checks",
     "gates",
@@ -59,6 +65,7 @@ __all__ = [
 _MODULES = {
     "aggregates": ("Count", "CountDistinct", "Max", "Mean", "Min", "Pending", "Sum", "Variance"),
     "features": ("Derived", "Expression", "FeatureService", "FeatureView", "First", "Last", "OnDemand"),
+    "policy": ("ExpectedValue", "Sensitive", "Threshold", "Top", "Value"),
     "project": ("Problem", "Project"),
     "recipe": ("Custom", "LightGBM", "Logistic", "Prior", "Recipe", "TimeSeriesSplit"),
     "sources": ("Columns", "Delay", "EntitySource", "EventSource", "External", "Query"),

@@ -9,30 +9,24 @@ how often the bounds err is simulated in docs/statistics.md). So more gates neve
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sterling.core.evidence import Entry
-from sterling.project.gates import AtLeast, AtMost, EverySlice, Gate, Golden, Improves, NonInferior, Parity
+from sterling.decisions.fair import judge_fair, title_of_fair
+from sterling.decisions.verdict import Verdict
+from sterling.project.gates import (
+    AtLeast,
+    AtMost,
+    EverySlice,
+    Fair,
+    Gate,
+    Golden,
+    Improves,
+    NonInferior,
+    Parity,
+    WorthMore,
+)
 from sterling.project.metrics import more_is_better
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether the evidence lets a model pass a gate.
-
-    Attributes:
-        passed: The answer.
-        reason: Why, in one sentence with the numbers.
-        seen: Positions of the entries that were looked at.
-        margin: How far the bound lies on the good side, in the metric's unit; negative where it failed, None where
-            no number decided.
-    """
-
-    passed: bool
-    reason: str
-    seen: tuple[int, ...]
-    margin: float | None = None
 
 
 def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:  # noqa: PLR0911  a return for each gate
@@ -62,6 +56,10 @@ def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:  # noqa: PLR0911  a 
             return _golden(facts)
         case Parity():
             return _parity(facts)
+        case WorthMore():
+            return _worth_more(facts, gate)
+        case Fair():
+            return judge_fair(facts, gate)
 
 
 def title(gate: Gate) -> str:  # noqa: PLR0911  a return for each gate
@@ -86,6 +84,22 @@ def title(gate: Gate) -> str:  # noqa: PLR0911  a return for each gate
             return f"every example of {gate.file} is answered as it says"
         case Parity():
             return "every feature is online what it is offline"
+        case WorthMore():
+            more = f"more than {gate.by:g} more" if gate.by else "more"
+            return f"1,000 decisions are worth {more} than {_OTHERWISE[gate.than]}"
+        case Fair():
+            return title_of_fair(gate)
+
+
+_OTHERWISE = {
+    "nobody": "acting on nobody",
+    "everybody": "acting on everybody",
+    "baseline": "those of the best baseline",
+    "champion": "those of the champion",
+}
+
+
+_NAMES = {role: _OTHERWISE[role] for role in ("nobody", "everybody")}
 
 
 def _rival(role: str) -> str:
@@ -141,11 +155,18 @@ def _compare(facts: tuple[Entry, ...], metric: str, role: str, *, threshold: flo
     worst = min(rows, key=lambda entry: gains[entry.position][1])
     gain, bound = gains[worst.position]
     margin = bound - threshold
+    digits = ",.1f" if metric == "value" else ".4f"
+    hardest = ", its hardest rival" if role in {"baseline", "champion"} else ""
     reason = (
-        f"{metric} {word} {gain:+.4f} against {worst.body['against_name']}, its hardest rival: lower bound {bound:+.4f} "
+        f"{metric} {word} {gain:+{digits}} against {_NAMES.get(role, worst.body['against_name'])}{hardest}: lower bound "
+        f"{bound:+{digits}} "
         f"{'is above' if margin > 0 else 'is not above'} {f'{threshold:+g}' if threshold else 0}."
     )
     return Verdict(margin > 0, reason, tuple(entry.position for entry in rows), margin)
+
+
+def _worth_more(facts: tuple[Entry, ...], gate: WorthMore) -> Verdict:
+    return _compare(facts, "value", gate.than, threshold=gate.by, word="gains")
 
 
 def _better_side(body: Mapping[str, Any]) -> tuple[float, float]:

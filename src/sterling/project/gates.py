@@ -12,7 +12,14 @@ from sterling.core.errors import InvalidDefinitionError
 from sterling.project.definition import Definition
 from sterling.project.metrics import more_is_better
 
-Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "ece"]
+Metric = Literal[
+    "roc_auc", "average_precision", "log_loss", "brier", "ece", "precision", "recall", "f1", "lift", "false_positive_rate",
+    "value",
+]  # fmt: skip
+"""What can be better; the last six are of what the project's policy decides."""
+Rate = Literal[
+    "selection_rate", "true_positive_rate", "false_positive_rate", "precision", "calibration_gap", "equalised_odds"
+]
 
 
 class Improves(Definition, frozen=True):
@@ -59,7 +66,7 @@ class AtLeast(Definition, frozen=True):
         floor: Smallest value.
     """
 
-    metric: Metric
+    metric: Metric | Literal["selection_rate"]
     floor: float
 
 
@@ -71,7 +78,7 @@ class AtMost(Definition, frozen=True):
         ceiling: Largest value.
     """
 
-    metric: Metric
+    metric: Metric | Literal["selection_rate"]
     ceiling: float
 
 
@@ -95,7 +102,10 @@ class EverySlice(Definition, frozen=True):
         if not self.by:
             raise InvalidDefinitionError("EverySlice.by is empty. Name columns whose values make the slices.")
         if not more_is_better(self.metric):
-            raise InvalidDefinitionError(f"EverySlice.metric is {self.metric!r}. Use 'roc_auc' or 'average_precision'.")
+            raise InvalidDefinitionError(
+                f"EverySlice.metric is {self.metric!r}, of which less is better. Use 'roc_auc', 'average_precision', or a "
+                "metric of decisions such as 'recall'."
+            )
 
 
 class Golden(Definition, frozen=True):
@@ -116,7 +126,56 @@ class Parity(Definition, frozen=True):
     """
 
 
-Gate = Improves | NonInferior | AtLeast | AtMost | EverySlice | Golden | Parity
+class WorthMore(Definition, frozen=True):
+    """What the policy decides is worth more than what would be decided otherwise, by more than ``by``.
+
+    It needs a `Value`, in whose unit it is judged, for `1,000` decisions on the same rows.
+
+    Args:
+        than: ``"nobody"`` and ``"everybody"`` are acted on without a model; ``"baseline"`` means the best of the recipe's
+            baselines under the same policy, ``"champion"`` the live model under its own.
+        by: Smallest gain for 1,000 decisions that counts; at least 0.
+    """
+
+    than: Literal["nobody", "everybody", "baseline", "champion"]
+    by: float = 0.0
+
+    def check(self) -> None:
+        """Refuse a gain below 0."""
+        _at_least_zero("WorthMore.by", self.by)
+
+
+class Fair(Definition, frozen=True):
+    """Between any two groups of a sensitive attribute that are large enough, a rate differs by no more than a limit.
+
+    Args:
+        metric: What is compared: ``"selection_rate"``, ``"true_positive_rate"``, ``"false_positive_rate"``,
+            ``"precision"``, ``"calibration_gap"`` (mean prediction minus what happened), or ``"equalised_odds"``, the true and
+            the false positive rate both.
+        by: The attribute, one of ``Project.sensitive``.
+        at_most: Largest difference, above 0; its upper bound must stay under it.
+        ratio_at_least: Smallest ratio of the lowest to the highest rate, in (0, 1], such as 0.8 for the four-fifths rule; its
+            lower bound must reach it.
+    """
+
+    metric: Rate
+    by: str
+    at_most: float | None = None
+    ratio_at_least: float | None = None
+
+    def check(self) -> None:
+        """Refuse both limits, neither, and those that say nothing."""
+        if (self.at_most is None) == (self.ratio_at_least is None):
+            raise InvalidDefinitionError("Fair takes one of at_most= and ratio_at_least=, such as at_most=0.1.")
+        if self.at_most is not None and not 0 < self.at_most < 1:
+            raise InvalidDefinitionError(f"Fair.at_most is {self.at_most}. It lies between 0 and 1.")
+        if self.ratio_at_least is not None and not 0 < self.ratio_at_least <= 1:
+            raise InvalidDefinitionError(f"Fair.ratio_at_least is {self.ratio_at_least}. It lies in (0, 1].")
+        if self.ratio_at_least is not None and self.metric == "calibration_gap":
+            raise InvalidDefinitionError("Fair: a calibration_gap may be below 0 and has no ratio. Use at_most=.")
+
+
+Gate = Improves | NonInferior | AtLeast | AtMost | EverySlice | Golden | Parity | WorthMore | Fair
 
 
 def _at_least_zero(field: str, value: float) -> None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 from sterling.core.errors import InvalidDefinitionError, nearest
 from sterling.project.checks import References
+from sterling.project.decided import check_decisions
 from sterling.project.definition import Definition
 from sterling.project.features import FeatureService, FeatureView, First, Last, feature_names, served
 from sterling.project.gates import EverySlice, Gate, Golden, Parity
+from sterling.project.policy import Policy, Sensitive, Top, Value
 from sterling.project.recipe import Recipe
 from sterling.project.sources import Columns, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
@@ -34,6 +36,7 @@ class Problem(Definition, frozen=True):
         owner: Who answers for the model.
         risk: How much harm a wrong decision can do.
         out_of_scope: What the model must not be used for.
+        value: What each outcome of a decision is worth; None where that cannot be said.
     """
 
     decision: str
@@ -41,6 +44,7 @@ class Problem(Definition, frozen=True):
     owner: str
     risk: Literal["minimal", "limited", "high"] = "minimal"
     out_of_scope: str | None = None
+    value: Value | None = None
 
 
 class Project(Definition, frozen=True):
@@ -59,6 +63,9 @@ class Project(Definition, frozen=True):
         gates: What evidence must show before a release.
         error_budget: Chance, in (0, 0.5), to pass all gates when at least one of them should have failed.
         seed: Seed of everything that is random.
+        policy: What is decided from a score; None where nothing is.
+        sensitive: Attributes of people between whose groups decisions are compared: columns of the spine's source, or
+            `Sensitive`.
     """
 
     name: str
@@ -72,6 +79,8 @@ class Project(Definition, frozen=True):
     gates: Sequence[Gate] = ()
     error_budget: float = 0.05
     seed: int = 0
+    policy: Policy | None = None
+    sensitive: Sequence[str | Sensitive] = ()
 
     def check(self) -> None:
         """Refuse what does not fit together."""
@@ -86,6 +95,7 @@ class Project(Definition, frozen=True):
         self._check_label()
         self._check_sources()
         self._check_rows()
+        check_decisions(self.policy, self.problem.value, self.spine, self.attributes(), self.gates)
 
     def sources(self) -> dict[str, Source]:
         """Every source that the project reads, by name."""
@@ -104,6 +114,19 @@ class Project(Definition, frozen=True):
         """Columns that gates slice by, each once, in order."""
         named = [column for gate in self.gates if isinstance(gate, EverySlice) for column in gate.by]
         return tuple(dict.fromkeys(named))
+
+    def attributes(self) -> tuple[Sensitive, ...]:
+        """The sensitive attributes, each with what is asked of it."""
+        return tuple(Sensitive(one) if isinstance(one, str) else one for one in self.sensitive)
+
+    def carried(self) -> dict[str, str]:
+        """Columns that stand beside the features, with what names them: those that gates, policy and fairness look at."""
+        named = dict.fromkeys(self.slices(), "EverySlice.by")
+        if isinstance(self.policy, Top) and self.policy.per_column:
+            named.setdefault(self.policy.per_column, "Top.per")
+        for one in self.attributes():
+            named.setdefault(one.column, "Project.sensitive")
+        return named
 
     def run(self, folder: str | Path = ".", *, as_of: str | None = None, release_now: bool = False) -> Result:
         """Do what ``sterling run`` does.

@@ -147,8 +147,10 @@ def group_rates(
     )
     values, without = _rates(sums, masses)
     spreads = [_spread(column) for column in without.T]
+    floor = -1.0 if rate == "calibration_gap" else 0.0
     found = tuple(
-        _group(number, values, masses, own_clusters, spreads[number], min_rows, confidence) for number in range(size)
+        _group(number, values, masses, own_clusters, spreads[number], min_rows, confidence, floor)
+        for number in range(size)
     )
     taking = [one.group for one in found if one.reason is None]
     ratio = None
@@ -196,6 +198,7 @@ def _group(
     spread: Spread | None,
     min_rows: int,
     confidence: float,
+    floor: float,
 ) -> GroupRate:
     rows = int(masses[:, number].sum())
     value = float(values[number]) if rows else None
@@ -207,7 +210,8 @@ def _group(
     tail = (1 - confidence) / 2
     if spread.error == 0:
         return GroupRate(number, value, None, None, rows, None)
-    return GroupRate(number, value, value - spread.below(tail), value + spread.above(tail), rows, None)
+    low, high = max(floor, value - spread.below(tail)), min(1.0, value + spread.above(tail))
+    return GroupRate(number, value, low, high, rows, None)
 
 
 def _gap(

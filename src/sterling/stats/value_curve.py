@@ -89,7 +89,7 @@ def objective_of(name: str, amounts: Amounts | None = None) -> Objective:
         case "value" if amounts is not None:
             worth = PER * np.array(amounts, dtype=np.float64)
             return Objective(
-                lambda counts: (counts @ worth) / counts.sum(axis=-1), float(worth.min()), float(worth.max())
+                lambda counts: _over(counts @ worth, counts.sum(axis=-1)), float(worth.min()), float(worth.max())
             )
         case "f1":
             return Objective(_f1, 0.0, 1.0)
