@@ -15,7 +15,7 @@ from sterling.cli import app
 from sterling.project.aggregates import Aggregate
 from sterling.project.checks import Check
 from sterling.project.definition import Definition
-from sterling.project.gates import Gate, Metric
+from sterling.project.gates import DecisionMetric, Gate, Metric, Rate
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
@@ -76,7 +76,7 @@ def test_every_gate_and_check_stands_in_the_docs_with_its_fields(definition: typ
     assert not {field for field in definition.__struct_fields__ if field not in lines[0]} - {"max_share", "stop"}
 
 
-@pytest.mark.parametrize("metric", get_args(Metric))
+@pytest.mark.parametrize("metric", [*get_args(Metric), *get_args(DecisionMetric), "selection_rate", *get_args(Rate)])
 def test_every_metric_stands_in_the_docs(metric: str) -> None:
     assert f"`{metric}`" in DEFINITIONS
 

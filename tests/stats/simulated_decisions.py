@@ -16,7 +16,7 @@ from sterling.stats.groups import group_rates
 from sterling.stats.intervals import ClusteredInterval, difference_interval, metric_interval
 from sterling.stats.recalibration import Reached, mean_gap, recalibration
 from sterling.stats.value_curve import NOBODY, curve, objective_of
-from tests.stats.simulated import SCENARIOS, Sample, draw
+from tests.stats.simulated import SCENARIOS, Sample, draw, truths
 
 Floats = NDArray[np.float64]
 AMOUNTS = Amounts(true_positive=40, false_positive=-5)
@@ -111,6 +111,30 @@ def group_errors(groups: int, days: int, repetitions: int, *, apart: float, seed
     return {rate: np.mean(found, axis=0).tolist() for rate, found in missed.items()}
 
 
+MARGINS = {"roc_auc": 0.02, "precision": 0.02, "recall": 0.05, "value": 250.0}
+"""Losses that matter, of which `NonInferior` has to find out."""
+
+
+def not_worse(days: int, repetitions: int, seed: int = 13) -> dict[str, tuple[float, float]]:
+    """How often a candidate passes as not worse than the champion: at the margin itself, and where both are as good.
+
+    The difference of the two models is what it is; the margin is laid where the difference stands at it, or at no loss.
+    """
+    rng, passed = np.random.default_rng(seed), {metric: list[tuple[bool, bool]]() for metric in MARGINS}
+    scenario, true = SCENARIOS["normal"], dict(truth("normal").metrics)
+    own = truths("normal")["roc_auc"]
+    true["roc_auc"] = own
+    for _ in range(repetitions):
+        rows = draw(rng, scenario, days, 60)
+        ours, theirs = decisions(rows)
+        for metric, margin in MARGINS.items():
+            pair = (rows.candidate, rows.reference) if metric == "roc_auc" else (ours, theirs)
+            found = difference_interval(METRICS.get(metric, metric), rows.y, *pair, rows.day)
+            error = found.lower - true[metric][1]
+            passed[metric].append((error > 0, error > -margin))
+    return {metric: tuple(np.mean(found, axis=0).tolist()) for metric, found in passed.items()}
+
+
 def grouped(
     rng: np.random.Generator, groups: int, days: int, rows_a_day: int, apart: float
 ) -> tuple[Floats, Floats, NDArray[np.int64], NDArray[np.int64]]:
@@ -126,7 +150,7 @@ def grouped(
 
 @cache
 def _gaps(groups: int, apart: float, rate: str) -> float:
-    y, p, group, _ = grouped(np.random.default_rng(5), groups, 40_000, 20, apart)
+    y, p, group, _ = grouped(np.random.default_rng(5), groups, 20_000, 20, apart)
     rows = y == 1 if rate == "true_positive_rate" else np.ones(len(y), dtype=np.bool_)
     rates = [float((p >= CUT)[rows & (group == one)].mean()) for one in range(groups)]
     return max(rates) - min(rates) if apart else 0.0
@@ -150,6 +174,10 @@ def main(repetitions: int) -> None:
                 f"| {what} | " + " | ".join(" / ".join(f"{e:.3f}" for e in table[d][what]) for d in table) + " |",
                 flush=True,
             )
+    print("\n| not worse than the champion | at the margin | as good |\n|---|---|---|")
+    for days in (15, 30, 90):
+        for metric, (at, equal) in not_worse(days, repetitions).items():
+            print(f"| {metric}, margin {MARGINS[metric]:g}, {days} days | {at:.3f} | {equal:.3f} |", flush=True)
     print("\n| groups, difference | rate | 10 days | 30 days |\n|---|---|---|---|")
     for groups, apart in ((2, 0.0), (2, 0.6), (6, 0.0), (6, 0.6)):
         cells = {days: group_errors(groups, days, repetitions, apart=apart) for days in (10, 30)}

@@ -12,11 +12,9 @@ from sterling.core.errors import InvalidDefinitionError
 from sterling.project.definition import Definition
 from sterling.project.metrics import more_is_better
 
-Metric = Literal[
-    "roc_auc", "average_precision", "log_loss", "brier", "ece", "precision", "recall", "f1", "lift", "false_positive_rate",
-    "value",
-]  # fmt: skip
-"""What can be better; the last six are of what the project's policy decides."""
+Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "ece"]
+DecisionMetric = Literal["value", "precision", "recall", "f1", "lift", "false_positive_rate"]
+"""Metrics of what the project's policy decides."""
 Rate = Literal[
     "selection_rate", "true_positive_rate", "false_positive_rate", "precision", "calibration_gap", "equalised_odds"
 ]
@@ -31,7 +29,7 @@ class Improves(Definition, frozen=True):
         by: Smallest gain that counts, in the metric's unit and towards its better side; at least 0.
     """
 
-    metric: Metric
+    metric: Metric | DecisionMetric
     over: Literal["baseline", "champion"] = "baseline"
     by: float = 0.0
 
@@ -49,7 +47,7 @@ class NonInferior(Definition, frozen=True):
         margin: Largest loss that is acceptable, in the metric's unit; at least 0.
     """
 
-    metric: Metric
+    metric: Metric | DecisionMetric
     to: Literal["champion", "baseline"] = "champion"
     margin: float = 0.0
 
@@ -66,7 +64,7 @@ class AtLeast(Definition, frozen=True):
         floor: Smallest value.
     """
 
-    metric: Metric | Literal["selection_rate"]
+    metric: Metric | DecisionMetric | Literal["selection_rate"]
     floor: float
 
 
@@ -78,7 +76,7 @@ class AtMost(Definition, frozen=True):
         ceiling: Largest value.
     """
 
-    metric: Metric | Literal["selection_rate"]
+    metric: Metric | DecisionMetric | Literal["selection_rate"]
     ceiling: float
 
 
@@ -92,7 +90,7 @@ class EverySlice(Definition, frozen=True):
         min_rows: Slices with fewer rows are shown and not judged.
     """
 
-    metric: Metric
+    metric: Metric | DecisionMetric
     by: Sequence[str]
     at_least: float
     min_rows: int = 500
@@ -103,8 +101,8 @@ class EverySlice(Definition, frozen=True):
             raise InvalidDefinitionError("EverySlice.by is empty. Name columns whose values make the slices.")
         if not more_is_better(self.metric):
             raise InvalidDefinitionError(
-                f"EverySlice.metric is {self.metric!r}, of which less is better. Use 'roc_auc', 'average_precision', or a "
-                "metric of decisions such as 'recall'."
+                f"EverySlice.metric is {self.metric!r}, of which less is better. Use 'roc_auc' or 'average_precision', "
+                "or a metric of decisions such as 'recall'."
             )
 
 

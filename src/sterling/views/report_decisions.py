@@ -99,13 +99,15 @@ def gaps_table(report: Report) -> Table:
     """The largest difference between two groups of each attribute, rate by rate."""
     rows, notes = [], []
     for entry in report.run.of("fairness.measured"):
-        for place, rate in enumerate(entry.body["rates"]):
-            attribute = entry.body["attribute"] if place == 0 else ""
-            rows.append(Row((attribute, RATES[rate["rate"]], *_apart(rate), cite(entry.position))))
+        rows.append(Row((f"by {entry.body['attribute']}", "", "", "", cite(entry.position)), strong=True))
+        rows += [Row((f"  {RATES[rate['rate']]}", *_apart(rate), "")) for rate in entry.body["rates"]]
         notes.append(_sizes(entry.body))
-        notes += [f"{entry.body['warning']}"] if entry.body["warning"] else []
-    notes.append("In brackets: 95 % intervals that allow for picking the pair that differs most.")
-    columns = "attribute", "rate", "highest – lowest", ">difference", ">ratio", ""
+        notes += [entry.body["warning"]] if entry.body["warning"] else []
+    notes.append(
+        "The pair of groups with the highest and the lowest rate; in brackets: 95 % intervals that allow for picking it, and "
+        "the one-sided bound of the ratio of the lowest to the highest."
+    )
+    columns = "", "groups", ">difference", ">ratio", ""
     return Table(
         "Groups that differ most", columns, tuple(rows), empty="No attribute is sensitive.", note=" ".join(notes)
     )
@@ -207,10 +209,12 @@ def _share(part: float, whole: float) -> float | None:
 def _apart(rate: Mapping[str, Any]) -> tuple[str, str, str]:
     gap, ratio = rate["difference"], rate["ratio"]
     if gap["value"] is None:
-        return f"undefined: {gap['reason']}", "", ""
-    pair = f"{_value(gap['most'])} – {_value(gap['least'])}"
-    shown = "–" if ratio is None or ratio["value"] is None else interval(ratio["value"], ratio["low"], ratio["high"])
-    return pair, interval(gap["value"], gap["low"], gap["high"]), shown
+        return gap["reason"], "undefined", ""
+    value, low, high = (number(gap[end], decimals=3) for end in ("value", "low", "high"))
+    shown = "–"
+    if ratio is not None and ratio["value"] is not None:
+        shown = f"{number(ratio['value'], decimals=2)} (≥ {number(ratio['bound'], decimals=2)})"
+    return f"{_value(gap['most'])} – {_value(gap['least'])}", f"{value} ({low}–{high})", shown
 
 
 def _sizes(body: Mapping[str, Any]) -> str:
