@@ -13,7 +13,7 @@ import numpy as np
 
 from sterling.stats.rows import Floats, Ints, OneClassError, bin_sums
 
-__all__ = ["LeaveOneOut", "Left", "leave_one_out_mean", "leave_one_out_roc_auc"]
+__all__ = ["LeaveOneOut", "Left", "leave_one_out_average_precision", "leave_one_out_mean", "leave_one_out_roc_auc"]
 
 
 class Left(NamedTuple):
@@ -67,17 +67,8 @@ def leave_one_out_roc_auc(y: Floats, p: Floats, groups: Ints, count: int) -> Lef
         >>> leave_one_out_roc_auc(np.tile(y, 2), np.tile(p, 2), np.repeat([0, 1], 4), 2).without.tolist()
         [0.75, 0.75]
     """
-    positives, rows = bin_sums(y, groups, count), bin_sums(np.ones(len(y)), groups, count)
-    negatives = rows - positives
+    positives, negatives = _classes(y, groups, count, "ROC AUC")
     left = (positives.sum() - positives) * (negatives.sum() - negatives)
-    if not positives.sum() * negatives.sum():
-        only = "positive" if positives.sum() else "negative"
-        raise OneClassError(f"ROC AUC is undefined: every row is {only}. It needs rows of both classes.")
-    if not left.all():
-        raise OneClassError(
-            "ROC AUC is undefined without one of the clusters, as the others have one class only. Use more data, or a "
-            "slice in which both classes are less rare."
-        )
     order = np.argsort(p, kind="stable")
     scores, labels, of = p[order], y[order], groups[order]
     starts = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]])
@@ -90,6 +81,63 @@ def leave_one_out_roc_auc(y: Floats, p: Floats, groups: Ints, count: int) -> Lef
     within = _wins_within(labels[inside], owner, begins, count)
     total = pairs[0].sum()
     return Left(float(total / (positives.sum() * negatives.sum())), (total - pairs[0] - pairs[1] + within) / left)
+
+
+def leave_one_out_average_precision(y: Floats, p: Floats, groups: Ints, count: int) -> Left:
+    """Average precision without each group.
+
+    It is the mean, over positives, of the share of positives among the rows that score as high or higher. Without a group
+    both counts are smaller by the group's own, which change at the group's rows alone; so a group costs a pass over the
+    positives, and not one over all rows.
+
+    Raises:
+        OneClassError: if the rows, or the rows without some group, have one class.
+
+    Example:
+        >>> y, p = np.array([1.0, 0.0, 1.0, 0.0]), np.array([0.9, 0.8, 0.7, 0.1])
+        >>> leave_one_out_average_precision(np.tile(y, 2), np.tile(p, 2), np.repeat([0, 1], 4), 2).without.round(4).tolist()
+        [0.8333, 0.8333]
+    """
+    positives, _ = _classes(y, groups, count, "Average precision")
+    order = np.argsort(-p, kind="stable")
+    scores, labels, of = p[order], y[order], groups[order]
+    last = np.flatnonzero(np.r_[scores[1:] != scores[:-1], True])
+    ends = np.repeat(last, np.diff(last, prepend=-1))  # where the rows of equal score end
+    at = np.flatnonzero(labels)
+    owner, reach = of[at], ends[at]
+    found, seen = np.cumsum(labels)[reach], reach + 1.0
+    by_group = np.argsort(of, kind="stable")
+    bounds = np.searchsorted(of[by_group], np.arange(count + 1))
+    without, total = np.empty(count), positives.sum()
+    for group in range(count):
+        own = by_group[bounds[group] : bounds[group + 1]]
+        own_seen = _passed(own, reach)
+        own_found = _passed(own[labels[own] == 1], reach)
+        share = (found - own_found) / np.maximum(seen - own_seen, 1.0)
+        share[owner == group] = 0.0
+        without[group] = share.sum() / (total - positives[group])
+    return Left(float((found / seen).sum() / total), without)
+
+
+def _passed(places: Ints, reach: Ints) -> Ints:
+    """How many of some places, which rise, lie at or before each reach, which rises too."""
+    starts = np.searchsorted(reach, places)
+    return np.repeat(np.arange(len(places) + 1), np.diff(starts, prepend=0, append=len(reach)))
+
+
+def _classes(y: Floats, groups: Ints, count: int, metric: str) -> tuple[Floats, Floats]:
+    """Positives and negatives of each group; both classes are there, whichever group is left out."""
+    positives, rows = bin_sums(y, groups, count), bin_sums(np.ones(len(y)), groups, count)
+    negatives = rows - positives
+    if not positives.sum() * negatives.sum():
+        only = "positive" if positives.sum() else "negative"
+        raise OneClassError(f"{metric} is undefined: every row is {only}. It needs rows of both classes.")
+    if not ((positives.sum() > positives) & (negatives.sum() > negatives)).all():
+        raise OneClassError(
+            f"{metric} is undefined without one of the clusters, as the others have one class only. Use more data, or a "
+            "slice in which both classes are less rare."
+        )
+    return positives, negatives
 
 
 def _wins(labels: Floats, starts: Ints, step: Ints) -> Floats:

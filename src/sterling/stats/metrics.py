@@ -13,7 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sterling.stats.leave_one_out import LeaveOneOut, leave_one_out_mean, leave_one_out_roc_auc
+from sterling.stats.leave_one_out import (
+    LeaveOneOut,
+    leave_one_out_average_precision,
+    leave_one_out_mean,
+    leave_one_out_roc_auc,
+)
 from sterling.stats.rows import (
     BadRowsError,
     Floats,
@@ -342,6 +347,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
                 needs_both_classes=True,
                 lowest=0.0,
                 highest=1.0,
+                leave_one_out=leave_one_out_average_precision,
             ),
             Metric(
                 "log_loss",
