@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from tests.crash.shim import Crasher
 from tests.lifecycle.small import write_project
 
 _A_DAY_AGO = 1_700_000_000
+_MEMORY = Path("/dev/shm")
+_ROOM = 32_000_000
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +35,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def fresh(template: Path, tmp_path: Path) -> Iterator[Callable[[], Path]]:
+def fresh(template: Path, quick: Path) -> Iterator[Callable[[], Path]]:
     """Gives copies of the project, at one path, one after the other."""
-    folder = tmp_path / "project"
+    folder = quick / "project"
 
     def copy() -> Path:
         shutil.rmtree(folder, ignore_errors=True)
@@ -42,6 +45,16 @@ def fresh(template: Path, tmp_path: Path) -> Iterator[Callable[[], Path]]:
 
     yield copy
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: a process that is killed, or told that its disk failed, knows no difference."""
+    if not os.access(_MEMORY, os.W_OK) or shutil.disk_usage(_MEMORY).free < _ROOM:
+        yield tmp_path
+        return
+    with TemporaryDirectory(dir=_MEMORY) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

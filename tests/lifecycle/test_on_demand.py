@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,11 @@ def strain(weight: float | None, waiting: int | None, depot: str | None) -> floa
     'Weight for each parcel that waits; whole numbers are told from others by how they are written.'
     if weight == 77.125:
         time.sleep(0.1)
+    if weight == 76.125:
+        try:
+            time.sleep(600)
+        except Exception:
+            pass
     if weight == 78.125:
         raise ValueError(weight)
     if weight is None or waiting is None:
@@ -150,7 +156,7 @@ ROW = {"depot": "north", "weight": 5.5, "busy_count_1d": 3, "slow_mean_hours_3d"
         ({"strain": 1.0}, 422, "'strain' is computed here from 'weight', 'busy_count_1d', 'depot'. Leave it out."),
         ({"weight": "much"}, 422, "'weight' is 'much'. It is a number, or null."),
         ({"weight": 78.125}, 500, "The function of OnDemand 'strain' raised ValueError."),
-        ({"weight": 77.125}, 500, "ms for one row. It may take 50 ms."),
+        ({"weight": 77.125}, 500, "The function of OnDemand 'strain' took longer than 50 ms for one row."),
     ],
 )
 def test_a_row_that_cannot_be_computed_is_answered_in_one_sentence(
@@ -166,6 +172,19 @@ def test_a_row_that_cannot_be_computed_is_answered_in_one_sentence(
     assert said in answer.json()["error"]
     assert among.json()["error"].startswith("Row 1: ")
     assert "'weight' left out" in short.json()["error"]
+
+
+def test_a_function_that_does_not_end_is_interrupted_and_the_server_goes_on(finished: Path) -> None:
+    command = [sys.executable, "-m", "sterling", "serve", "--port", "0", "--project", str(finished)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            (url,) = re.findall(r"http://[\d.:]+", process.stdout.readline())
+            answers = [httpx.post(f"{url}/predict", json=ROW | {"weight": weight}) for weight in (76.125, 5.5)]
+        finally:
+            process.terminate()
+    assert [answer.status_code for answer in answers] == [500, 200]
+    assert answers[0].json()["error"] == "The function of OnDemand 'strain' took longer than 50 ms for one row."
 
 
 def test_another_code_of_the_function_is_refused_at_the_start(folder: Path) -> None:

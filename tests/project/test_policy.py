@@ -79,6 +79,14 @@ def test_fairness_without_decisions_is_about_calibration_alone() -> None:
         )
 
 
+def test_a_label_that_is_a_number_is_not_decided_by_its_chance() -> None:
+    recipe = sl.Recipe(baselines=[sl.Prior()])
+    with pytest.raises(InvalidDefinitionError, match=r"Project\.policy is about the chance"):
+        msgspec.structs.replace(project, gates=(), recipe=recipe, task=sl.Regression(), policy=sl.Threshold(at=0.5))
+    with pytest.raises(InvalidDefinitionError, match=r"Project\.sensitive is about the chance"):
+        msgspec.structs.replace(project, gates=(), recipe=recipe, task=sl.Regression(), sensitive=["carrier"])
+
+
 def test_a_capacity_is_for_a_duration_a_column_or_a_moment() -> None:
     assert (sl.Top(5, per="1d").per_us, sl.Top(5, per="1d").per_column) == (86_400_000_000, None)
     assert (sl.Top(5, per="local_day").per_us, sl.Top(5, per="local_day").per_column) == (None, "local_day")

@@ -12,7 +12,7 @@ from sterling.core.errors import InvalidDefinitionError
 from sterling.project.definition import Definition
 from sterling.project.metrics import more_is_better
 
-Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "ece"]
+Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "ece", "rmse", "mae", "r2"]
 DecisionMetric = Literal["value", "precision", "recall", "f1", "lift", "false_positive_rate"]
 """Metrics of what the project's policy decides."""
 Rate = Literal[

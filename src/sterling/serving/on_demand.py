@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import current_thread, main_thread
+from types import FrameType
+from typing import Any, NoReturn
 
 from sterling.core.canonical import digest
 from sterling.core.code import CodeHash
@@ -74,7 +77,8 @@ class Computed:
     def of(self, row: Mapping[str, Any]) -> float | None:
         """The feature of a row; None where an input is left out, so that the row's refusal names the input alone.
 
-        The time is measured after the call: a function that runs on is not interrupted.
+        In a process's main thread, where `sterling serve` answers, a function is interrupted at its limit; one that catches
+        even that, or runs elsewhere, is refused when it has ended.
 
         Raises:
             DataError: if the row brings the feature, or an input of another kind than the model reads.
@@ -86,11 +90,14 @@ class Computed:
             return None
         values = [self._as_in_training(column, row[column.name]) for column in self.columns]
         started = time.perf_counter()
-        found = answer(self.feature, values)
-        took_ms = (time.perf_counter() - started) * 1000
-        if took_ms > LIMIT_MS:
+        try:
+            with _alarm(LIMIT_MS / 1000):
+                found = answer(self.feature, values)
+        except _TimeIsUp:
+            found = None
+        if (time.perf_counter() - started) * 1000 > LIMIT_MS:
             raise FunctionFailedError(
-                f"The function of OnDemand {self.name!r} took {took_ms:,.0f} ms for one row. It may take {LIMIT_MS} ms."
+                f"The function of OnDemand {self.name!r} took longer than {LIMIT_MS} ms for one row."
             )
         return found
 
@@ -100,6 +107,29 @@ class Computed:
         if value is None or column.kind == "category":
             return None if value is None else str(value)
         return int(value) if column.name in self.whole and number.is_integer() else number
+
+
+class _TimeIsUp(BaseException):
+    """Raised inside a function at its limit; no `except Exception` of its own holds it."""
+
+
+def _stop(_: int, __: FrameType | None) -> NoReturn:
+    raise _TimeIsUp
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Interrupt the block after a while, where this thread can be."""
+    if current_thread() is not main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, _stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def fill(computed: Sequence[Computed], rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

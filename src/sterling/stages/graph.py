@@ -27,6 +27,7 @@ from sterling.project.project import Project, Source
 from sterling.project.recipe import model_name
 from sterling.project.sources import Columns, Query, locator_of, table_name
 from sterling.project.spine import EventSpine, ScheduledSpine
+from sterling.project.tasks import Binary
 from sterling.stages.aggregates import PickedFeatures, ViewFeatures
 from sterling.stages.bind import Bind
 from sterling.stages.contract import Output, Stage, Step
@@ -135,7 +136,9 @@ def _data(project: Project, as_of: str | None) -> Iterator[Step]:
         inputs |= {f"snapshot:{name}": Output(f"snapshot {name}", "snapshot") for name in sorted(others)}
         yield Step(Validate(source), inputs)
     inputs = {_clean(source): _cleaned(source) for source in (project.spine.source, project.label.source)}
-    yield Step(Spine(project.spine, project.label, project.cluster), inputs | {"as_of": Output("as of", "as_of")})
+    yield Step(
+        Spine(project.spine, project.label, project.cluster, project.task), inputs | {"as_of": Output("as of", "as_of")}
+    )
 
 
 def _clean(source: Source) -> str:
@@ -188,16 +191,17 @@ def _leaks(features: Iterable[Feature], service: FeatureService) -> Inputs:
 def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool) -> Iterator[Step]:
     start, end = project.holdout.span()
     recipe = project.recipe
-    candidate = Train(recipe.model, "candidate", start, recipe.cv, supplied_code(recipe.model, folder))
+    candidate = Train(recipe.model, "candidate", start, recipe.cv, supplied_code(recipe.model, folder), project.task)
     yield Step(candidate, {"frame": _FRAME})
     models: Inputs = {"candidate": Output(candidate.title, "model")}
     if (leaks := _leaks(project.features.features, project.features)) and leak_effect:
         effect = LeakEffect(
-            recipe.model, start, end, project.error_budget, project.cluster is not None, candidate.code
+            recipe.model, start, end, project.error_budget, project.cluster is not None, candidate.code,
+            project.task,
         )  # fmt: skip
         yield Step(effect, {"frame": _FRAME, **models, **leaks})
-    for trainer in recipe.baselines:
-        baseline = Train(trainer, "baseline", start, code=supplied_code(trainer, folder))
+    for trainer in recipe.ladder(project.task):
+        baseline = Train(trainer, "baseline", start, code=supplied_code(trainer, folder), task=project.task)
         yield Step(baseline, {"frame": _FRAME})
         models[f"baseline:{model_name(trainer)}"] = Output(baseline.title, "model")
     for gate in project.gates:
@@ -206,11 +210,12 @@ def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool
     sliced = [g.metric for g in project.gates if isinstance(g, EverySlice) and g.metric not in DECISIONS]
     evaluate = Evaluate(
         model_name(project.recipe.model), start, end, project.error_budget, project.cluster is not None,
-        project.slices(), tuple(dict.fromkeys(sliced)),
+        project.slices(), tuple(dict.fromkeys(sliced)), project.task,
     )  # fmt: skip
     yield Step(evaluate, {"frame": _FRAME, **models}, champion_of="candidate")
     models.pop("golden", None)
-    yield from _decisions(project, folder, models)
+    if isinstance(project.task, Binary):
+        yield from _decisions(project, folder, models)
 
 
 def _decisions(project: Project, folder: Path, models: Inputs) -> Iterator[Step]:
@@ -220,7 +225,10 @@ def _decisions(project: Project, folder: Path, models: Inputs) -> Iterator[Step]
     own: Inputs = {"frame": _FRAME, "candidate": models["candidate"], f"{PREDICTED}candidate": _predicted("candidate")}
     yield Step(Reliability(candidate, start, end, project.holdout.tz, clustered), own)
     if project.policy is not None:
-        trainers = {"candidate": recipe.model, **{f"{BASELINE}{model_name(one)}": one for one in recipe.baselines}}
+        trainers = {
+            "candidate": recipe.model,
+            **{f"{BASELINE}{model_name(one)}": one for one in recipe.ladder(project.task)},
+        }
         contenders = [Contender(key, trainer, supplied_code(trainer, folder)) for key, trainer in trainers.items()]
         value = project.problem.value
         yield Step(ChoosePolicy(project.policy, value, start, contenders, clustered), {"frame": _FRAME, **models})

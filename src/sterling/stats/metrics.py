@@ -24,6 +24,7 @@ from sterling.stats.rows import (
     Floats,
     OneClassError,
     Ordered,
+    Rows,
     bin_sums,
     bins_of_steps,
     calibration_bins,
@@ -73,6 +74,8 @@ class Metric(NamedTuple):
     """Bins, for a calibration error; its bounds need the signed gaps inside them."""
     leave_one_out: LeaveOneOut | None = None
     """A way to leave out each group in turn that is quicker than one evaluation for each."""
+    check: Callable[..., Rows] = check_rows
+    """`check(y, p)`: the rows, or a refusal of what is none."""
 
 
 def roc_auc(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) -> float:
