@@ -77,8 +77,7 @@ def test_what_decisions_gain_is_judged_against_those_without_a_model() -> None:
     assert verdict.reason == "value gains +120.0 against acting on nobody: lower bound +90.0 is above +50."
     assert not judge(WorthMore(than="everybody", by=50), facts).passed
     assert (
-        title(WorthMore(than="everybody", by=50))
-        == "1,000 decisions are worth more than 50 more than acting on everybody"
+        title(WorthMore(than="everybody", by=50)) == "1,000 decisions are worth over 50 more than acting on everybody"
     )
 
 

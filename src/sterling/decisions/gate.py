@@ -85,7 +85,7 @@ def title(gate: Gate) -> str:  # noqa: PLR0911  a return for each gate
         case Parity():
             return "every feature is online what it is offline"
         case WorthMore():
-            more = f"more than {gate.by:g} more" if gate.by else "more"
+            more = f"over {gate.by:g} more" if gate.by else "more"
             return f"1,000 decisions are worth {more} than {_OTHERWISE[gate.than]}"
         case Fair():
             return title_of_fair(gate)

@@ -188,7 +188,10 @@ def _measured(body: Body) -> str:
 
 
 def _compared(body: Body) -> str:
-    what = f"{label(body['metric'])} of {body['name']} against {body['against_name']} ({body['against_role']})"
+    other = f"{body['against_name']} ({body['against_role']})"
+    if body["against_role"] in {"nobody", "everybody"}:
+        other = f"acting on {body['against_role']}"
+    what = f"{label(body['metric'])} of {body['name']} against {other}"
     if body["difference"] is None:
         return f"{what} is undefined: {body.get('reason', 'one of them is').rstrip('.')}."
     return f"{what}: {interval(body['difference'], body.get('low'), body.get('high'), signed=True)}."
