@@ -45,6 +45,10 @@ class Trees:
         """Probability of each row, bit for bit what LightGBM itself answers."""
         return self._booster.predict(matrix)
 
+    def contributions(self, matrix: Matrix) -> Matrix:
+        """What each feature adds to the log odds of each row, and last the base; shape (rows, features + 1)."""
+        return self._booster.contributions(matrix)
+
     def check(self, columns: Sequence[Column]) -> None:
         """Refuse columns that the trees were not made for."""
         if self._booster.features != len(columns):
