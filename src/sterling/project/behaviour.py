@@ -100,7 +100,8 @@ def behaviour_title(test: BehaviourTest) -> str:
     match test:
         case Invariant():
             to = f" = {', '.join(map(str, test.to))}" if test.to else " changes"
-            return f"the same{_within(test.within)} when {test.feature}{to}"
+            within = f" within {test.within:g}" if test.within else ""
+            return f"the same{within} when {test.feature}{to}"
         case Rises():
             return f"does not fall{_within(test.within)} when {test.feature} + {test.by:g}"
         case Falls():

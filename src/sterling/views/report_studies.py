@@ -160,12 +160,16 @@ def behaviour_table(fact: Entry) -> Table:
     rows = []
     for test in sorted(fact.body["tests"], key=lambda one: -(one["share"] or 0.0)):
         example = test["examples"][0] if test["examples"] else None
-        worst = f"{number(example['score'])} → {number(example['then'])}" if example else ""
+        worst = _changed(example["score"], example["then"]) if example else ""
         share = "no row" if test["share"] is None else percent(test["share"])
         cells = test["title"], number(test["rows"]), number(test["violations"]), share, worst, cite(fact.position)
         rows.append(Row(cells, strong=bool(test["violations"])))
-    note = f"Worst: the score before and after. The rows are {short(fact.body['ref'])}, a Parquet file in the store."
+    note = f"Worst: the score, before and after where the test changes the row. The rows are {short(fact.body['ref'])}, a Parquet file in the store."
     return _table("Behaviour", ("the score is", ">rows", ">broken", ">share", ">worst", ""), rows, None, note=note)
+
+
+def _changed(before: float, after: float) -> str:
+    return number(before) if before == after else f"{number(before)} → {number(after)}"
 
 
 def flips_table(fact: Entry, most: int | None = None) -> Table:
@@ -185,7 +189,9 @@ def flips_table(fact: Entry, most: int | None = None) -> Table:
         f"Of {number(body['rows'])} rows, decided at {number(body['threshold'])}. Moved by: mean size of the change of the log odds "
         f"that a feature makes in rows whose decision changed. The rows that moved most are {short(body['ref'])}."
     )
-    return Table("Against the champion, row by row", ("", ">", ">", ""), tuple(rows), note=note)
+    return Table(
+        "Against the champion, row by row", ("what changed", ">rows or size", ">share", ""), tuple(rows), note=note
+    )
 
 
 def retrained_table(fact: Entry, title: str, column: str, most: int | None = None) -> Table:
