@@ -62,7 +62,8 @@ class CheckBehaviour(Stage, frozen=True):
         """
         found = scored(inputs, context, clustered=self.clustered)
         filed = read_tests(context.store.open(inputs["tests"])) if "tests" in inputs else ()
-        tests = (*self.tests, *filed)
+        if not (tests := (*self.tests, *filed)):
+            raise DataError("The file of behavioural tests holds none. Write a JSON object a line.")
         results, kept = [], []
         for number, test in enumerate(tests):
             tried = _tried(test, found, context)
