@@ -9,7 +9,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
-from sterling.stats import slices
+from sterling.stats import segments, slices
 from sterling.stats.axes import Axis, category_axis, number_axis
 from sterling.stats.intervals import TooFewClustersError
 from sterling.stats.rows import OneClassError
@@ -95,11 +95,11 @@ def test_the_statistic_is_the_score_test_of_a_logistic_regression_with_robust_er
 def test_the_bulk_and_the_single_statistic_agree() -> None:
     drawn = draw(np.random.default_rng(7), World(effect="normal", rows=3_000), shift=0.5)
     codes = np.unique(drawn.clusters, return_inverse=True)[1]
-    sample = slices._sample(drawn.y, drawn.p, codes, codes.max() + 1, 50)
-    judged = [one for cells in slices._cells(sample, drawn.axes) for one in cells.judged()]
+    sample = segments.sample_of(drawn.y, drawn.p, codes, codes.max() + 1, 50)
+    judged = [one for cells in segments.cells_in_chunks(sample, drawn.axes) for one in cells.judged()]
     assert len(judged) > 200
     for one in judged[::7]:
-        again = slices._again(one, sample, drawn.axes)
+        again = slices._again(one, sample, segments.shared_by(sample), drawn.axes)
         assert again.direction == one.direction
         assert again.statistic == pytest.approx(one.statistic, abs=1e-4)
 
