@@ -69,7 +69,7 @@ def searched(rng: np.random.Generator, world: World, shift: float = 0.0, feature
     return find_slices(drawn.y, drawn.p, clusters, drawn.axes, seed=int(rng.integers(1 << 30)))
 
 
-def main(runs: int = 1_000) -> None:
+def main(runs: int = 500) -> None:
     for name, world in WORLDS.items():
         rng = np.random.default_rng(20260101)
         false = np.mean([bool(searched(rng, world).found) for _ in range(runs)])
