@@ -47,7 +47,7 @@ def rows() -> Any:
 
 def test_attributions_of_trees_sum_to_the_log_odds(model: Model, rows: Any) -> None:
     found, p = attributions(model, rows), model.predict(rows)
-    np.testing.assert_allclose(found.log_odds, np.log(p / (1 - p)), atol=1e-10)
+    np.testing.assert_allclose(found.total, np.log(p / (1 - p)), atol=1e-10)
 
 
 def test_attributions_of_trees_are_those_of_lightgbm(model: Model, booster: lgb.Booster, rows: Any) -> None:
@@ -103,7 +103,7 @@ def test_attributions_of_a_linear_model_are_its_terms_less_their_means() -> None
     plain, centred = attributions(model, matrix), attributions(model, matrix, reference=matrix)
     assert plain.values.tolist() == [[2.0, 0.5], [0.0, -0.5], [0.3, 0.1]]
     for found in (plain, centred):
-        np.testing.assert_allclose(found.log_odds, np.log(p / (1 - p)))
+        np.testing.assert_allclose(found.total, np.log(p / (1 - p)))
     np.testing.assert_allclose(centred.values.mean(axis=0), 0, atol=1e-15)
 
 

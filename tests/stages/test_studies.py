@@ -17,8 +17,9 @@ from sterling.core.refs import Ref
 from sterling.engine.duckdb import DuckDBEngine
 from sterling.models import CategoryTerm, Column, Constant, Linear, Model, NumberTerm
 from sterling.project.perturbations import Missing, Noise, OutOfRange, Scaled, Unseen
-from sterling.project.recipe import Logistic
+from sterling.project.recipe import Logistic, Ridge
 from sterling.project.studies import Errors, Falls, Flips, Importance, Invariant, Rises, Scores, Slices
+from sterling.project.tasks import Regression
 from sterling.stages.behaviour import CheckBehaviour
 from sterling.stages.contract import Context, Outcome, put_bytes
 from sterling.stages.errors import AnalyseErrors
@@ -187,6 +188,50 @@ class TestImportance:
     def test_a_model_without_features_leans_on_nothing(self, here: Context) -> None:
         outcome = self.STAGE(made(here, frame(2_000), Model((), Constant(0.3))), here)
         assert body(outcome, "importance.permuted")["features"] == []
+
+
+class TestANumber:
+    """The studies that do not need probabilities."""
+
+    MODEL = Model(COLUMNS[:2], Linear(20.0, (NumberTerm(1000, 600, 4, 0), NumberTerm(10, 5, 2, 0)), "number"))
+
+    @pytest.fixture
+    def inputs(self, here: Context) -> dict[str, Ref]:
+        table = frame(3_000)
+        random = np.random.default_rng(1)
+        hours = 20 + (np.asarray(table["distance"]) - 1000) / 150 + random.normal(0, 3, len(table))
+        known = np.array([value is not None for value in table["label"].to_pylist()])
+        place = table.column_names.index("label")
+        return made(here, table.set_column(place, "label", pa.array(hours, mask=~known)), self.MODEL)
+
+    def test_shuffling_makes_the_squared_error_larger(self, here: Context, inputs: dict[str, Ref]) -> None:
+        outcome = MeasureImportance("linear", Importance(), (), 0.05, True, Regression())(inputs, here)
+        found, rows = body(outcome, "importance.permuted"), judged(inputs, here)
+        order = np.random.default_rng(here.seed).permutation(len(rows))
+        shuffled = rows.matrix.copy()
+        shuffled[:, 0] = shuffled[order, 0]
+        before, after = (np.mean((rows.label - self.MODEL.predict(matrix)) ** 2) for matrix in (rows.matrix, shuffled))
+        lost = {one["name"]: one["value"] for one in found["features"]}
+        assert found["metric"] == "squared_error"
+        assert lost["distance"] == pytest.approx(after - before)
+        assert body(outcome, "attributions.measured")["largest_error"] < 1e-9
+
+    def test_metrics_are_those_of_the_task(self, here: Context, inputs: dict[str, Ref]) -> None:
+        stage = MeasureRobustness(
+            "linear", [Missing("d")], {"d": ("distance",)}, {}, ("rmse", "mae"), 100_000, 0.05, True, Regression()
+        )
+        (found,) = body(stage(inputs, here), "robustness.measured")["perturbations"]
+        assert [one["metric"] for one in found["metrics"]] == ["rmse", "mae"]
+        assert found["metrics"][0]["lower"] > 0
+
+    def test_a_variant_is_trained_on_the_number(self, here: Context, inputs: dict[str, Ref]) -> None:
+        stage = Retrain("ablation", Ridge(), [Variant("w", without=["distance"])], START, 0.05, True, task=Regression())
+        (found,) = body(stage(inputs, here), "ablation.measured")["variants"]
+        assert {one["metric"]: one["difference"] > 0 for one in found["metrics"]} == {
+            "rmse": True,
+            "mae": True,
+            "r2": False,
+        }
 
 
 class TestRobustness:

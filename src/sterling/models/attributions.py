@@ -1,4 +1,4 @@
-"""Attributions: what each feature adds to the log odds of a row, so that they sum to what the model answers.
+"""Attributions: what each feature adds to the log odds, or the number, of a row, so that they sum to the answer.
 
 Of trees they are Shapley values of the game in which a feature that is left out is averaged over by the training rows that
 reached each node (TreeSHAP, path-dependent), computed by LightGBM; of a linear model its terms, less their means over
@@ -18,27 +18,27 @@ import numpy as np
 from sterling.core.errors import DataError
 from sterling.models.columns import Matrix
 from sterling.models.model import Model
-from sterling.models.predictors import Constant, Linear
+from sterling.models.predictors import Constant, Linear, Number
 from sterling.models.trees import Trees
 
 
 class Attributions(NamedTuple):
-    """Log odds of some rows, by feature."""
+    """Log odds, or numbers, of some rows, by feature."""
 
     base: float
-    """Log odds before any feature is looked at."""
+    """What is answered before any feature is looked at."""
     values: Matrix
     """What each feature adds, shape (rows, columns), in the order of the model's columns."""
 
     @property
-    def log_odds(self) -> Matrix:
-        """Log odds of each row, shape (rows,): the base and what all features add."""
+    def total(self) -> Matrix:
+        """The base and what all features add, shape (rows,): log odds of a probability, or the number that is answered."""
         total: Matrix = self.base + self.values.sum(axis=1)
         return total
 
 
 def attributions(model: Model, matrix: Matrix, *, reference: Matrix | None = None) -> Attributions:
-    """What each feature adds to the log odds of each row.
+    """What each feature adds to the log odds, or the number, of each row.
 
     Args:
         model: The model.
@@ -53,7 +53,7 @@ def attributions(model: Model, matrix: Matrix, *, reference: Matrix | None = Non
         >>> from sterling.models import Column, NumberTerm
         >>> model = Model((Column("wind", "number"),), Linear(-1.0, (NumberTerm(10, 5, 2.0, 0.0),)))
         >>> found = attributions(model, np.array([[15.0], [10.0]]))
-        >>> found.base, found.values.tolist(), found.log_odds.tolist()
+        >>> found.base, found.values.tolist(), found.total.tolist()
         (-1.0, [[2.0], [0.0]], [1.0, -1.0])
     """
     predictor = model.predictor
@@ -61,6 +61,8 @@ def attributions(model: Model, matrix: Matrix, *, reference: Matrix | None = Non
         case Constant():
             inside = np.clip(predictor.probability, 1e-15, 1 - 1e-15)
             return Attributions(float(np.log(inside / (1 - inside))), np.zeros(matrix.shape))
+        case Number():
+            return Attributions(predictor.value, np.zeros(matrix.shape))
         case Trees():
             found = predictor.contributions(matrix)
             return Attributions(float(found[0, -1]) if len(found) else 0.0, found[:, :-1])

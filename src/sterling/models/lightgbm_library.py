@@ -68,13 +68,13 @@ class Booster:
         return self._answer.copy()
 
     def contributions(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What each feature adds to the log odds of each row, and last the base: exact TreeSHAP by LightGBM.
+        """What each feature adds to the sum of each row, and last the base: exact TreeSHAP by LightGBM.
 
         Args:
             matrix: Shape (rows, features).
 
         Returns:
-            Shape (rows, features + 1); each row sums to the row's log odds.
+            Shape (rows, features + 1); each row sums to the trees' sum, log odds or a number.
         """
         if matrix.shape[1] != self.features:
             raise DataError(f"The LightGBM model reads {self.features} features; the rows have {matrix.shape[1]}.")

@@ -18,7 +18,7 @@ class Invariant(Definition, frozen=True):
     Args:
         feature: The feature.
         to: Values that every row is given in turn; empty for every category that training saw.
-        within: Largest change of the score that is none, in [0, 1).
+        within: Largest change of the score that is none, 0 or more.
     """
 
     feature: str
@@ -26,8 +26,8 @@ class Invariant(Definition, frozen=True):
     within: float = 0.0
 
     def check(self) -> None:
-        """Refuse changes that no score can have."""
-        _share("Invariant.within", self.within)
+        """Refuse a change below 0."""
+        _not_negative("Invariant.within", self.within)
 
 
 class Rises(Definition, frozen=True):
@@ -36,7 +36,7 @@ class Rises(Definition, frozen=True):
     Args:
         feature: The number; rows without it are left out.
         by: What is added, above 0.
-        within: Largest fall of the score that is none, in [0, 1).
+        within: Largest fall of the score that is none, 0 or more.
     """
 
     feature: str
@@ -46,7 +46,7 @@ class Rises(Definition, frozen=True):
     def check(self) -> None:
         """Refuse no step."""
         _step("Rises.by", self.by)
-        _share("Rises.within", self.within)
+        _not_negative("Rises.within", self.within)
 
 
 class Falls(Definition, frozen=True):
@@ -55,7 +55,7 @@ class Falls(Definition, frozen=True):
     Args:
         feature: The number; rows without it are left out.
         by: What is added, above 0.
-        within: Largest rise of the score that is none, in [0, 1).
+        within: Largest rise of the score that is none, 0 or more.
     """
 
     feature: str
@@ -65,7 +65,7 @@ class Falls(Definition, frozen=True):
     def check(self) -> None:
         """Refuse no step."""
         _step("Falls.by", self.by)
-        _share("Falls.within", self.within)
+        _not_negative("Falls.within", self.within)
 
 
 class Scores(Definition, frozen=True):
@@ -116,9 +116,9 @@ def _within(share: float) -> str:
     return f" by more than {share:g}" if share else ""
 
 
-def _share(field: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise InvalidDefinitionError(f"{field} is {value}. It lies in [0, 1).")
+def _not_negative(field: str, value: float) -> None:
+    if value < 0:
+        raise InvalidDefinitionError(f"{field} is {value}. It is at least 0.")
 
 
 def _step(field: str, value: float) -> None:

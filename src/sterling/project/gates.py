@@ -13,7 +13,7 @@ from sterling.project.definition import Definition
 from sterling.project.metrics import more_is_better
 from sterling.project.perturbations import Perturbation
 
-Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "ece"]
+Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "ece", "rmse", "mae", "r2"]
 
 
 class Improves(Definition, frozen=True):
@@ -96,7 +96,9 @@ class EverySlice(Definition, frozen=True):
         if not self.by:
             raise InvalidDefinitionError("EverySlice.by is empty. Name columns whose values make the slices.")
         if not more_is_better(self.metric):
-            raise InvalidDefinitionError(f"EverySlice.metric is {self.metric!r}. Use 'roc_auc' or 'average_precision'.")
+            raise InvalidDefinitionError(
+                f"EverySlice.metric is {self.metric!r}. Use 'roc_auc' or 'average_precision', or 'r2' of numbers."
+            )
 
 
 class Golden(Definition, frozen=True):

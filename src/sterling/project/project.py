@@ -11,11 +11,12 @@ from sterling.core.errors import InvalidDefinitionError, nearest
 from sterling.project.checks import References
 from sterling.project.definition import Definition
 from sterling.project.features import FeatureService, FeatureView, First, Last, feature_names, served
-from sterling.project.gates import Behaves, EverySlice, Gate, Golden, Parity, Robust
-from sterling.project.recipe import Recipe
+from sterling.project.gates import Behaves, EverySlice, FewFlips, Gate, Golden, Parity, Robust
+from sterling.project.recipe import Recipe, fits_task
 from sterling.project.sources import Columns, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
 from sterling.project.studies import Behaviour, Study, check_studies
+from sterling.project.tasks import METRICS_OF, Binary, Task
 
 if TYPE_CHECKING:
     from sterling.lifecycle import Result
@@ -52,6 +53,7 @@ class Project(Definition, frozen=True):
         problem: The decision that the model serves.
         spine: The moments of prediction.
         label: What is to be predicted.
+        task: What kind of problem that is; a condition by default.
         features: The vector that the model reads.
         holdout: The block that models are judged on.
         recipe: What is trained.
@@ -75,6 +77,7 @@ class Project(Definition, frozen=True):
     studies: Sequence[Study] = ()
     error_budget: float = 0.05
     seed: int = 0
+    task: Task = Binary()
 
     def check(self) -> None:
         """Refuse what does not fit together."""
@@ -87,7 +90,7 @@ class Project(Definition, frozen=True):
         if sum(isinstance(gate, Golden) for gate in self.gates) > 1:
             raise InvalidDefinitionError("Project.gates has two Golden gates. Put all examples into one file.")
         gated = [one for gate in self.gates if isinstance(gate, Robust) for one in gate.under]
-        check_studies(self.studies, gated, self.features)
+        check_studies(self.studies, gated, self.features, self.task)
         if any(isinstance(gate, Behaves) for gate in self.gates) and not any(
             isinstance(s, Behaviour) for s in self.studies
         ):
@@ -95,6 +98,7 @@ class Project(Definition, frozen=True):
                 "A Behaves gate has nothing to judge. Add studies.Behaviour([…]) to Project.studies."
             )
         self._check_label()
+        self._check_task()
         self._check_sources()
         self._check_rows()
 
@@ -152,6 +156,22 @@ class Project(Definition, frozen=True):
                     f"Occurs: {self.label.source.name} is looked up by {missing[0]!r}, which is no entity of "
                     f"{self.spine.source.name}. {nearest(missing[0], self.spine.source.entities)}"
                 )
+
+    def _check_task(self) -> None:
+        kind, task = type(self.task), type(self.task).__name__
+        if isinstance(self.label, Occurs) and not isinstance(self.task, Binary):
+            raise InvalidDefinitionError(f"Occurs says yes or no, and Project.task is {task}. Use a Label of a number.")
+        for gate in self.gates:
+            metric = getattr(gate, "metric", None)
+            if metric is not None and metric not in METRICS_OF[kind]:
+                raise InvalidDefinitionError(
+                    f"{type(gate).__name__}.metric is {metric!r}, which is not measured under the task {task}. "
+                    f"Use one of {', '.join(METRICS_OF[kind])}."
+                )
+        if not isinstance(self.task, Binary) and any(isinstance(gate, FewFlips) for gate in self.gates):
+            raise InvalidDefinitionError(f"FewFlips counts decisions, and Project.task is {task}. Use NonInferior.")
+        for trainer in self.recipe.trainers(self.task):
+            fits_task(trainer, self.task)
 
     def _check_sources(self) -> None:
         sources = self.sources()

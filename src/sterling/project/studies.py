@@ -7,6 +7,7 @@ train again, or need to be told what to test, and act where a project names them
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import get_args
 
 from sterling.core.errors import InvalidDefinitionError, nearest
 from sterling.project.behaviour import BehaviourTest, Falls, Invariant, Rises, Scores
@@ -23,6 +24,7 @@ from sterling.project.features import (
 )
 from sterling.project.perturbations import Missing, Noise, OutOfRange, Perturbation, Scaled, Unseen
 from sterling.project.sources import Columns
+from sterling.project.tasks import CONDITION, Binary, Regression, Task
 from sterling.project.times import micros
 
 __all__ = [
@@ -200,14 +202,22 @@ DEFAULTS: tuple[Study, ...] = (Slices(), Errors(), Importance(), Robustness(), F
 """What every run looks at."""
 
 
-def studied(named: Iterable[Study]) -> dict[type[Study], Study]:
-    """The studies of a project by their type: those that it names, and the rest of the defaults.
+STUDIES_OF: dict[type[Task], frozenset[type[Study]]] = {
+    Binary: frozenset(get_args(Study)),
+    Regression: frozenset({Importance, Robustness, Behaviour, Ablation, LearningCurve, Staleness}),
+}
+"""What can be looked at under each task."""
+
+
+def studied(named: Iterable[Study], task: Task = CONDITION) -> dict[type[Study], Study]:
+    """The studies of a project by their type: those that it names, and the rest of the defaults, as far as its task has them.
 
     Example:
         >>> studied([Errors(mistakes=5), Ablation()])[Errors], Flips in studied([])
         (Errors(mistakes=5), True)
     """
-    return {type(study): study for study in (*DEFAULTS, *named)}
+    able = STUDIES_OF.get(type(task), frozenset[type[Study]]())
+    return {type(study): study for study in (*DEFAULTS, *named) if type(study) in able}
 
 
 def parts_of(service: FeatureService) -> dict[str, tuple[str, ...]]:
@@ -225,8 +235,15 @@ def parts_of(service: FeatureService) -> dict[str, tuple[str, ...]]:
     return single | views | {name: tuple(features) for name, features in sources.items()}
 
 
-def check_studies(named: Sequence[Study], gated: Sequence[Perturbation], service: FeatureService) -> None:
-    """Refuse two studies of a kind, and names that a project does not have."""
+def check_studies(
+    named: Sequence[Study], gated: Sequence[Perturbation], service: FeatureService, task: Task = CONDITION
+) -> None:
+    """Refuse two studies of a kind, those that the task does not have, and names that a project does not have."""
+    able = STUDIES_OF.get(type(task), frozenset[type[Study]]())
+    if unable := next((study for study in named if type(study) not in able), None):
+        raise InvalidDefinitionError(
+            f"{type(unable).__name__} is no study of the task {type(task).__name__}. Leave it out of Project.studies."
+        )
     kinds = [type(study).__name__ for study in named]
     if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
         raise InvalidDefinitionError(f"Project.studies has two {twice[0]}. Put all of it into one.")

@@ -7,7 +7,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,17 @@ from sterling.core.refs import Ref
 from sterling.models import Linear, Model, Trees
 from sterling.models.attributions import attributions
 from sterling.project.studies import Importance
+from sterling.project.tasks import CONDITION, Binary, Regression, Task
 from sterling.stages.contract import Context, Outcome, Stage
-from sterling.stages.holdout import LIBRARIES, Scored, scored
+from sterling.stages.holdout import LIBRARIES, Floats, Scored, scored
 from sterling.stats.intervals import TooFewClustersError
 from sterling.stats.means import group_clusters, mean_interval, row_log_loss
 
-METRIC = "log_loss"
+ROW_LOSS: dict[type[Task], tuple[str, Callable[[Floats, Floats], Floats]]] = {
+    Binary: ("log_loss", row_log_loss),
+    Regression: ("squared_error", lambda label, answers: (label - answers) ** 2),
+}
+"""The loss of a row under each task, which is what shuffling makes larger."""
 
 
 class MeasureImportance(Stage, frozen=True):
@@ -36,6 +41,7 @@ class MeasureImportance(Stage, frozen=True):
         views: Each view of several features by its name, with these.
         error_rate: Error rate of one-sided bounds, in (0, 0.5).
         clustered: Whether the frame's ``cluster`` names rows that are not independent.
+        task: What kind of problem it is.
     """
 
     candidate: str
@@ -43,6 +49,7 @@ class MeasureImportance(Stage, frozen=True):
     views: Sequence[tuple[str, tuple[str, ...]]]
     error_rate: float
     clustered: bool
+    task: Task = CONDITION
 
     @property
     def title(self) -> str:
@@ -75,17 +82,18 @@ class MeasureImportance(Stage, frozen=True):
                 parts["views"][view] = read
         count = sum(map(len, parts.values()))
         some = found.every(max(1, -(-len(found) * count // self.study.predictions)))
-        body: dict[str, Any] = {"metric": METRIC, "rows": len(some), "of": len(found), "confidence": 0.95}
+        metric, loss = ROW_LOSS[type(self.task)]
+        body: dict[str, Any] = {"metric": metric, "rows": len(some), "of": len(found), "confidence": 0.95}
         try:
             groups = group_clusters(some.clusters, len(some))
         except TooFewClustersError as error:
             return body | {"features": [], "views": [], "unused": [], "reason": str(error)}
         order = np.random.default_rng(seed).permutation(len(some))
-        before = row_log_loss(some.label, some.scores)
+        before = loss(some.label, some.scores)
         for kind, of_kind in parts.items():
             measured = []
             for name, columns in of_kind.items():
-                lost = row_log_loss(some.label, _shuffled(some, columns, order)) - before
+                lost = loss(some.label, _shuffled(some, columns, order)) - before
                 measured.append({"name": name, **mean_interval(lost, groups, error_rate=self.error_rate)._asdict()})
             body[kind] = sorted(measured, key=lambda one: -one["value"])
         return body | {"unused": [name for name in found.model.names if name not in used], "reason": None}
@@ -103,8 +111,7 @@ class MeasureImportance(Stage, frozen=True):
                 "largest_error": None,
                 "reason": str(error),
             }
-        inside = np.clip(some.scores, 1e-15, 1 - 1e-15)
-        off = float(np.abs(parts.log_odds - np.log(inside / (1 - inside))).max())
+        off = float(np.abs(parts.total - _raw(found.model, some.scores)).max())
         sizes, means = np.abs(parts.values).mean(axis=0).tolist(), parts.values.mean(axis=0).tolist()
         features = [
             {"name": name, "size": size, "mean": mean}
@@ -124,6 +131,15 @@ def used_features(model: Model) -> tuple[str, ...]:
     if isinstance(model.predictor, Trees):
         return tuple(name for name, share in zip(model.names, model.predictor.gain_shares(), strict=True) if share > 0)
     return model.names
+
+
+def _raw(model: Model, answers: Floats) -> Floats:
+    """What attributions sum to: log odds of probabilities, or the numbers that are answered."""
+    if model.predictor.answers == "number":
+        return answers
+    inside = np.clip(answers, 1e-15, 1 - 1e-15)
+    odds: Floats = np.log(inside / (1 - inside))
+    return odds
 
 
 def _shuffled(some: Scored, columns: Sequence[int], order: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Any:

@@ -19,12 +19,13 @@ from sterling.models.frame import Frame
 from sterling.models.training import fit
 from sterling.project.definition import Definition
 from sterling.project.recipe import Trainer, model_name
+from sterling.project.tasks import CONDITION, Task
 from sterling.project.times import micros
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.holdout import LIBRARIES, Floats, Scored, scored
 from sterling.stages.train import LIBRARIES as OF_TRAINERS
 from sterling.stages.train import rows_before
-from sterling.tasks.binary import BINARY
+from sterling.tasks.of import task_of
 
 Question = Literal["ablation", "learning curve", "staleness"]
 KINDS: dict[Question, str] = {
@@ -63,6 +64,7 @@ class Retrain(Stage, frozen=True):
         error_rate: Error rate of one-sided bounds, in (0, 0.5).
         clustered: Whether the frame's ``cluster`` names rows that are not independent.
         code: What identifies code that the project supplies, as JSON.
+        task: What kind of problem it is.
     """
 
     question: Question
@@ -72,6 +74,7 @@ class Retrain(Stage, frozen=True):
     error_rate: float
     clustered: bool
     code: Sequence[Any] = ()
+    task: Task = CONDITION
 
     @property
     def title(self) -> str:
@@ -99,10 +102,10 @@ class Retrain(Stage, frozen=True):
     def _variant(self, one: Variant, frame: Frame, span: _Span, found: Scored, seed: int) -> dict[str, Any]:
         said = {"title": one.title, "without": list(one.without), "share": one.share, "age": one.age}
         try:
-            rows = _rows(one, frame, span)
+            rows = _rows(one, frame, span, self.task)
         except DataError as error:  # too little is left to train on, which says something as well
             return said | {"train_rows": 0, "from": None, "to": None, "metrics": [], "reason": str(error)}
-        model = fit(self.trainer, rows.training_rows(seed))
+        model = fit(self.trainer, rows.training_rows(seed, self.task))
         scores = model.predict(found.rows.encode(model.columns))
         with one_blas_thread():
             metrics = [*self._metrics(found, scores)]
@@ -110,9 +113,9 @@ class Retrain(Stage, frozen=True):
         return said | {"train_rows": len(rows), "from": first, "to": last, "metrics": metrics, "reason": None}
 
     def _metrics(self, found: Scored, scores: Floats) -> Iterator[dict[str, Any]]:
-        values = BINARY.score(found.label, scores)
-        for metric in BINARY.metrics:
-            change = BINARY.compare(
+        values = task_of(self.task).score(found.label, scores)
+        for metric in task_of(self.task).metrics:
+            change = task_of(self.task).compare(
                 metric, found.label, scores, found.scores, found.clusters, error_rate=self.error_rate
             )
             yield {
@@ -128,12 +131,12 @@ class _Span(NamedTuple):
     first: int
 
 
-def _rows(one: Variant, frame: Frame, span: _Span) -> Frame:
+def _rows(one: Variant, frame: Frame, span: _Span, task: Task) -> Frame:
     """What a variant trains on: what was known when it is frozen, of the newest part of the time."""
     before = span.end - micros(one.age)
     since = span.end - round(one.share * (span.end - span.first))
     late = frame if one.share == 1 else frame.take(np.asarray(frame.predict_at >= since))
-    rows = rows_before(late, before, f"before {iso(from_micros(before))}, {one.title}")
+    rows = rows_before(late, before, f"before {iso(from_micros(before))}, {one.title}", task)
     if len(one.without) >= len(rows.features):
         raise DataError("No feature is left.")
     return Frame(rows.table.drop_columns(list(one.without))) if one.without else rows

@@ -12,9 +12,10 @@ from sterling.models.blas import one_blas_thread
 from sterling.models.columns import Matrix
 from sterling.project.definition import to_json
 from sterling.project.perturbations import Missing, Noise, OutOfRange, Perturbation, Scaled, Unseen, perturbation_title
+from sterling.project.tasks import CONDITION, Task
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.holdout import LIBRARIES, Scored, scored
-from sterling.tasks.binary import BINARY
+from sterling.tasks.of import task_of
 
 
 class MeasureRobustness(Stage, frozen=True):
@@ -31,6 +32,7 @@ class MeasureRobustness(Stage, frozen=True):
         predictions: Rows that are scored at most.
         error_rate: Error rate of one-sided bounds, in (0, 0.5).
         clustered: Whether the frame's ``cluster`` names rows that are not independent.
+        task: What kind of problem it is.
     """
 
     candidate: str
@@ -41,6 +43,7 @@ class MeasureRobustness(Stage, frozen=True):
     predictions: int
     error_rate: float
     clustered: bool
+    task: Task = CONDITION
 
     @property
     def title(self) -> str:
@@ -83,8 +86,10 @@ class MeasureRobustness(Stage, frozen=True):
 
     def _metrics(self, some: Scored, scores: Matrix) -> Iterator[dict[str, Any]]:
         for metric in self.metrics:
-            value = BINARY.score(some.label, scores).get(metric)
-            found = BINARY.compare(metric, some.label, scores, some.scores, some.clusters, error_rate=self.error_rate)
+            value = task_of(self.task).score(some.label, scores).get(metric)
+            found = task_of(self.task).compare(
+                metric, some.label, scores, some.scores, some.clusters, error_rate=self.error_rate
+            )
             yield {
                 "metric": metric, "value": value, "difference": found.value, "low": found.low, "high": found.high,
                 "lower": found.lower, "upper": found.upper, "reason": found.reason,

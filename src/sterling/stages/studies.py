@@ -27,6 +27,7 @@ from sterling.project.studies import (
     parts_of,
     studied,
 )
+from sterling.project.tasks import Binary, Regression, Task
 from sterling.stages.behaviour import CheckBehaviour
 from sterling.stages.contract import Output, Stage, Step
 from sterling.stages.errors import AnalyseErrors
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from sterling.stages.raw import Intake
 
 Inputs = Mapping[str, Ref | Output]
-_METRICS = ("log_loss", "roc_auc")
+_METRICS: dict[type[Task], tuple[str, ...]] = {Binary: ("log_loss", "roc_auc"), Regression: ("rmse", "mae")}
 
 
 def study_steps(project: Project, folder: Path, intake: Intake, frame: Output, candidate: Output) -> Iterator[Step]:
@@ -60,7 +61,7 @@ def study_steps(project: Project, folder: Path, intake: Intake, frame: Output, c
     yield Step(cut, {"frame": frame})
     model: Inputs = {"holdout": Output(cut.title, "holdout"), "candidate": candidate}
     before: Inputs = {**model, "before": Output(cut.title, "before")}
-    for study in studied(project.studies).values():
+    for study in studied(project.studies, project.task).values():
         stage = _stage(study, project, folder)
         match study:
             case Errors():
@@ -83,7 +84,7 @@ def _stage(study: Study, project: Project, folder: Path) -> Stage:  # noqa: PLR0
         case Errors():
             return AnalyseErrors(name, study, project.slices(), rate, clustered)
         case Importance():
-            return MeasureImportance(name, study, _views(project.features), rate, clustered)
+            return MeasureImportance(name, study, _views(project.features), rate, clustered, project.task)
         case Robustness():
             return _robustness(study, project)
         case Flips():
@@ -106,7 +107,7 @@ def _retrain(question: Question, project: Project, folder: Path, variants: Seque
     trainer = project.recipe.model
     return Retrain(
         question, trainer, tuple(variants), project.holdout.span()[0], project.error_budget,
-        project.cluster is not None, supplied_code(trainer, folder),
+        project.cluster is not None, supplied_code(trainer, folder), project.task,
     )  # fmt: skip
 
 
@@ -118,13 +119,13 @@ def _robustness(study: Robustness, project: Project) -> MeasureRobustness:
     gates = [gate for gate in project.gates if isinstance(gate, Robust)]
     named = [one for gate in gates for one in gate.under]
     under = dict.fromkeys([*(study.under or _usual(project.features)), *named])
-    metrics = dict.fromkeys([*_METRICS, *(gate.metric for gate in gates)])
+    metrics = dict.fromkeys([*_METRICS[type(project.task)], *(gate.metric for gate in gates)])
     parts = parts_of(project.features)
     wanted = {one.of for one in under} - {None}
     return MeasureRobustness(
         model_name(project.recipe.model), tuple(under), {name: parts[name] for name in parts if name in wanted},
         dependents(project.features), tuple(metrics), study.predictions, project.error_budget,
-        project.cluster is not None,
+        project.cluster is not None, project.task,
     )  # fmt: skip
 
 

@@ -9,6 +9,8 @@ from sterling.project.metrics import label, more_is_better
 from sterling.views.text import interval, listed, number, percent, plural
 
 Body = Mapping[str, Any]
+_MAIN = frozenset({"log_loss", "rmse"})
+"""The metric of each task that training goes by."""
 
 
 def _discovered(body: Body) -> str:
@@ -36,7 +38,7 @@ def _permuted(body: Body) -> str:
     if body["reason"]:
         return f"Importance of {body['name']} was not measured: {body['reason'].rstrip('.')}."
     top = [f"{one['name']} ({number(one['value'], signed=True)})" for one in body["features"][:3]]
-    return f"{body['name']} loses most log loss without {listed(top) if top else 'nothing'}."
+    return f"{body['name']} loses most {label(body['metric']).replace('_', ' ')} without {listed(top) if top else 'nothing'}."
 
 
 def _attributed(body: Body) -> str:
@@ -77,13 +79,13 @@ def _compared(body: Body) -> str:
 
 def _retrained(question: str) -> Callable[[Body], str]:
     def say(body: Body) -> str:
-        found = [(one["title"], m) for one in body["variants"] for m in one["metrics"] if m["metric"] == "log_loss"]
+        found = [(one["title"], m) for one in body["variants"] for m in one["metrics"] if m["metric"] in _MAIN]
         found = [(title, m) for title, m in found if m["difference"] is not None]
         if not found:
             return f"{question}: nothing could be compared."
         title, worst = max(found, key=lambda pair: _lost(pair[1]))
         said = interval(worst["difference"], worst["low"], worst["high"], signed=True)
-        return f"{question}: {body['name']} loses most {title}, log loss {said}."
+        return f"{question}: {body['name']} loses most {title}, {label(worst['metric'])} {said}."
 
     return say
 

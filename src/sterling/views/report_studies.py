@@ -132,10 +132,12 @@ def permuted_table(fact: Entry, attributed: Entry | None, most: int | None = Non
         for several, one in [*((True, one) for one in body["views"][:most]), *((False, one) for one in body["features"][:most])]
     ]  # fmt: skip
     left = len(body["features"]) + len(body["views"]) - len(rows)
+    metric = label(body["metric"]).replace("_", " ")
+    raw = "the log odds" if body["metric"] == "log_loss" else "the answer"
     unused = f" {plural(len(body['unused']), 'feature')} not used at all." if body["unused"] else ""
     note = (
-        f"Lost: log loss when the values are shuffled over {number(body['rows'])} rows of the holdout, minus log loss as it "
-        f"is, with a 95 % interval. Adds: mean size of what the feature adds to the log odds.{unused}"
+        f"Lost: {metric} when the values are shuffled over {number(body['rows'])} rows of the holdout, minus {metric} as it "
+        f"is, with a 95 % interval. Adds: mean size of what the feature adds to {raw}.{unused}"
     )
     columns = "shuffled", ">lost", ">adds", ""
     empty = f"Not measured: {body['reason']}" if body["reason"] else "The model uses no feature."
@@ -199,7 +201,7 @@ def retrained_table(fact: Entry, title: str, column: str, most: int | None = Non
     found: Sequence[Body] = fact.body["variants"]
     if fact.kind == "ablation.measured":
         found = sorted(found, key=lambda one: -_worst(one["metrics"]))
-    shown = ("roc_auc", "log_loss")
+    shown = ("roc_auc", "log_loss", "rmse", "mae")
     metrics = [
         one["metric"] for one in next((one["metrics"] for one in found if one["metrics"]), ()) if one["metric"] in shown
     ]
