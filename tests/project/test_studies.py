@@ -97,10 +97,10 @@ def test_a_perturbation_has_a_title(one: Any, expected: str) -> None:
 @pytest.mark.parametrize(
     ("one", "expected"),
     [
-        (studies.Invariant("carrier"), "the same when carrier changes"),
-        (studies.Invariant("carrier", to=["AA", None], within=0.1), "the same within 0.1 when carrier = AA, None"),
+        (studies.Invariant("carrier"), "is the same when carrier changes"),
+        (studies.Invariant("carrier", to=["AA", None], within=0.1), "is the same within 0.1 when carrier = AA, None"),
         (studies.Falls("visib", by=2, within=0.01), "does not rise by more than 0.01 when visib + 2"),
-        (studies.Scores("wind > 40", at_least=0.3, at_most=0.9), "at least 0.3 and at most 0.9 where wind > 40"),
+        (studies.Scores("wind > 40", at_least=0.3, at_most=0.9), "is at least 0.3 and at most 0.9 where wind > 40"),
     ],
 )
 def test_a_behavioural_test_has_a_title(one: Any, expected: str) -> None:

@@ -326,7 +326,7 @@ class TestBehaviour:
             b'{"type": "Rises", "feature": "wind", "by": 1}\n\n{"type": "Scores", "where": "wind > 0", "at_most": 1}\n'
         )
         tests, _ = self.answers(inputs | {"tests": put_bytes(here.store, text)}, here)
-        assert [one["title"] for one in tests] == ["does not fall when wind + 1", "at most 1 where wind > 0"]
+        assert [one["title"] for one in tests] == ["does not fall when wind + 1", "is at most 1 where wind > 0"]
 
     @pytest.mark.parametrize(
         ("test", "message"),

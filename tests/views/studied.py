@@ -48,7 +48,7 @@ def facts(model: str, champion: str | None, trained_again: bool) -> dict[str, li
         "behaviour": fact("behaviour.tested", {"ref": ref_of(b"violations"), "tests": [
             {"title": "does not fall when overdue_pending_4h + 5", "definition": {"type": "Rises"}, "rows": 27_004, "violations": 43,
              "share": 43 / 27_004, "low": 0.0011, "high": 0.0022, "upper": 0.0021, "examples": [{"score": 0.512, "then": 0.487}]},
-            {"title": "at least 0.3 where overdue_pending_4h >= 20", "definition": {"type": "Scores"}, "rows": 311, "violations": 0,
+            {"title": "is at least 0.3 where overdue_pending_4h >= 20", "definition": {"type": "Scores"}, "rows": 311, "violations": 0,
              "share": 0.0, "low": None, "high": None, "upper": None, "examples": []}]}),
     }  # fmt: skip
     if champion:

@@ -91,17 +91,17 @@ BehaviourTest = Invariant | Rises | Falls | Scores
 
 
 def behaviour_title(test: BehaviourTest) -> str:
-    """A test as people read it.
+    """What a test says of the score.
 
     Example:
         >>> behaviour_title(Rises("overdue", by=5)), behaviour_title(Scores("overdue >= 20", at_least=0.3))
-        ('does not fall when overdue + 5', 'at least 0.3 where overdue >= 20')
+        ('does not fall when overdue + 5', 'is at least 0.3 where overdue >= 20')
     """
     match test:
         case Invariant():
             to = f" = {', '.join(map(str, test.to))}" if test.to else " changes"
             within = f" within {test.within:g}" if test.within else ""
-            return f"the same{within} when {test.feature}{to}"
+            return f"is the same{within} when {test.feature}{to}"
         case Rises():
             return f"does not fall{_within(test.within)} when {test.feature} + {test.by:g}"
         case Falls():
@@ -109,7 +109,7 @@ def behaviour_title(test: BehaviourTest) -> str:
         case Scores():
             bounds = (("at least", test.at_least), ("at most", test.at_most))
             said = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
-            return f"{said} where {test.where}"
+            return f"is {said} where {test.where}"
 
 
 def _within(share: float) -> str:

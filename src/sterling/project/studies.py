@@ -95,7 +95,7 @@ class Importance(Definition, frozen=True):
         attributed: Rows whose attributions are computed.
     """
 
-    predictions: int = 150_000
+    predictions: int = 120_000
     attributed: int = 500
 
     def check(self) -> None:
@@ -114,7 +114,7 @@ class Robustness(Definition, frozen=True):
     """
 
     under: Sequence[Perturbation] = ()
-    predictions: int = 150_000
+    predictions: int = 120_000
 
     def check(self) -> None:
         """Refuse no rows."""

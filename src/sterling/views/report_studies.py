@@ -145,9 +145,13 @@ def permuted_table(fact: Entry, attributed: Entry | None, most: int | None = Non
 
 
 def robustness_table(fact: Entry, most: int | None = None) -> Table:
-    """What the candidate loses when its input goes wrong, the worst first."""
+    """What the candidate loses when its input goes wrong, the worst first; where few are shown, the worst of each kind."""
     found = sorted(fact.body["perturbations"], key=lambda one: -_worst(one["metrics"]))
     metrics = [one["metric"] for one in found[0]["metrics"]] if found else []
+    if most:  # of each kind the worst, since other units and ranges would hide what is likelier
+        kinds = dict.fromkeys(one["definition"]["type"] for one in found)
+        first = [next(one for one in found if one["definition"]["type"] == kind) for kind in kinds]
+        found = first + [one for one in found if one not in first]
     rows = []
     for one in found:
         changes = (interval(m["difference"], m["low"], m["high"], signed=True) for m in one["metrics"])
@@ -167,7 +171,7 @@ def behaviour_table(fact: Entry) -> Table:
         cells = test["title"], number(test["rows"]), number(test["violations"]), share, worst, cite(fact.position)
         rows.append(Row(cells, strong=bool(test["violations"])))
     note = f"Worst: the score, before and after where the test changes the row. The rows are {short(fact.body['ref'])}, a Parquet file in the store."
-    return _table("Behaviour", ("the score is", ">rows", ">broken", ">share", ">worst", ""), rows, None, note=note)
+    return _table("Behaviour", ("the score", ">rows", ">broken", ">share", ">worst", ""), rows, None, note=note)
 
 
 def _changed(before: float, after: float) -> str:
