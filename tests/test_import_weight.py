@@ -36,7 +36,7 @@ def test_the_public_surface_is_pinned() -> None:
         "Binary", "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine", "ExpectedValue", "Expression", "External",
         "FeatureService", "FeatureView", "First", "Holdout", "Label", "Last", "LightGBM", "Logistic", "Max", "Mean", "Min",
         "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Regression", "Ridge", "ScheduledSpine", "Sensitive", "Sum",
-        "Threshold", "TimeSeriesSplit", "Top", "Value", "Variance", "checks", "gates",
+        "Threshold", "TimeSeriesSplit", "Top", "Value", "Variance", "checks", "gates", "studies",
     ]  # fmt: skip
 
 

@@ -13,23 +13,28 @@ from typing import Any
 
 from sterling.core.evidence import Entry
 from sterling.decisions.fair import judge_fair, title_of_fair
+from sterling.decisions.studied import judge_behaviour, judge_flips, judge_robustness
 from sterling.decisions.verdict import Verdict
 from sterling.project.gates import (
     AtLeast,
     AtMost,
+    Behaves,
     EverySlice,
     Fair,
+    FewFlips,
     Gate,
     Golden,
     Improves,
     NonInferior,
     Parity,
+    Robust,
     WorthMore,
 )
 from sterling.project.metrics import more_is_better
+from sterling.project.perturbations import Perturbation, perturbation_title
 
 
-def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:  # noqa: PLR0911  a return for each gate
+def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:  # noqa: C901, PLR0911  a return for each gate
     """Judge one gate on the facts of one evaluation; no evidence is never a pass.
 
     Args:
@@ -60,9 +65,15 @@ def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:  # noqa: PLR0911  a 
             return _worth_more(facts, gate)
         case Fair():
             return judge_fair(facts, gate)
+        case Robust():
+            return judge_robustness(gate, facts)
+        case Behaves():
+            return judge_behaviour(gate, facts)
+        case FewFlips():
+            return _without_champion(facts) or judge_flips(gate, facts)
 
 
-def title(gate: Gate) -> str:  # noqa: PLR0911  a return for each gate
+def title(gate: Gate) -> str:  # noqa: C901, PLR0911  a return for each gate
     """A gate as people read it.
 
     Example:
@@ -89,6 +100,13 @@ def title(gate: Gate) -> str:  # noqa: PLR0911  a return for each gate
             return f"1,000 decisions are worth {more} than {_OTHERWISE[gate.than]}"
         case Fair():
             return title_of_fair(gate)
+        case Robust():
+            return f"{gate.metric} loses less than {gate.loses_less_than:g} with {_ways(gate.under)}"
+        case Behaves():
+            share = f"at most {100 * gate.at_most:g} % of the rows break a" if gate.at_most else "no row breaks a"
+            return f"{share} behavioural test"
+        case FewFlips():
+            return f"at most {100 * gate.at_most:g} % of the rows are decided rightly by the champion and wrongly now"
 
 
 _OTHERWISE = {
@@ -100,6 +118,10 @@ _OTHERWISE = {
 
 
 _NAMES = {role: _OTHERWISE[role] for role in ("nobody", "everybody")}
+
+
+def _ways(under: Iterable[Perturbation]) -> str:
+    return ", or ".join(map(perturbation_title, under))
 
 
 def _rival(role: str) -> str:

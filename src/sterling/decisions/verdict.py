@@ -1,4 +1,4 @@
-"""A verdict: what a gate found in the evidence."""
+"""The verdict of a gate."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from sterling.views.report_decisions import (
     parts_table,
     policy_table,
 )
+from sterling.views.report_studies import study_tables
 from sterling.views.report_tables import (
     calibration_table,
     comparisons_table,
@@ -44,8 +45,16 @@ _NOT_MEASURED = {
     "leaks.evaluated": "what leaks would do to the metrics",
     "decisions.evaluated": "what is decided from the scores, and what that is worth",
     "fairness.measured": "fairness between groups of people",
+    "slices.discovered": "segments in which the model is wrong",
+    "errors.analysed": "its mistakes",
+    "importance.permuted": "what it loses without a feature on the holdout",
+    "robustness.measured": "robustness against input that goes wrong",
+    "behaviour.tested": "behavioural tests",
+    "ablation.measured": "what it would lose if trained without a view",
+    "learning.measured": "what more data would bring",
+    "staleness.measured": "what an older training would cost",
 }
-_BEYOND = ("robustness against shifted data", "behaviour in production")
+_BEYOND = ("behaviour in production",)
 
 
 def card_run(entries: Iterable[Entry], version_or_model: int | str | None = None) -> Run:
@@ -111,6 +120,7 @@ def model_card(entries: Iterable[Entry], version_or_model: int | str | None, def
         "What leaks would claim": in_markdown(leak_effect_table(report)),
         "Slices": in_markdown(slices_table(report)),
         "Calibration": _calibration(report),
+        **{table.title: in_markdown(table) for table in study_tables(report)},
         "Gates": in_markdown(gates_table(report)),
         "Release history": in_markdown(history_table(chain)),
         "Limits": _limits(project, report),

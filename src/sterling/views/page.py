@@ -32,6 +32,7 @@ from sterling.views.report_decisions import (
     parts_table,
     policy_table,
 )
+from sterling.views.report_studies import study_tables
 from sterling.views.report_tables import (
     arrow,
     calibration_table,
@@ -97,6 +98,7 @@ def report_page(entries: Iterable[Entry], definition: Mapping[str, Any], *, run:
         gaps=gaps_table(report) if report.fact("fairness.measured") else None,
         groups=groups_tables(report),
         slices=tuple(_slices(report)),
+        studies=study_tables(report),
         importance=importance_chart(report.features) if _weighed(report) else None,
         features=features_table(report),
         data=data_table(report),
