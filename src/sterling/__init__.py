@@ -13,11 +13,22 @@ if TYPE_CHECKING:
     from sterling.project.aggregates import Count, CountDistinct, Max, Mean, Min, Pending, Sum, Variance
     from sterling.project.features import Derived, Expression, FeatureService, FeatureView, First, Last, OnDemand
     from sterling.project.project import Problem, Project
-    from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Recipe, TimeSeriesSplit
+    from sterling.project.recipe import (
+        Calibration,
+        Custom,
+        LightGBM,
+        Logistic,
+        Prior,
+        Recipe,
+        Rule,
+        ShallowTree,
+        TimeSeriesSplit,
+    )
     from sterling.project.sources import Columns, Delay, EntitySource, EventSource, External, Query
     from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
 
 __all__ = [
+    "Calibration",
     "Columns",
     "Count",
     "CountDistinct",
@@ -48,7 +59,9 @@ __all__ = [
     "Project",
     "Query",
     "Recipe",
+    "Rule",
     "ScheduledSpine",
+    "ShallowTree",
     "Sum",
     "TimeSeriesSplit",
     "Variance",
@@ -60,7 +73,17 @@ _MODULES = {
     "aggregates": ("Count", "CountDistinct", "Max", "Mean", "Min", "Pending", "Sum", "Variance"),
     "features": ("Derived", "Expression", "FeatureService", "FeatureView", "First", "Last", "OnDemand"),
     "project": ("Problem", "Project"),
-    "recipe": ("Custom", "LightGBM", "Logistic", "Prior", "Recipe", "TimeSeriesSplit"),
+    "recipe": (
+        "Calibration",
+        "Custom",
+        "LightGBM",
+        "Logistic",
+        "Prior",
+        "Recipe",
+        "Rule",
+        "ShallowTree",
+        "TimeSeriesSplit",
+    ),
     "sources": ("Columns", "Delay", "EntitySource", "EventSource", "External", "Query"),
     "spine": ("EventSpine", "Holdout", "Label", "Occurs", "ScheduledSpine"),
 }

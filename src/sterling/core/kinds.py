@@ -12,7 +12,7 @@ Upcaster = Callable[[Body], Body]
 
 KINDS: dict[str, tuple[Upcaster, ...]] = dict.fromkeys(
     (
-        "as_of.resolved", "availability.measured", "calibration.measured", "censoring.measured", "champion.resolved",
+        "as_of.resolved", "availability.measured", "calibration.judged", "calibration.measured", "censoring.measured", "champion.resolved",
         "data.erased", "data.prepared", "data.referenced",
         "data.snapshotted", "data.validated", "features.built", "frame.assembled", "gate.judged", "golden.checked",
         "importance.measured", "lateness.measured", "leaks.evaluated", "leaks.measured", "metric.compared", "metric.measured", "model.refused", "model.registered",

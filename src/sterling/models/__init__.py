@@ -1,12 +1,16 @@
 """Models as data: what a trainer gets, what it may return, and what is kept, evaluated and served."""
 
+from sterling.models.calibrated import Calibrated
 from sterling.models.columns import Column
 from sterling.models.model import Model
 from sterling.models.predictors import CategoryTerm, Constant, Linear, NumberTerm, Predictor
 from sterling.models.rows import TrainingRows
+from sterling.models.rule import Answers
 from sterling.models.trees import Trees
 
 __all__ = [
+    "Answers",
+    "Calibrated",
     "CategoryTerm",
     "Column",
     "Constant",

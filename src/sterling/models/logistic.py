@@ -19,7 +19,7 @@ from sterling.project.recipe import Logistic
 _MOST_ITERATIONS = 1_000
 
 
-def fit_logistic(trainer: Logistic, rows: TrainingRows) -> Linear:
+def fit_logistic(trainer: Logistic, rows: TrainingRows, weights: NDArray[np.float64] | None = None) -> Linear:
     """Fit by L-BFGS on one BLAS thread, whose number the last bits of the weights depend on.
 
     Raises:
@@ -36,12 +36,12 @@ def fit_logistic(trainer: Logistic, rows: TrainingRows) -> Linear:
     with one_blas_thread(), warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         try:
-            model.fit(sp.hstack([block.design for block in blocks], format="csr"), rows.label)
+            model.fit(sp.hstack([block.design for block in blocks], format="csr"), rows.label, weights)
         except ConvergenceWarning:
             raise DataError(f"Logistic did not converge in {_MOST_ITERATIONS} steps. Lower c={trainer.c:g}.") from None
     ends = np.cumsum([block.design.shape[1] for block in blocks])
-    weights = np.split(model.coef_[0], ends[:-1])
-    return Linear(float(model.intercept_[0]), tuple(b.term(w) for b, w in zip(blocks, weights, strict=True)))
+    parts = np.split(model.coef_[0], ends[:-1])
+    return Linear(float(model.intercept_[0]), tuple(b.term(w) for b, w in zip(blocks, parts, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,21 @@ class TrainingRows:
             its column's categories.
         label: Shape (rows,), 0.0 or 1.0.
         seed: Seed for everything random.
+        predict_at: Shape (rows,), the moments of prediction in microseconds; None where only their order is known.
+        matured_at: Shape (rows,), when each label became known; None for at once.
     """
 
     columns: tuple[Column, ...]
     matrix: Matrix
     label: NDArray[np.float64]
     seed: int
+    predict_at: NDArray[np.int64] | None = None
+    matured_at: NDArray[np.int64] | None = None
+
+    def take(self, chosen: NDArray[np.bool_]) -> TrainingRows:
+        """The rows where a mask of shape (rows,) is true, in order."""
+        times = (None if at is None else at[chosen] for at in (self.predict_at, self.matured_at))
+        return TrainingRows(self.columns, self.matrix[chosen], self.label[chosen], self.seed, *times)
 
     @property
     def names(self) -> tuple[str, ...]:

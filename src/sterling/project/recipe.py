@@ -3,85 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 from sterling.core.errors import InvalidDefinitionError
 from sterling.project.definition import Definition
 from sterling.project.times import micros
+from sterling.project.trainers import Custom, LightGBM, Logistic, Prior, Rule, ShallowTree
 
-
-class Prior(Definition, frozen=True):
-    """The share of positives in training, for every row: the least that a model must beat."""
-
-
-class Logistic(Definition, frozen=True):
-    """L2-penalised logistic regression on standardised numbers and one-hot categories.
-
-    Args:
-        c: Inverse strength of the penalty, positive.
-    """
-
-    c: float = 1.0
-
-    def check(self) -> None:
-        """Refuse a strength that is none."""
-        if self.c <= 0:
-            raise InvalidDefinitionError(f"Logistic.c is {self.c}. It is the inverse strength of the penalty, above 0.")
-
-
-class LightGBM(Definition, frozen=True):
-    """Gradient-boosted trees; the defaults are robust ones for some 10,000 to some million rows.
-
-    Args:
-        trees: Number of trees.
-        leaves: Leaves of a tree at most.
-        learning_rate: Shrinkage, in (0, 1].
-        min_rows_per_leaf: Rows in a leaf at least.
-        feature_fraction: Share of the features that a tree sees, in (0, 1].
-        bagging_fraction: Share of the rows that a tree sees, in (0, 1].
-        l2: Penalty on leaf values.
-        category_smoothing: Smoothing of category statistics (LightGBM's ``cat_smooth``).
-    """
-
-    trees: int = 300
-    leaves: int = 31
-    learning_rate: float = 0.05
-    min_rows_per_leaf: int = 100
-    feature_fraction: float = 0.6
-    bagging_fraction: float = 0.8
-    l2: float = 5.0
-    category_smoothing: float = 50.0
-
-    def check(self) -> None:
-        """Refuse sizes below what makes a tree, and shares outside (0, 1]."""
-        for field, least in {"trees": 1, "leaves": 2, "min_rows_per_leaf": 1}.items():
-            if getattr(self, field) < least:
-                raise InvalidDefinitionError(f"LightGBM.{field} is {getattr(self, field)}. It is at least {least}.")
-        for field in ("learning_rate", "feature_fraction", "bagging_fraction"):
-            if not 0 < getattr(self, field) <= 1:
-                raise InvalidDefinitionError(f"LightGBM.{field} is {getattr(self, field)}. It lies in (0, 1].")
-
-
-class Custom(Definition, frozen=True):
-    """A trainer of the project's own; its code and its attributes are part of the project's hash.
-
-    Args:
-        trainer: An object with ``fit(self, rows: sterling.models.TrainingRows) -> sterling.models.Predictor``, of a
-            class defined in the project. What it returns must be one of Sterling's predictors, which are data.
-        name: Name of the model in tables.
-    """
-
-    trainer: Any
-    name: str
-
-    def check(self) -> None:
-        """Refuse an object that cannot be trained."""
-        if not callable(getattr(self.trainer, "fit", None)):
-            raise InvalidDefinitionError(f"Custom({self.name!r}): {self.trainer!r} has no method fit(rows).")
-
+__all__ = [
+    "CANDIDATE",
+    "Calibration",
+    "Custom",
+    "LightGBM",
+    "Logistic",
+    "Prior",
+    "Recipe",
+    "Rule",
+    "ShallowTree",
+    "TimeSeriesSplit",
+    "Trainer",
+    "model_name",
+]
 
 CANDIDATE = "candidate"
-Trainer = Prior | Logistic | LightGBM | Custom
+Trainer = Prior | Rule | Logistic | ShallowTree | LightGBM | Custom
 
 
 class TimeSeriesSplit(Definition, frozen=True):
@@ -105,6 +50,33 @@ class TimeSeriesSplit(Definition, frozen=True):
             micros(getattr(self, field), field=f"TimeSeriesSplit.{field}")
 
 
+class Calibration(Definition, frozen=True):
+    """Curves that may lead the candidate's probabilities back to what happens, accepted only where that helps later.
+
+    They are fitted on what a model that had not seen them says of the earlier half of the last training rows, and judged
+    on the later half.
+
+    Args:
+        kinds: Which curves are tried: ``"platt"``, ``"isotonic"``, ``"beta"``.
+        error_rate: Chance, in (0, 0.5), to accept any where none helps.
+        share: Share of the training rows, the last ones, that a model of another kind than an `LightGBM` that finds its
+            size is calibrated on, which takes one more training; None to calibrate none of these.
+    """
+
+    kinds: Sequence[Literal["platt", "isotonic", "beta"]] = ("platt", "isotonic", "beta")
+    error_rate: float = 0.05
+    share: float | None = None
+
+    def check(self) -> None:
+        """Refuse no curves, and what is no rate or share."""
+        if not self.kinds or len(set(self.kinds)) < len(self.kinds):
+            raise InvalidDefinitionError(f"Calibration.kinds is {self.kinds}. Name each curve once, one at least.")
+        for field in ("error_rate", "share"):
+            value = getattr(self, field)
+            if value is not None and not 0 < value < 0.5:
+                raise InvalidDefinitionError(f"Calibration.{field} is {value}. It lies between 0 and 0.5.")
+
+
 class Recipe(Definition, frozen=True):
     """What is trained.
 
@@ -112,19 +84,19 @@ class Recipe(Definition, frozen=True):
         model: The candidate.
         baselines: What it is compared with, on the same rows.
         cv: Validation on earlier blocks; None for the holdout alone.
+        calibration: Curves that the candidate's probabilities may be led back by; None for none.
     """
 
     model: Trainer = LightGBM()
-    baselines: Sequence[Trainer] = (Prior(), Logistic())
+    baselines: Sequence[Trainer] = (Prior(), ShallowTree(), Logistic())
     cv: TimeSeriesSplit | None = None
+    calibration: Calibration | None = Calibration()
 
     def check(self) -> None:
         """Refuse two models of one name."""
         names = [model_name(model) for model in (self.model, *self.baselines)]
         if CANDIDATE in names:
-            raise InvalidDefinitionError(
-                f"A Custom model is called {CANDIDATE!r}, as the recipe's model is. Rename it."
-            )
+            raise InvalidDefinitionError(f"A model is called {CANDIDATE!r}, as the recipe's model is. Rename it.")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise InvalidDefinitionError(f"Two models of the recipe are called {twice[0]!r}.")
 
@@ -136,4 +108,6 @@ def model_name(trainer: Trainer) -> str:
         >>> model_name(LightGBM(trees=10))
         'lightgbm'
     """
-    return trainer.name if isinstance(trainer, Custom) else type(trainer).__name__.lower()
+    if isinstance(trainer, ShallowTree):
+        return "shallow tree"
+    return trainer.name if isinstance(trainer, Custom | Rule) else type(trainer).__name__.lower()

@@ -183,7 +183,10 @@ def _leaks(features: Iterable[Feature], service: FeatureService) -> Inputs:
 def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool) -> Iterator[Step]:
     start, end = project.holdout.span()
     recipe = project.recipe
-    candidate = Train(recipe.model, "candidate", start, recipe.cv, supplied_code(recipe.model, folder))
+    candidate = Train(
+        recipe.model, "candidate", start, recipe.cv, supplied_code(recipe.model, folder), recipe.calibration,
+        project.cluster is not None,
+    )  # fmt: skip
     yield Step(candidate, {"frame": _FRAME})
     models: Inputs = {"candidate": Output(candidate.title, "model")}
     if (leaks := _leaks(project.features.features, project.features)) and leak_effect:

@@ -228,6 +228,16 @@ def _training(report: Report) -> str:
             f"- **Trained on**: {plural(body['rows'], 'row')}, {number(body['positives'])} positive ({share}), "
             f"predicted from {day(body['from'])} to {day(body['to'])} {cite(trained.position)}"
         )
+        if size := body.get("found"):
+            why = (
+                f"the last {number(size['rows'])} rows were predicted best by these"
+                if "rows" in size
+                else size["reason"]
+            )
+            lines.append(f"- **Trees**: {number(size['trees'])}; {why} {cite(trained.position)}")
+    if curves := report.fact("calibration.judged"):
+        chosen = curves.body["accepted"] or "none"
+        lines.append(f"- **Calibration curve**: {chosen}; {curves.body['reason'].rstrip('.')} {cite(curves.position)}")
     return "\n".join(lines) or "not on record"
 
 

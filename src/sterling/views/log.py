@@ -168,6 +168,11 @@ def _trained(body: Body) -> str:
     )
 
 
+def _curves(body: Body) -> str:
+    done = f"takes {body['accepted']}" if body["accepted"] else "takes none"
+    return f"{body['name']} {done} of {plural(len(body['curves']), 'calibration curve')}: {body['reason'].rstrip('.')}."
+
+
 def _fold(body: Body) -> str:
     found = ", ".join(f"{label(name)} {number(value)}" for name, value in body["metrics"].items())
     return f"{body['name']}, fold {body['fold']}: {found} on {plural(body['rows'], 'row')}."
@@ -278,6 +283,7 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "predictions.made": _predictions,
     "metric.measured": _measured,
     "metric.compared": _compared,
+    "calibration.judged": _curves,
     "calibration.measured": _calibration,
     "champion.resolved": _champion,
     "golden.checked": _golden,
