@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Rule,
         ShallowTree,
         TimeSeriesSplit,
+        Tune,
     )
     from sterling.project.sources import Columns, Delay, EntitySource, EventSource, External, Query
     from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
@@ -64,6 +65,7 @@ __all__ = [
     "ShallowTree",
     "Sum",
     "TimeSeriesSplit",
+    "Tune",
     "Variance",
     "checks",
     "gates",
@@ -83,6 +85,7 @@ _MODULES = {
         "Rule",
         "ShallowTree",
         "TimeSeriesSplit",
+        "Tune",
     ),
     "sources": ("Columns", "Delay", "EntitySource", "EventSource", "External", "Query"),
     "spine": ("EventSpine", "Holdout", "Label", "Occurs", "ScheduledSpine"),

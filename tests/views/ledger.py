@@ -335,6 +335,13 @@ class Flights:
                 for fold in ((1, 2) if role == "candidate" else ())
             ]  # fmt: skip
             if role == "candidate" and trees == 500:
+                facts.append(("tuning.done", ["trainer:lightgbm"], {
+                    "name": "lightgbm", "trials": [{"number": 1, "settings": {"leaves": 63}, "loss": 0.497},
+                                                   {"number": 2, "settings": {"leaves": 90}, "loss": 0.4943}],
+                    "stopped": "2 trials", "settings": {"leaves": 90}, "preset": 0.497, "best": 0.4943, "from": "2013-08-04T04:00:00Z",
+                    "to": "2013-09-01T04:00:00Z", "difference": -0.0021, "low": -0.0034, "high": -0.0008, "confidence": 0.95,
+                    "upper": -0.001, "error_rate": 0.05, "rows": 26_900, "clusters": 28, "method": "jackknife", "accepted": True,
+                    "reason": "on the last block the tuned settings lower the log loss beyond chance"}))  # fmt: skip
                 facts.append(("calibration.judged", [f"model:{model}"], {
                     "model": model, "name": name, "error_rate": 0.05, "rows": 16_060, "later_rows": 16_327, "from": "2013-07-27T20:38:00Z",
                     "later_from": "2013-08-14T11:40:00Z", "to": "2013-09-01T00:45:00Z", "accepted": None,

@@ -17,7 +17,7 @@ KINDS: dict[str, tuple[Upcaster, ...]] = dict.fromkeys(
         "data.snapshotted", "data.validated", "features.built", "frame.assembled", "gate.judged", "golden.checked",
         "importance.measured", "lateness.measured", "leaks.evaluated", "leaks.measured", "metric.compared", "metric.measured", "model.refused", "model.registered",
         "model.trained", "model.validated", "parity.measured", "predictions.made", "project.defined", "run.completed", "spine.built",
-        "stage.completed", "stage.diverged", "stage.failed", "version.released", "versions.counted",
+        "stage.completed", "stage.diverged", "stage.failed", "tuning.done", "version.released", "versions.counted",
     ),
     (),
 )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sterling.core.processors import available_threads
+from sterling.core.processors import free_threads
 from sterling.models.blas import blas_kernels
 from sterling.models.boosting import Earlier, Fitted, fit_lightgbm, fit_shallow
 from sterling.models.calibrated import shift_curve, shifted
@@ -37,7 +37,7 @@ def fit(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -> 
     Args:
         trainer: What the recipe says.
         rows: What to train on; both classes are there.
-        threads: Threads that trees are trained on, by default all; the model does not depend on them.
+        threads: Threads that trees are trained on, by default those that nothing else keeps busy; the model does not depend on them.
 
     Raises:
         DataError: if the rows do not suffice.
@@ -55,9 +55,9 @@ def fit(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -> 
 def train(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -> Trained:
     """Train as `fit` does, and say what was found on the way."""
     if isinstance(trainer, LightGBM):
-        fitted = fit_lightgbm(trainer, rows, threads or available_threads())
+        fitted = fit_lightgbm(trainer, rows, threads or free_threads())
         return Trained(Model(rows.columns, shifted(fitted.trees, fitted.shift)), fitted.found, _earlier(fitted))
-    return Trained(Model(rows.columns, _predictor(trainer, rows, threads or available_threads())), {}, None)
+    return Trained(Model(rows.columns, _predictor(trainer, rows, threads or free_threads())), {}, None)
 
 
 def kernel(trainer: Trainer) -> str | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from sterling.core.errors import InvalidDefinitionError
+from sterling.core.errors import InvalidDefinitionError, nearest
 from sterling.project.definition import Definition
 from sterling.project.times import micros
 from sterling.project.trainers import Custom, LightGBM, Logistic, Prior, Rule, ShallowTree
 
 __all__ = [
     "CANDIDATE",
+    "SPACE",
     "Calibration",
     "Custom",
     "LightGBM",
@@ -22,6 +23,7 @@ __all__ = [
     "ShallowTree",
     "TimeSeriesSplit",
     "Trainer",
+    "Tune",
     "model_name",
 ]
 
@@ -77,6 +79,66 @@ class Calibration(Definition, frozen=True):
                 raise InvalidDefinitionError(f"Calibration.{field} is {value}. It lies between 0 and 0.5.")
 
 
+SPACE: dict[str, tuple[float, float]] = {
+    "learning_rate": (0.02, 0.1), "leaves": (15, 127), "min_rows_per_leaf": (20, 500), "feature_fraction": (0.3, 1.0),
+    "bagging_fraction": (0.5, 1.0), "l2": (0.1, 50.0), "category_smoothing": (5.0, 200.0),
+}  # fmt: skip
+"""What is tuned by default: settings of LightGBM, and between which values."""
+
+
+class Tune(Definition, frozen=True):
+    """A search for LightGBM's settings, whose result is taken only where it is proven better than the preset.
+
+    Trials are judged on blocks before the holdout, each by a training on labels that were known before it. The newest
+    block takes no part in the search: there the best trial is held against the preset.
+
+    Args:
+        trials: Trials at most; the first is the preset.
+        seconds: Seconds after which no further trial starts; None for no such end. What is found then depends on the
+            machine.
+        space: Settings and their lowest and highest values; empty for the usual ones.
+        folds: Blocks that trials are judged on.
+        block: Length of a block.
+        gap: Time between the end of training and the start of a block.
+        rows: Training rows at most in a trial, drawn at random.
+        patience: How many trials may bring nothing before no more are tried.
+        least_gain: What is nothing: a share of the log loss.
+        error_rate: Chance, in (0, 0.5), to take settings that are no better.
+    """
+
+    trials: int = 15
+    seconds: float | None = None
+    space: dict[str, tuple[float, float]] = {}
+    folds: int = 2
+    block: str = "28d"
+    gap: str = "0d"
+    rows: int = 40_000
+    patience: int = 5
+    least_gain: float = 0.0005
+    error_rate: float = 0.05
+
+    def check(self) -> None:
+        """Refuse settings that there are not, and sizes that are none."""
+        for field, least in {"trials": 2, "folds": 1, "rows": 1000, "patience": 1}.items():
+            if getattr(self, field) < least:
+                raise InvalidDefinitionError(f"Tune.{field} is {getattr(self, field)}. It is at least {least}.")
+        for field in ("block", "gap"):
+            micros(getattr(self, field), field=f"Tune.{field}")
+        for name, (low, high) in self.space.items():
+            if name not in SPACE:
+                raise InvalidDefinitionError(f"Tune.space names {name!r}. {nearest(name, SPACE)}")
+            if not 0 < low < high:
+                raise InvalidDefinitionError(
+                    f"Tune.space says {low:g} to {high:g} of {name!r}. Both are above 0, and rise."
+                )
+        if not 0 < self.error_rate < 0.5:
+            raise InvalidDefinitionError(f"Tune.error_rate is {self.error_rate}. It lies between 0 and 0.5.")
+
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """The settings that are tuned, and between which values."""
+        return dict(self.space or SPACE)
+
+
 class Recipe(Definition, frozen=True):
     """What is trained.
 
@@ -85,15 +147,21 @@ class Recipe(Definition, frozen=True):
         baselines: What it is compared with, on the same rows.
         cv: Validation on earlier blocks; None for the holdout alone.
         calibration: Curves that the candidate's probabilities may be led back by; None for none.
+        tune: A search for better settings of the model, an `LightGBM`; None for none.
     """
 
     model: Trainer = LightGBM()
     baselines: Sequence[Trainer] = (Prior(), ShallowTree(), Logistic())
     cv: TimeSeriesSplit | None = None
     calibration: Calibration | None = Calibration()
+    tune: Tune | None = None
 
     def check(self) -> None:
         """Refuse two models of one name."""
+        if self.tune and not isinstance(self.model, LightGBM):
+            raise InvalidDefinitionError(
+                f"Recipe.tune searches for settings of LightGBM, and the model is a {type(self.model).__name__}."
+            )
         names = [model_name(model) for model in (self.model, *self.baselines)]
         if CANDIDATE in names:
             raise InvalidDefinitionError(f"A model is called {CANDIDATE!r}, as the recipe's model is. Rename it.")

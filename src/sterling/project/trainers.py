@@ -8,6 +8,9 @@ from sterling.core.errors import InvalidDefinitionError
 from sterling.project.definition import Definition
 from sterling.project.sql import columns_of
 
+WHOLE = frozenset({"leaves", "min_rows_per_leaf"})
+"""Settings of LightGBM that are whole numbers, of those that can be tuned."""
+
 
 class Prior(Definition, frozen=True):
     """The share of positives in training, for every row: the least that a model must beat."""

@@ -23,7 +23,7 @@ from sterling.project.features import (
 from sterling.project.gates import EverySlice, Golden
 from sterling.project.load import read_text, supplied_code
 from sterling.project.project import Project, Source
-from sterling.project.recipe import model_name
+from sterling.project.recipe import LightGBM, model_name
 from sterling.project.sources import Columns, Query, locator_of, table_name
 from sterling.project.spine import EventSpine, ScheduledSpine
 from sterling.stages.aggregates import PickedFeatures, ViewFeatures
@@ -41,6 +41,7 @@ from sterling.stages.row import RowFeatures
 from sterling.stages.snapshot import AsOf, Prepare, Snapshot, raw_input
 from sterling.stages.spine import Spine
 from sterling.stages.train import Train
+from sterling.stages.tune import Tuning
 from sterling.stages.validate import Validate
 
 Inputs = dict[str, Ref | Output]
@@ -187,7 +188,11 @@ def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool
         recipe.model, "candidate", start, recipe.cv, supplied_code(recipe.model, folder), recipe.calibration,
         project.cluster is not None,
     )  # fmt: skip
-    yield Step(candidate, {"frame": _FRAME})
+    chosen: Inputs = {}
+    if recipe.tune and isinstance(recipe.model, LightGBM):
+        yield Step(Tuning(recipe.model, recipe.tune, start, project.cluster is not None), {"frame": _FRAME})
+        chosen = {"trainer": Output("tune candidate", "trainer")}
+    yield Step(candidate, {"frame": _FRAME, **chosen})
     models: Inputs = {"candidate": Output(candidate.title, "model")}
     if (leaks := _leaks(project.features.features, project.features)) and leak_effect:
         effect = LeakEffect(

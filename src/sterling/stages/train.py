@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from sterling.core.clock import from_micros, iso
@@ -51,7 +52,7 @@ LIBRARIES: dict[type[Trainer], tuple[str, ...]] = {
 class Train(Stage, frozen=True):
     """Train one model.
 
-    Input ``frame``; outputs ``model`` and ``probe``, its predictions on pinned rows. A row counts if its moment of
+    Inputs ``frame`` and, where settings were tuned, ``trainer``; outputs ``model`` and ``probe``, its predictions on pinned rows. A row counts if its moment of
     prediction and the maturity of its label both lie before the holdout.
 
     Attributes:
@@ -88,6 +89,10 @@ class Train(Stage, frozen=True):
         Raises:
             DataError: if too few labels were known in time, or they are of one class.
         """
+        if "trainer" in inputs:
+            chosen = msgspec.json.decode(context.store.open(inputs["trainer"]).read_bytes())
+            tuned = msgspec.structs.replace(self, trainer=msgspec.convert(chosen, LightGBM))
+            return tuned({"frame": inputs["frame"]}, context)
         frame = Frame.read(context.store, inputs["frame"])
         rows = rows_before(frame, self.start_us, f"before the holdout, {_moment(self.start_us)}")
         encoded = rows.training_rows(context.seed)

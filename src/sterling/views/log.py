@@ -173,6 +173,16 @@ def _curves(body: Body) -> str:
     return f"{body['name']} {done} of {plural(len(body['curves']), 'calibration curve')}: {body['reason'].rstrip('.')}."
 
 
+def _tuned(body: Body) -> str:
+    kept = "the tuned settings are taken" if body["accepted"] else "the preset is kept"
+    gain = (
+        ""
+        if body["difference"] is None
+        else f", log loss {interval(body['difference'], body['low'], body['high'], signed=True)}"
+    )
+    return f"{plural(len(body['trials']), 'trial')} of {body['name']}: {kept}{gain}; {body['reason'].rstrip('.')}."
+
+
 def _fold(body: Body) -> str:
     found = ", ".join(f"{label(name)} {number(value)}" for name, value in body["metrics"].items())
     return f"{body['name']}, fold {body['fold']}: {found} on {plural(body['rows'], 'row')}."
@@ -284,6 +294,7 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "metric.measured": _measured,
     "metric.compared": _compared,
     "calibration.judged": _curves,
+    "tuning.done": _tuned,
     "calibration.measured": _calibration,
     "champion.resolved": _champion,
     "golden.checked": _golden,
