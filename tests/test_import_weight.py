@@ -35,8 +35,8 @@ def test_the_public_surface_is_pinned() -> None:
     assert sterling.__all__ == [
         "Calibration", "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine", "Expression", "External",
         "FeatureService", "FeatureView", "First", "Holdout", "Label", "Last", "LightGBM", "Logistic", "Max", "Mean", "Min",
-        "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Rule", "ScheduledSpine", "ShallowTree", "Sum",
-        "TimeSeriesSplit", "Tune", "Variance", "checks", "gates",
+        "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Rule", "ScheduledSpine", "ShallowTree", "Sklearn", "Sum",
+        "TimeSeriesSplit", "Tune", "Variance", "XGBoost", "checks", "gates",
     ]  # fmt: skip
 
 

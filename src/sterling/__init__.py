@@ -22,8 +22,10 @@ if TYPE_CHECKING:
         Recipe,
         Rule,
         ShallowTree,
+        Sklearn,
         TimeSeriesSplit,
         Tune,
+        XGBoost,
     )
     from sterling.project.sources import Columns, Delay, EntitySource, EventSource, External, Query
     from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
@@ -63,10 +65,12 @@ __all__ = [
     "Rule",
     "ScheduledSpine",
     "ShallowTree",
+    "Sklearn",
     "Sum",
     "TimeSeriesSplit",
     "Tune",
     "Variance",
+    "XGBoost",
     "checks",
     "gates",
 ]
@@ -84,8 +88,10 @@ _MODULES = {
         "Recipe",
         "Rule",
         "ShallowTree",
+        "Sklearn",
         "TimeSeriesSplit",
         "Tune",
+        "XGBoost",
     ),
     "sources": ("Columns", "Delay", "EntitySource", "EventSource", "External", "Query"),
     "spine": ("EventSpine", "Holdout", "Label", "Occurs", "ScheduledSpine"),

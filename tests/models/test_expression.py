@@ -26,7 +26,7 @@ numbers = st.none() | st.sampled_from([-1.0, 0.0, 1.0, 1.5, 2.0]) | st.floats(-1
 rows = st.lists(st.fixed_dictionaries({"a": numbers, "b": numbers, "c": st.sampled_from([None, "x", "y"])}), min_size=1)
 
 
-@settings(max_examples=30)
+@settings(max_examples=40, deadline=None)
 @given(rows, st.sampled_from(EXPRESSIONS))
 def test_an_expression_says_of_rows_what_duckdb_says(rows: list[dict[str, object]], sql: str) -> None:
     sql = sql.replace("nullif_b", "b")

@@ -2,8 +2,10 @@
 
 from sterling.models.calibrated import Calibrated
 from sterling.models.columns import Column
+from sterling.models.forest import Forest, Tree
 from sterling.models.model import Model
 from sterling.models.predictors import CategoryTerm, Constant, Linear, NumberTerm, Predictor
+from sterling.models.prepared import Made, Prepared
 from sterling.models.rows import TrainingRows
 from sterling.models.rule import Answers
 from sterling.models.trees import Trees
@@ -14,10 +16,14 @@ __all__ = [
     "CategoryTerm",
     "Column",
     "Constant",
+    "Forest",
     "Linear",
+    "Made",
     "Model",
     "NumberTerm",
     "Predictor",
+    "Prepared",
     "TrainingRows",
+    "Tree",
     "Trees",
 ]

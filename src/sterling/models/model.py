@@ -12,7 +12,9 @@ from sterling.core.errors import DataError, InvalidDefinitionError
 from sterling.core.refs import Ref, ref_of
 from sterling.models.calibrated import calibrated_from, innermost
 from sterling.models.columns import Column, Matrix, encode_rows
+from sterling.models.forest import Forest, forest_from
 from sterling.models.predictors import Constant, Linear, Predictor, Probabilities, constant_from, linear_from
+from sterling.models.prepared import Prepared, prepared_from
 from sterling.models.rule import Answers, rule_from
 from sterling.models.trees import Trees, trees_from
 
@@ -21,7 +23,9 @@ _FORMS: dict[str, Callable[[Mapping[str, Any]], Predictor]] = {
     "answers": rule_from,
     "calibrated": lambda document: calibrated_from(document, _predictor_from),
     "constant": constant_from,
+    "forest": forest_from,
     "linear": linear_from,
+    "prepared": lambda document: prepared_from(document, _predictor_from),
     "trees": trees_from,
 }
 
@@ -32,7 +36,8 @@ class Model:
 
     Attributes:
         columns: The features that it reads, in order.
-        predictor: What answers: an `Answers`, `Constant`, `Linear` or `Trees`, or one of these behind a `Calibrated`.
+        predictor: What answers: an `Answers`, `Constant`, `Forest`, `Linear`, `Prepared` or `Trees`, or one of these behind a
+            `Calibrated`.
 
     Raises:
         InvalidDefinitionError: if the predictor is no predictor, or was made for other columns.
@@ -49,7 +54,7 @@ class Model:
     predictor: Predictor
 
     def __post_init__(self) -> None:
-        if not isinstance(innermost(self.predictor), Answers | Constant | Linear | Trees):
+        if not isinstance(innermost(self.predictor), Answers | Constant | Forest | Linear | Prepared | Trees):
             raise InvalidDefinitionError(
                 f"{type(self.predictor).__name__} is no predictor. A model is data: return Constant(probability), "
                 "Linear(intercept, terms) or Trees(booster.model_to_string()), all in sterling.models."

@@ -13,8 +13,10 @@ from sterling.models.model import Model
 from sterling.models.predictors import Constant, Predictor
 from sterling.models.rows import TrainingRows
 from sterling.models.rule import fit_rule
+from sterling.models.sklearn_trees import fit_sklearn
 from sterling.models.weights import weights_of
-from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Rule, ShallowTree, Trainer
+from sterling.models.xgboost_trees import fit_xgboost
+from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Rule, ShallowTree, Sklearn, Trainer, XGBoost
 
 
 class Trained(NamedTuple):
@@ -62,7 +64,7 @@ def train(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -
 
 def kernel(trainer: Trainer) -> str | None:
     """The BLAS that a training goes through, on whose rounding its last bits depend; None where it uses none."""
-    return blas_kernels() if isinstance(trainer, Logistic) else None
+    return blas_kernels() if isinstance(trainer, Logistic | Sklearn) else None
 
 
 def _predictor(trainer: Trainer, rows: TrainingRows, threads: int) -> Predictor:
@@ -74,6 +76,14 @@ def _predictor(trainer: Trainer, rows: TrainingRows, threads: int) -> Predictor:
         case Logistic():
             weights = weights_of(rows, weight=trainer.weight, positive_weight=trainer.positive_weight)
             return shifted(fit_logistic(trainer, rows, weights.rows), weights.shift)
+        case XGBoost() | Sklearn():
+            weights = weights_of(rows, weight=trainer.weight, positive_weight=trainer.positive_weight)
+            found = (
+                fit_xgboost(trainer, rows, weights)
+                if isinstance(trainer, XGBoost)
+                else fit_sklearn(trainer, rows, weights)
+            )
+            return shifted(found, weights.shift)
         case ShallowTree():
             return fit_shallow(trainer, rows, threads)
         case _:

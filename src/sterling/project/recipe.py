@@ -8,7 +8,7 @@ from typing import Literal
 from sterling.core.errors import InvalidDefinitionError, nearest
 from sterling.project.definition import Definition
 from sterling.project.times import micros
-from sterling.project.trainers import Custom, LightGBM, Logistic, Prior, Rule, ShallowTree
+from sterling.project.trainers import Custom, LightGBM, Logistic, Prior, Rule, ShallowTree, Sklearn, XGBoost
 
 __all__ = [
     "CANDIDATE",
@@ -21,14 +21,16 @@ __all__ = [
     "Recipe",
     "Rule",
     "ShallowTree",
+    "Sklearn",
     "TimeSeriesSplit",
     "Trainer",
     "Tune",
+    "XGBoost",
     "model_name",
 ]
 
 CANDIDATE = "candidate"
-Trainer = Prior | Rule | Logistic | ShallowTree | LightGBM | Custom
+Trainer = Prior | Rule | Logistic | ShallowTree | LightGBM | XGBoost | Sklearn | Custom
 
 
 class TimeSeriesSplit(Definition, frozen=True):
@@ -178,4 +180,4 @@ def model_name(trainer: Trainer) -> str:
     """
     if isinstance(trainer, ShallowTree):
         return "shallow tree"
-    return trainer.name if isinstance(trainer, Custom | Rule) else type(trainer).__name__.lower()
+    return trainer.name if isinstance(trainer, Custom | Rule | Sklearn) else type(trainer).__name__.lower()

@@ -125,6 +125,68 @@ class LightGBM(Definition, frozen=True):
         _check_directions(self, self.monotone)
 
 
+class XGBoost(Definition, frozen=True):
+    """XGBoost's gradient-boosted trees (extra ``xgboost``), kept as data that is served without it.
+
+    Args:
+        trees: Number of trees.
+        depth: Depth of a tree at most.
+        learning_rate: Shrinkage, in (0, 1].
+        min_child_weight: Sum of second derivatives in a leaf at least.
+        feature_fraction: Share of the features that a tree sees, in (0, 1].
+        bagging_fraction: Share of the rows that a tree sees, in (0, 1].
+        l2: Penalty on leaf values.
+        positive_weight: How many times a positive row counts, or ``"balanced"``; the probabilities are led back.
+        weight: How much a row counts: SQL over features, not negative.
+        monotone: Feature to 1 where the probability may only rise with it, or -1 where it may only fall.
+    """
+
+    trees: int = 300
+    depth: int = 6
+    learning_rate: float = 0.05
+    min_child_weight: float = 10.0
+    feature_fraction: float = 0.6
+    bagging_fraction: float = 0.8
+    l2: float = 5.0
+    positive_weight: float | Literal["balanced"] | None = None
+    weight: str | None = None
+    monotone: dict[str, int] = {}
+
+    def check(self) -> None:
+        """Refuse sizes below what makes a tree, and shares outside (0, 1]."""
+        _check_least(self, trees=1, depth=1)
+        _check_shares(self, "learning_rate", "feature_fraction", "bagging_fraction")
+        _check_weights(self, self.positive_weight, self.weight)
+        _check_directions(self, self.monotone)
+
+
+class Sklearn(Definition, frozen=True):
+    """A classifier of scikit-learn, or a pipeline that ends in one, kept as data that is served without it.
+
+    Logistic regression, decision trees, random forests, extra trees, gradient boosting and histogram gradient boosting
+    have such a form; so have imputers, scalers, one-hot encoding and column transformers before them. Where the
+    classifier alone takes no missing values, numbers are filled with their mean and scaled, with a flag for missing, and
+    categories are one-hot.
+
+    Args:
+        estimator: The estimator, not fitted.
+        name: Name of the model in tables.
+        positive_weight: How many times a positive row counts, or ``"balanced"``; the probabilities are led back.
+        weight: How much a row counts: SQL over features, not negative.
+    """
+
+    estimator: Any
+    name: str
+    positive_weight: float | Literal["balanced"] | None = None
+    weight: str | None = None
+
+    def check(self) -> None:
+        """Refuse an object that is no classifier."""
+        if not callable(getattr(self.estimator, "fit", None)) or not hasattr(self.estimator, "get_params"):
+            raise InvalidDefinitionError(f"Sklearn({self.name!r}): {self.estimator!r} is no estimator of scikit-learn.")
+        _check_weights(self, self.positive_weight, self.weight)
+
+
 class Custom(Definition, frozen=True):
     """A trainer of the project's own; its code and its attributes are part of the project's hash.
 

@@ -27,8 +27,10 @@ from sterling.project.recipe import (
     Prior,
     Rule,
     ShallowTree,
+    Sklearn,
     TimeSeriesSplit,
     Trainer,
+    XGBoost,
     model_name,
 )
 from sterling.stages.calibration import judge_calibration
@@ -45,6 +47,8 @@ LIBRARIES: dict[type[Trainer], tuple[str, ...]] = {
     ShallowTree: ("lightgbm",),
     Logistic: ("scikit-learn", "scipy"),
     LightGBM: ("lightgbm",),
+    XGBoost: ("xgboost",),
+    Sklearn: ("scikit-learn", "scipy"),
     Custom: ("lightgbm", "scikit-learn", "scipy"),
 }
 
