@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Logistic,
         Prior,
         Recipe,
+        Ridge,
         Rule,
         ShallowTree,
         Sklearn,
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
     )
     from sterling.project.sources import Columns, Delay, EntitySource, EventSource, External, Query
     from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
+    from sterling.project.tasks import Binary, Regression
 
 __all__ = [
+    "Binary",
     "Calibration",
     "Columns",
     "Count",
@@ -62,6 +65,8 @@ __all__ = [
     "Project",
     "Query",
     "Recipe",
+    "Regression",
+    "Ridge",
     "Rule",
     "ScheduledSpine",
     "ShallowTree",
@@ -86,6 +91,7 @@ _MODULES = {
         "Logistic",
         "Prior",
         "Recipe",
+        "Ridge",
         "Rule",
         "ShallowTree",
         "Sklearn",
@@ -95,6 +101,7 @@ _MODULES = {
     ),
     "sources": ("Columns", "Delay", "EntitySource", "EventSource", "External", "Query"),
     "spine": ("EventSpine", "Holdout", "Label", "Occurs", "ScheduledSpine"),
+    "tasks": ("Binary", "Regression"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import lightgbm as lgb
@@ -15,6 +16,7 @@ from sterling.models.calibrated import innermost
 from sterling.models.frame import Frame
 from sterling.models.training import fit, train
 from sterling.project.recipe import LightGBM, Logistic, ShallowTree, Trainer
+from sterling.project.tasks import Regression
 from tests.models.frames import DAY, HOUR, frame
 
 FINDS = LightGBM(min_rows_per_leaf=20, leaves=8, most_trees=80, patience=10)
@@ -58,8 +60,10 @@ def test_a_label_that_matures_late_never_helps_to_find_the_number() -> None:
     at = np.arange(4_000) * HOUR
     noise = np.random.default_rng(0).normal(size=(4_000, 1))
     label = (noise[:, 0] > 0).astype(float)
-    known = TrainingRows((Column("x", "number"),), noise, label, 0, at, at + HOUR)
-    late = TrainingRows((Column("x", "number"),), noise, label, 0, at, np.full(4_000, 5_000 * HOUR))
+    known = TrainingRows((Column("x", "number"),), noise, label, 0, predict_at=at, matured_at=at + HOUR)
+    late = TrainingRows(
+        (Column("x", "number"),), noise, label, 0, predict_at=at, matured_at=np.full(4_000, 5_000 * HOUR)
+    )
     assert train(FINDS, known).found["train_rows"] > 3_000
     assert train(FINDS, late).found["reason"] == "only 0 earlier rows with a label that was known in time"
 
@@ -149,3 +153,12 @@ def test_a_shallow_tree_is_one_tree_of_few_leaves(rows: TrainingRows) -> None:
     assert (booster.num_trees(), booster.dump_model()["tree_info"][0]["num_leaves"]) == (1, 5)
     assert len(np.unique(model.predict(rows.matrix))) == 5
     assert model.predict(rows.matrix).mean() == pytest.approx(rows.label.mean(), abs=0.001)
+
+
+def test_trees_find_their_number_for_numbers_too(rows: TrainingRows) -> None:
+    numbers = replace(rows, label=np.nan_to_num(rows.matrix[:, 1]) * 2 + rows.label, task=Regression())
+    found = train(FINDS, numbers)
+    assert found.found["loss"] < np.var(numbers.label)
+    assert found.model.predictor.answers == "number"
+    shallow = fit(ShallowTree(leaves=5), numbers).predict(numbers.matrix)
+    assert shallow.mean() == pytest.approx(numbers.label.mean(), abs=1e-6)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sterling.core.errors import DataError, InvalidDefinitionError
-from sterling.models import Answers, Column, Constant, Model, TrainingRows
+from sterling.models import Column, Constant, Model, Shares, TrainingRows
 from sterling.models.columns import encode_rows
 from sterling.models.expression import compiled, computed
 from sterling.models.training import fit
@@ -78,8 +78,8 @@ def test_a_rule_gives_each_answer_the_share_that_training_saw() -> None:
 
 def test_an_answer_that_training_never_saw_gets_the_share_of_all_rows() -> None:
     rule = fit(Rule("CASE WHEN a > 0 THEN 1 WHEN a <= 0 THEN 0 ELSE 2 END"), training())
-    assert isinstance(rule.predictor, Answers)
-    assert rule.predictor.answers == (0.0, 1.0, 2.0)
+    assert isinstance(rule.predictor, Shares)
+    assert rule.predictor.cases == (0.0, 1.0, 2.0)
     assert rule.predictor.otherwise == pytest.approx(training().label.mean())
 
 

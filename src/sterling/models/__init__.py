@@ -7,11 +7,10 @@ from sterling.models.model import Model
 from sterling.models.predictors import CategoryTerm, Constant, Linear, NumberTerm, Predictor
 from sterling.models.prepared import Made, Prepared
 from sterling.models.rows import TrainingRows
-from sterling.models.rule import Answers
+from sterling.models.rule import Shares
 from sterling.models.trees import Trees
 
 __all__ = [
-    "Answers",
     "Calibrated",
     "CategoryTerm",
     "Column",
@@ -23,6 +22,7 @@ __all__ = [
     "NumberTerm",
     "Predictor",
     "Prepared",
+    "Shares",
     "TrainingRows",
     "Tree",
     "Trees",

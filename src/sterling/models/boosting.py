@@ -13,6 +13,7 @@ from sterling.models.lightgbm_library import let_waiting_threads_sleep
 from sterling.models.rows import TrainingRows
 from sterling.models.trees import Trees
 from sterling.models.weights import weights_of
+from sterling.project.tasks import Binary, Task
 from sterling.project.trainers import LightGBM, ShallowTree
 
 FEWEST_JUDGED = 200
@@ -70,7 +71,7 @@ def fit_lightgbm(trainer: LightGBM, rows: TrainingRows, threads: int) -> Fitted:
         return Fitted(_train(parameters, rows, weights.rows, trees), weights.shift, found, None)
     count, loss, predicted = _find(trainer, parameters, rows, weights.rows, parts)
     found = {
-        "trees": count, "log_loss": loss, "train_rows": int(parts.train.sum()), "rows": int(parts.judged.sum()),
+        "trees": count, "loss": loss, "train_rows": int(parts.train.sum()), "rows": int(parts.judged.sum()),
         "most_trees": trainer.most_trees, "patience": trainer.patience,
     }  # fmt: skip
     earlier = Earlier(parts.judged, predicted)
@@ -78,7 +79,7 @@ def fit_lightgbm(trainer: LightGBM, rows: TrainingRows, threads: int) -> Fitted:
 
 
 def fit_shallow(trainer: ShallowTree, rows: TrainingRows, threads: int) -> Trees:
-    """One tree, whose leaves answer with their shares of positives, each drawn in by half a row of either label.
+    """One tree, whose leaves answer with their means; shares of positives are drawn in by half a row of either label.
 
     Raises:
         DataError: if there is no feature.
@@ -91,9 +92,12 @@ def fit_shallow(trainer: ShallowTree, rows: TrainingRows, threads: int) -> Trees
     )  # fmt: skip
     booster = _booster(_parameters(same, rows, threads), rows, None, 1)
     leaves = np.asarray(booster.predict(rows.matrix, pred_leaf=True, num_threads=threads)).ravel().astype(np.int64)
-    counts, positives = np.bincount(leaves), np.bincount(leaves, weights=rows.label)
+    counts, sums = np.bincount(leaves), np.bincount(leaves, weights=rows.label)
     for leaf in np.flatnonzero(counts):
-        odds = (positives[leaf] + 0.5) / (counts[leaf] - positives[leaf] + 0.5)
+        if not isinstance(rows.task, Binary):
+            booster.set_leaf_output(0, int(leaf), float(sums[leaf] / counts[leaf]))
+            continue
+        odds = (sums[leaf] + 0.5) / (counts[leaf] - sums[leaf] + 0.5)
         booster.set_leaf_output(0, int(leaf), float(np.log(odds)))
     return Trees(booster.model_to_string())
 
@@ -162,6 +166,11 @@ def log_losses(label: NDArray[np.float64], predicted: NDArray[np.float64]) -> ND
     return losses
 
 
+def losses_of(task: Task, label: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log loss of each row, or its squared error where the label is a number."""
+    return log_losses(label, predicted) if isinstance(task, Binary) else np.square(label - predicted)
+
+
 def _find(
     trainer: LightGBM,
     parameters: dict[str, Any],
@@ -182,7 +191,7 @@ def _find(
         raise DataError("The validation rows weigh nothing together. Give LightGBM trees=, or them a weight.")
 
     def loss(predicted: NDArray[np.float64], _: object) -> tuple[str, float, bool]:
-        return "log_loss", float(np.average(log_losses(label, predicted), weights=counts)), False
+        return "loss", float(np.average(losses_of(rows.task, label, predicted), weights=counts)), False
 
     train = _dataset(parameters, rows.take(parts.train), None if weights is None else weights[parts.train])
     judged = lgb.Dataset(rows.matrix[parts.judged], label, reference=train, params=parameters)
@@ -192,7 +201,7 @@ def _find(
     )
     count = booster.best_iteration or booster.current_iteration()
     predicted = Trees(booster.model_to_string(num_iteration=count)).predict(rows.matrix[parts.judged])
-    return count, float(np.average(log_losses(label, predicted), weights=counts)), predicted
+    return count, float(np.average(losses_of(rows.task, label, predicted), weights=counts)), predicted
 
 
 def _train(parameters: dict[str, Any], rows: TrainingRows, weights: NDArray[np.float64] | None, trees: int) -> Trees:
@@ -215,7 +224,7 @@ def _dataset(parameters: dict[str, Any], rows: TrainingRows, weights: NDArray[np
 
 def _parameters(trainer: LightGBM, rows: TrainingRows, threads: int) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "objective": "binary", "deterministic": True, "force_col_wise": True, "seed": rows.seed,
+        "objective": "binary" if isinstance(rows.task, Binary) else "regression", "deterministic": True, "force_col_wise": True, "seed": rows.seed,
         "num_threads": threads, "verbosity": -1, "num_leaves": trainer.leaves, "learning_rate": trainer.learning_rate,
         "min_data_in_leaf": trainer.min_rows_per_leaf, "feature_fraction": trainer.feature_fraction,
         "bagging_fraction": trainer.bagging_fraction, "bagging_freq": 1, "lambda_l2": trainer.l2,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from sterling.core.errors import InvalidDefinitionError
 from sterling.models.columns import Column, Matrix
-from sterling.models.predictors import Predictor, Probabilities
+from sterling.models.predictors import Answers, Predictor, Probabilities
 from sterling.stats.recalibration import BetaCurve, Curve, StepCurve
 
 
@@ -31,6 +31,7 @@ class Calibrated:
 
     predictor: Predictor
     curve: Curve
+    answers: ClassVar[Answers] = "probability"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "curve", _as_floats(self.curve))

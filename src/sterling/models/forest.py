@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sterling.core.errors import InvalidDefinitionError
 from sterling.models.columns import Column, Matrix
-from sterling.models.predictors import Probabilities
+from sterling.models.predictors import Answers, Probabilities
 
 LEAF = -1
 _AT_ONCE = 1 << 16
@@ -64,6 +64,7 @@ class Forest:
     strict: bool
     base: float
     link: Literal["logit", "mean"]
+    answers: ClassVar[Answers] = "probability"
 
     def __post_init__(self) -> None:
         if not self.trees:

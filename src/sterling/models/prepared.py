@@ -10,7 +10,7 @@ import numpy as np
 
 from sterling.core.errors import InvalidDefinitionError
 from sterling.models.columns import Column, Matrix
-from sterling.models.predictors import Predictor, Probabilities
+from sterling.models.predictors import Answers, Predictor, Probabilities
 
 STEPS: Mapping[str, Callable[[Matrix, float], Matrix]] = {
     "fill": lambda x, value: np.where(np.isnan(x), value, x),
@@ -61,6 +61,11 @@ class Prepared:
         for name, value in (step for column in made for step in column.steps):
             if name not in STEPS or not np.isfinite(value) or (name == "divide" and value == 0):
                 raise InvalidDefinitionError(f"A column is prepared by {name!r} with {value}, which is no step.")
+
+    @property
+    def answers(self) -> Answers:
+        """What the predictor answers with."""
+        return self.predictor.answers
 
     def predict(self, matrix: Matrix) -> Probabilities:
         """Probability of each row."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sterling.models.columns import Column, Matrix
+from sterling.project.tasks import CONDITION, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +19,9 @@ class TrainingRows:
         columns: The features, with the categories that these rows hold.
         matrix: Shape (rows, columns), float64, in C order; NaN where a value is missing, a category as its place among
             its column's categories.
-        label: Shape (rows,), 0.0 or 1.0.
+        label: Shape (rows,), 0.0 or 1.0; numbers where the task is a regression.
         seed: Seed for everything random.
+        task: What kind of problem it is.
         predict_at: Shape (rows,), the moments of prediction in microseconds; None where only their order is known.
         matured_at: Shape (rows,), when each label became known; None for at once.
     """
@@ -28,13 +30,14 @@ class TrainingRows:
     matrix: Matrix
     label: NDArray[np.float64]
     seed: int
+    task: Task = CONDITION
     predict_at: NDArray[np.int64] | None = None
     matured_at: NDArray[np.int64] | None = None
 
     def take(self, chosen: NDArray[np.bool_]) -> TrainingRows:
         """The rows where a mask of shape (rows,) is true, in order."""
         times = (None if at is None else at[chosen] for at in (self.predict_at, self.matured_at))
-        return TrainingRows(self.columns, self.matrix[chosen], self.label[chosen], self.seed, *times)
+        return TrainingRows(self.columns, self.matrix[chosen], self.label[chosen], self.seed, self.task, *times)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from sterling.core.errors import DataError, InvalidDefinitionError
 from sterling.models.columns import Column, Matrix
 from sterling.models.expression import Tree, compiled, computed
-from sterling.models.predictors import Probabilities
+from sterling.models.predictors import Answers, Probabilities
 from sterling.models.rows import TrainingRows
 from sterling.project.trainers import Rule
 
@@ -20,28 +20,29 @@ MOST_ANSWERS = 50
 
 
 @dataclass(frozen=True)
-class Answers:
+class Shares:
     """A probability for each answer of an expression.
 
     Attributes:
         tree: The expression; see `sterling.models.expression`.
-        answers: What it may say, in rising order.
+        cases: What it may say, in rising order.
         probabilities: One for each answer, in [0, 1].
         otherwise: Probability where it says something else, or is null.
 
     Example:
-        >>> rule = Answers([">", ["column", 0], ["number", 30.0]], (0.0, 1.0), (0.1, 0.6), 0.2)
+        >>> rule = Shares([">", ["column", 0], ["number", 30.0]], (0.0, 1.0), (0.1, 0.6), 0.2)
         >>> rule.predict(np.array([[10.0], [40.0], [np.nan]])).tolist()
         [0.1, 0.6, 0.2]
     """
 
     tree: Tree
-    answers: tuple[float, ...]
+    cases: tuple[float, ...]
     probabilities: tuple[float, ...]
     otherwise: float
+    answers: ClassVar[Answers] = "probability"
 
     def __post_init__(self) -> None:
-        if len(self.answers) != len(self.probabilities) or list(self.answers) != sorted(set(self.answers)):
+        if len(self.cases) != len(self.probabilities) or list(self.cases) != sorted(set(self.cases)):
             raise InvalidDefinitionError("A rule has one probability for each of its answers, which rise.")
         if not all(0 <= value <= 1 for value in (*self.probabilities, self.otherwise)):
             raise InvalidDefinitionError("A probability of a rule lies outside of [0, 1].")
@@ -49,7 +50,7 @@ class Answers:
     def predict(self, matrix: Matrix) -> Probabilities:
         """Probability of each row."""
         found = computed(self.tree, matrix)
-        answers, table = np.array(self.answers), np.array([*self.probabilities, self.otherwise])
+        answers, table = np.array(self.cases), np.array([*self.probabilities, self.otherwise])
         places = np.minimum(np.searchsorted(answers, found), len(answers) - 1)
         probabilities: Probabilities = table[np.where(answers[places] == found, places, len(answers))]
         return probabilities
@@ -63,12 +64,12 @@ class Answers:
     def document(self) -> dict[str, Any]:
         """The predictor as JSON."""
         return {
-            "type": "answers", "tree": self.tree, "answers": list(self.answers),
+            "type": "shares", "tree": self.tree, "cases": list(self.cases),
             "probabilities": list(self.probabilities), "otherwise": self.otherwise,
         }  # fmt: skip
 
 
-def fit_rule(trainer: Rule, rows: TrainingRows) -> Answers:
+def fit_rule(trainer: Rule, rows: TrainingRows) -> Shares:
     """Count the positives of each answer; where it is null, the share of all rows.
 
     Raises:
@@ -88,13 +89,13 @@ def fit_rule(trainer: Rule, rows: TrainingRows) -> Answers:
     positives = np.bincount(places, weights=rows.label[known], minlength=len(answers))
     unknown = rows.label if known.all() else rows.label[~known]
     shares = tuple((positives / counts).tolist())
-    return Answers(tree, tuple(answers.tolist()), shares, float(unknown.mean()))
+    return Shares(tree, tuple(answers.tolist()), shares, float(unknown.mean()))
 
 
-def rule_from(document: Mapping[str, Any]) -> Answers:
-    """Read what `Answers.document` wrote."""
-    answers, probabilities = (tuple(map(float, document[name])) for name in ("answers", "probabilities"))
-    return Answers(document["tree"], answers, probabilities, float(document["otherwise"]))
+def rule_from(document: Mapping[str, Any]) -> Shares:
+    """Read what `Shares.document` wrote."""
+    answers, probabilities = (tuple(map(float, document[name])) for name in ("cases", "probabilities"))
+    return Shares(document["tree"], answers, probabilities, float(document["otherwise"]))
 
 
 def _places(tree: Any) -> list[int]:

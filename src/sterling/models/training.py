@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from sterling.core.errors import InvalidDefinitionError
 from sterling.core.processors import free_threads
 from sterling.models.blas import blas_kernels
 from sterling.models.boosting import Earlier, Fitted, fit_lightgbm, fit_shallow
 from sterling.models.calibrated import shift_curve, shifted
-from sterling.models.logistic import fit_logistic
+from sterling.models.logistic import fit_logistic, fit_ridge
 from sterling.models.model import Model
-from sterling.models.predictors import Constant, Predictor
+from sterling.models.predictors import Answers, Constant, Number, Predictor
 from sterling.models.rows import TrainingRows
 from sterling.models.rule import fit_rule
 from sterling.models.sklearn_trees import fit_sklearn
 from sterling.models.weights import weights_of
 from sterling.models.xgboost_trees import fit_xgboost
-from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Rule, ShallowTree, Sklearn, Trainer, XGBoost
+from sterling.project.recipe import (
+    Custom,
+    LightGBM,
+    Logistic,
+    Prior,
+    Ridge,
+    Rule,
+    ShallowTree,
+    Sklearn,
+    Trainer,
+    XGBoost,
+)
+from sterling.project.tasks import Binary, Task
 
 
 class Trained(NamedTuple):
@@ -38,7 +51,7 @@ def fit(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -> 
 
     Args:
         trainer: What the recipe says.
-        rows: What to train on; both classes are there.
+        rows: What to train on; the labels differ.
         threads: Threads that trees are trained on, by default those that nothing else keeps busy; the model does not depend on them.
 
     Raises:
@@ -59,37 +72,55 @@ def train(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -
     if isinstance(trainer, LightGBM):
         fitted = fit_lightgbm(trainer, rows, threads or free_threads())
         return Trained(Model(rows.columns, shifted(fitted.trees, fitted.shift)), fitted.found, _earlier(fitted))
-    return Trained(Model(rows.columns, _predictor(trainer, rows, threads or free_threads())), {}, None)
+    return Trained(Model(rows.columns, _predictor(trainer, rows, threads)), {}, None)
 
 
 def kernel(trainer: Trainer) -> str | None:
     """The BLAS that a training goes through, on whose rounding its last bits depend; None where it uses none."""
-    return blas_kernels() if isinstance(trainer, Logistic | Sklearn) else None
+    return blas_kernels() if isinstance(trainer, Logistic | Ridge | Sklearn) else None
 
 
-def _predictor(trainer: Trainer, rows: TrainingRows, threads: int) -> Predictor:
+def _predictor(trainer: Trainer, rows: TrainingRows, threads: int | None) -> Predictor:
     match trainer:
         case Prior():
-            return Constant(float(rows.label.mean()))
+            mean = float(rows.label.mean())
+            return Constant(mean) if isinstance(rows.task, Binary) else Number(mean)
+        case Ridge():
+            return fit_ridge(trainer, rows)
         case Rule():
             return fit_rule(trainer, rows)
-        case Logistic():
-            weights = weights_of(rows, weight=trainer.weight, positive_weight=trainer.positive_weight)
-            return shifted(fit_logistic(trainer, rows, weights.rows), weights.shift)
-        case XGBoost() | Sklearn():
-            weights = weights_of(rows, weight=trainer.weight, positive_weight=trainer.positive_weight)
-            found = (
-                fit_xgboost(trainer, rows, weights)
-                if isinstance(trainer, XGBoost)
-                else fit_sklearn(trainer, rows, weights)
-            )
-            return shifted(found, weights.shift)
+        case Logistic() | XGBoost() | Sklearn():
+            return _weighted(trainer, rows)
         case ShallowTree():
-            return fit_shallow(trainer, rows, threads)
+            return fit_shallow(trainer, rows, threads or free_threads())
         case _:
             assert isinstance(trainer, Custom)
-            predictor: Predictor = trainer.trainer.fit(rows)
-            return predictor
+            return _own(trainer, rows)
+
+
+def _weighted(trainer: Logistic | XGBoost | Sklearn, rows: TrainingRows) -> Predictor:
+    weights = weights_of(rows, weight=trainer.weight, positive_weight=trainer.positive_weight)
+    match trainer:
+        case Logistic():
+            return shifted(fit_logistic(trainer, rows, weights.rows), weights.shift)
+        case XGBoost():
+            return shifted(fit_xgboost(trainer, rows, weights), weights.shift)
+        case Sklearn():
+            return shifted(fit_sklearn(trainer, rows, weights), weights.shift)
+
+
+def _own(trainer: Custom, rows: TrainingRows) -> Predictor:
+    predictor: Predictor = trainer.trainer.fit(rows)
+    if (found := getattr(predictor, "answers", None)) not in (None, answers_of(rows.task)):
+        raise InvalidDefinitionError(
+            f"{trainer.name!r} answers with a {found}, and the task asks for a {answers_of(rows.task)}."
+        )
+    return predictor
+
+
+def answers_of(task: Task) -> Answers:
+    """What a model of a task answers with."""
+    return "probability" if isinstance(task, Binary) else "number"
 
 
 def _earlier(fitted: Fitted) -> Earlier | None:

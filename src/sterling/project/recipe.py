@@ -7,8 +7,19 @@ from typing import Literal
 
 from sterling.core.errors import InvalidDefinitionError, nearest
 from sterling.project.definition import Definition
+from sterling.project.tasks import Binary, Task
 from sterling.project.times import micros
-from sterling.project.trainers import Custom, LightGBM, Logistic, Prior, Rule, ShallowTree, Sklearn, XGBoost
+from sterling.project.trainers import (
+    Custom,
+    LightGBM,
+    Logistic,
+    Prior,
+    Ridge,
+    Rule,
+    ShallowTree,
+    Sklearn,
+    XGBoost,
+)
 
 __all__ = [
     "CANDIDATE",
@@ -19,6 +30,7 @@ __all__ = [
     "Logistic",
     "Prior",
     "Recipe",
+    "Ridge",
     "Rule",
     "ShallowTree",
     "Sklearn",
@@ -26,11 +38,12 @@ __all__ = [
     "Trainer",
     "Tune",
     "XGBoost",
+    "fits_task",
     "model_name",
 ]
 
 CANDIDATE = "candidate"
-Trainer = Prior | Rule | Logistic | ShallowTree | LightGBM | XGBoost | Sklearn | Custom
+Trainer = Prior | Rule | Logistic | Ridge | ShallowTree | LightGBM | XGBoost | Sklearn | Custom
 
 
 class TimeSeriesSplit(Definition, frozen=True):
@@ -146,14 +159,15 @@ class Recipe(Definition, frozen=True):
 
     Args:
         model: The candidate.
-        baselines: What it is compared with, on the same rows.
+        baselines: What it is compared with, on the same rows; None for the task's own ladder: `Prior`, `ShallowTree`, and
+            `Logistic` for a condition or `Ridge` for a number.
         cv: Validation on earlier blocks; None for the holdout alone.
-        calibration: Curves that the candidate's probabilities may be led back by; None for none.
+        calibration: Curves that the candidate's probabilities may be led back by; None for none. Numbers have none.
         tune: A search for better settings of the model, an `LightGBM`; None for none.
     """
 
     model: Trainer = LightGBM()
-    baselines: Sequence[Trainer] = (Prior(), ShallowTree(), Logistic())
+    baselines: Sequence[Trainer] | None = None
     cv: TimeSeriesSplit | None = None
     calibration: Calibration | None = Calibration()
     tune: Tune | None = None
@@ -164,11 +178,48 @@ class Recipe(Definition, frozen=True):
             raise InvalidDefinitionError(
                 f"Recipe.tune searches for settings of LightGBM, and the model is a {type(self.model).__name__}."
             )
-        names = [model_name(model) for model in (self.model, *self.baselines)]
+        names = [model_name(model) for model in (self.model, *(self.baselines or ()))]
         if CANDIDATE in names:
             raise InvalidDefinitionError(f"A model is called {CANDIDATE!r}, as the recipe's model is. Rename it.")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise InvalidDefinitionError(f"Two models of the recipe are called {twice[0]!r}.")
+
+    def ladder(self, task: Task) -> tuple[Trainer, ...]:
+        """The baselines, those of the task where none are named.
+
+        Example:
+            >>> [model_name(trainer) for trainer in Recipe().ladder(Regression())]
+            ['prior', 'shallow tree', 'ridge']
+        """
+        if self.baselines is not None:
+            return tuple(self.baselines)
+        return (Prior(), ShallowTree(), Logistic() if isinstance(task, Binary) else Ridge())
+
+    def trainers(self, task: Task) -> tuple[Trainer, ...]:
+        """The candidate, and its baselines."""
+        return (self.model, *self.ladder(task))
+
+
+def fits_task(trainer: Trainer, task: Task) -> None:
+    """Refuse a trainer that answers another kind of question.
+
+    Raises:
+        InvalidDefinitionError: naming one that fits.
+    """
+    name = type(trainer).__name__
+    if isinstance(task, Binary) and isinstance(trainer, Ridge):
+        raise InvalidDefinitionError("Ridge predicts a number, and Project.task is Binary. Use Logistic.")
+    if isinstance(task, Binary):
+        return
+    if isinstance(trainer, Logistic | Rule | XGBoost | Sklearn):
+        instead = "Ridge" if isinstance(trainer, Logistic) else "LightGBM or Custom"
+        raise InvalidDefinitionError(
+            f"{name} predicts a condition, and Project.task is {type(task).__name__}. Use {instead}."
+        )
+    if isinstance(trainer, LightGBM) and trainer.positive_weight is not None:
+        raise InvalidDefinitionError(
+            f"LightGBM.positive_weight weighs a condition, and Project.task is {type(task).__name__}. Use weight."
+        )
 
 
 def model_name(trainer: Trainer) -> str:

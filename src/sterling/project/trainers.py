@@ -13,7 +13,7 @@ WHOLE = frozenset({"leaves", "min_rows_per_leaf"})
 
 
 class Prior(Definition, frozen=True):
-    """The share of positives in training, for every row: the least that a model must beat."""
+    """What the labels are on average in training, for every row: the least that a model must beat."""
 
 
 class Rule(Definition, frozen=True):
@@ -52,6 +52,21 @@ class Logistic(Definition, frozen=True):
         if self.c <= 0:
             raise InvalidDefinitionError(f"Logistic.c is {self.c}. It is the inverse strength of the penalty, above 0.")
         _check_weights(self, self.positive_weight, self.weight)
+
+
+class Ridge(Definition, frozen=True):
+    """L2-penalised linear regression of a number on standardised numbers and one-hot categories.
+
+    Args:
+        strength: Strength of the penalty on the weights, in rows; at least 0.
+    """
+
+    strength: float = 1.0
+
+    def check(self) -> None:
+        """Refuse a strength below 0."""
+        if self.strength < 0:
+            raise InvalidDefinitionError(f"Ridge.strength is {self.strength}. It is 0 or more.")
 
 
 class ShallowTree(Definition, frozen=True):

@@ -26,6 +26,7 @@ from sterling.project.project import Project, Source
 from sterling.project.recipe import LightGBM, model_name
 from sterling.project.sources import Columns, Query, locator_of, table_name
 from sterling.project.spine import EventSpine, ScheduledSpine
+from sterling.project.tasks import Binary
 from sterling.stages.aggregates import PickedFeatures, ViewFeatures
 from sterling.stages.bind import Bind
 from sterling.stages.contract import Output, Stage, Step
@@ -131,7 +132,9 @@ def _data(project: Project, as_of: str | None) -> Iterator[Step]:
         inputs |= {f"snapshot:{name}": Output(f"snapshot {name}", "snapshot") for name in sorted(others)}
         yield Step(Validate(source), inputs)
     inputs = {_clean(source): _cleaned(source) for source in (project.spine.source, project.label.source)}
-    yield Step(Spine(project.spine, project.label, project.cluster), inputs | {"as_of": Output("as of", "as_of")})
+    yield Step(
+        Spine(project.spine, project.label, project.cluster, project.task), inputs | {"as_of": Output("as of", "as_of")}
+    )
 
 
 def _clean(source: Source) -> str:
@@ -185,8 +188,8 @@ def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool
     start, end = project.holdout.span()
     recipe = project.recipe
     candidate = Train(
-        recipe.model, "candidate", start, recipe.cv, supplied_code(recipe.model, folder), recipe.calibration,
-        project.cluster is not None,
+        recipe.model, "candidate", start, recipe.cv, supplied_code(recipe.model, folder), project.task,
+        recipe.calibration if isinstance(project.task, Binary) else None, project.cluster is not None,
     )  # fmt: skip
     chosen: Inputs = {}
     if recipe.tune and isinstance(recipe.model, LightGBM):
@@ -196,11 +199,12 @@ def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool
     models: Inputs = {"candidate": Output(candidate.title, "model")}
     if (leaks := _leaks(project.features.features, project.features)) and leak_effect:
         effect = LeakEffect(
-            recipe.model, start, end, project.error_budget, project.cluster is not None, candidate.code
+            recipe.model, start, end, project.error_budget, project.cluster is not None, candidate.code,
+            project.task,
         )  # fmt: skip
         yield Step(effect, {"frame": _FRAME, **models, **leaks})
-    for trainer in recipe.baselines:
-        baseline = Train(trainer, "baseline", start, code=supplied_code(trainer, folder))
+    for trainer in recipe.ladder(project.task):
+        baseline = Train(trainer, "baseline", start, code=supplied_code(trainer, folder), task=project.task)
         yield Step(baseline, {"frame": _FRAME})
         models[f"baseline:{model_name(trainer)}"] = Output(baseline.title, "model")
     for gate in project.gates:
@@ -209,7 +213,7 @@ def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool
     sliced = [gate.metric for gate in project.gates if isinstance(gate, EverySlice)]
     evaluate = Evaluate(
         model_name(project.recipe.model), start, end, project.error_budget, project.cluster is not None,
-        project.slices(), tuple(dict.fromkeys(sliced)),
+        project.slices(), tuple(dict.fromkeys(sliced)), project.task,
     )  # fmt: skip
     yield Step(evaluate, {"frame": _FRAME, **models}, champion_of="candidate")
 

@@ -25,6 +25,7 @@ from sterling.project.recipe import (
     LightGBM,
     Logistic,
     Prior,
+    Ridge,
     Rule,
     ShallowTree,
     Sklearn,
@@ -33,10 +34,11 @@ from sterling.project.recipe import (
     XGBoost,
     model_name,
 )
+from sterling.project.tasks import CONDITION, Task
 from sterling.stages.calibration import judge_calibration
 from sterling.stages.contract import Context, Outcome, Stage, put_bytes
 from sterling.stages.predictions import put_predictions
-from sterling.tasks.binary import BINARY
+from sterling.tasks.of import task_of
 from sterling.tasks.splits import Fold, rolling_origin
 
 PROBES = 256
@@ -46,6 +48,7 @@ LIBRARIES: dict[type[Trainer], tuple[str, ...]] = {
     Rule: (),
     ShallowTree: ("lightgbm",),
     Logistic: ("scikit-learn", "scipy"),
+    Ridge: ("scipy",),
     LightGBM: ("lightgbm",),
     XGBoost: ("xgboost",),
     Sklearn: ("scikit-learn", "scipy"),
@@ -65,6 +68,7 @@ class Train(Stage, frozen=True):
         start_us: Start of the holdout, microseconds in UTC.
         cv: Validation on earlier blocks; None for none.
         code: What identifies code that the project supplies, as JSON.
+        task: What kind of problem it is.
         calibration: Curves that its probabilities may be led back by; None for none.
         clustered: Whether the frame's ``cluster`` names rows that are not independent.
     """
@@ -74,6 +78,7 @@ class Train(Stage, frozen=True):
     start_us: int
     cv: TimeSeriesSplit | None = None
     code: Sequence[Any] = ()
+    task: Task = CONDITION
     calibration: Calibration | None = None
     clustered: bool = False
 
@@ -98,8 +103,8 @@ class Train(Stage, frozen=True):
             tuned = msgspec.structs.replace(self, trainer=msgspec.convert(chosen, LightGBM))
             return tuned({"frame": inputs["frame"]}, context)
         frame = Frame.read(context.store, inputs["frame"])
-        rows = rows_before(frame, self.start_us, f"before the holdout, {_moment(self.start_us)}")
-        encoded = rows.training_rows(context.seed)
+        rows = rows_before(frame, self.start_us, f"before the holdout, {_moment(self.start_us)}", self.task)
+        encoded = rows.training_rows(context.seed, self.task)
         with measured() as cost:
             trained = train(self.trainer, encoded)
         model, judged = self._calibrated(trained, rows, encoded)
@@ -108,7 +113,7 @@ class Train(Stage, frozen=True):
         probe = put_predictions(context.store, probes, model.predict(probes.encode(model.columns)))
         body = {
             "model": ref, "name": model_name(self.trainer), "role": self.role, "rows": len(rows),
-            "positives": int(rows.label.sum()), "from": _moment(rows.predict_at[0]), "to": _moment(rows.predict_at[-1]),
+            **task_of(self.task).summary(rows.label), "from": _moment(rows.predict_at[0]), "to": _moment(rows.predict_at[-1]),
             "features": list(model.names), "kernel": kernel(self.trainer), "probe": probe, "found": trained.found,
         }  # fmt: skip
         facts = [self._fact("model.trained", ref, body | _cost(cost, encoded))]
@@ -122,7 +127,7 @@ class Train(Stage, frozen=True):
         return Outcome({"model": ref, "probe": probe}, tuple(facts))
 
     def _fit(self, rows: Frame, seed: int) -> Model:
-        return fit(self.trainer, rows.training_rows(seed))
+        return fit(self.trainer, rows.training_rows(seed, self.task))
 
     def _calibrated(self, trained: Trained, rows: Frame, encoded: TrainingRows) -> tuple[Model, dict[str, Any] | None]:
         """The model behind the curve that was accepted, or as it is; and what was found of the curves."""
@@ -141,7 +146,10 @@ class Train(Stage, frozen=True):
         """A model of the same recipe for each fold, judged on the labels that were known before the holdout."""
         for fold in rolling_origin(self.cv, self.start_us) if self.cv else ():
             rows = rows_before(
-                frame, fold.train_before, f"before {_moment(fold.train_before)}, where fold {fold.number} trains"
+                frame,
+                fold.train_before,
+                f"before {_moment(fold.train_before)}, where fold {fold.number} trains",
+                self.task,
             )
             judged = frame.take(_block(frame, fold) & frame.known_before(self.start_us))
             if not len(judged):
@@ -153,7 +161,7 @@ class Train(Stage, frozen=True):
             yield {
                 "model": ref, "name": model_name(self.trainer), "fold": fold.number, "from": _moment(fold.start),
                 "to": _moment(fold.end), "train_rows": len(rows), "rows": len(judged),
-                "metrics": BINARY.score(judged.label, model.predict(judged.encode(model.columns))),
+                "metrics": task_of(self.task).score(judged.label, model.predict(judged.encode(model.columns))),
             }  # fmt: skip
 
     def _importance(self, model: Model, trees: Trees, ref: Ref) -> dict[str, Any]:
@@ -163,17 +171,17 @@ class Train(Stage, frozen=True):
         return {"model": ref, "name": model_name(self.trainer), "method": "gain", "features": features}
 
 
-def rows_before(frame: Frame, before_us: int, where: str) -> Frame:
+def rows_before(frame: Frame, before_us: int, where: str, task: Task = CONDITION) -> Frame:
     """The rows that a training at a moment may use.
 
     Raises:
-        DataError: if too few labels were known in time, or they are of one class.
+        DataError: if no labels were known in time, or they are all alike.
     """
     early = int((frame.predict_at < before_us).sum())
     rows = frame.take(frame.known_before(before_us))
     if early and not len(rows):
         raise DataError(f"{early:,} rows are predicted {where}, and none of their labels is known by then.")
-    BINARY.check_labels(rows.label, where=where)
+    task_of(task).check_labels(rows.label, where=where)
     return rows
 
 
