@@ -18,7 +18,7 @@ from sterling.project.trainers import LightGBM, ShallowTree
 
 FEWEST_JUDGED = 200
 """Fewer validation rows than this say nothing of the number of trees."""
-WITHOUT_VALIDATION = 100
+WITHOUT_VALIDATION = 200
 """Trees where there are too few rows to find their number."""
 SMALLEST = 1e-15
 """Probabilities nearer to 0 or 1 than this have no larger log loss."""
@@ -171,6 +171,16 @@ def losses_of(task: Task, label: NDArray[np.float64], predicted: NDArray[np.floa
     return log_losses(label, predicted) if isinstance(task, Binary) else np.square(label - predicted)
 
 
+def least_rows(trainer: LightGBM, rows: int) -> int:
+    """Rows that a leaf has at least.
+
+    Example:
+        >>> [least_rows(LightGBM(), rows) for rows in (500, 10_000, 200_000)]
+        [20, 50, 100]
+    """
+    return trainer.min_rows_per_leaf or min(max(rows // 200, 20), 100)
+
+
 def _find(
     trainer: LightGBM,
     parameters: dict[str, Any],
@@ -226,7 +236,7 @@ def _parameters(trainer: LightGBM, rows: TrainingRows, threads: int) -> dict[str
     found: dict[str, Any] = {
         "objective": "binary" if isinstance(rows.task, Binary) else "regression", "deterministic": True, "force_col_wise": True, "seed": rows.seed,
         "num_threads": threads, "verbosity": -1, "num_leaves": trainer.leaves, "learning_rate": trainer.learning_rate,
-        "min_data_in_leaf": trainer.min_rows_per_leaf, "feature_fraction": trainer.feature_fraction,
+        "min_data_in_leaf": least_rows(trainer, len(rows.label)), "feature_fraction": trainer.feature_fraction,
         "bagging_fraction": trainer.bagging_fraction, "bagging_freq": 1, "lambda_l2": trainer.l2,
         "cat_smooth": trainer.category_smoothing,
     }  # fmt: skip

@@ -93,7 +93,7 @@ class LightGBM(Definition, frozen=True):
             no better, then that many are trained on all of them.
         leaves: Leaves of a tree at most.
         learning_rate: Shrinkage, in (0, 1].
-        min_rows_per_leaf: Rows in a leaf at least.
+        min_rows_per_leaf: Rows in a leaf at least; None for one in 200 of the training rows, 20 at least and 100 at most.
         feature_fraction: Share of the features that a tree sees, in (0, 1].
         bagging_fraction: Share of the rows that a tree sees, in (0, 1].
         l2: Penalty on leaf values.
@@ -111,7 +111,7 @@ class LightGBM(Definition, frozen=True):
     trees: int | None = None
     leaves: int = 63
     learning_rate: float = 0.05
-    min_rows_per_leaf: int = 100
+    min_rows_per_leaf: int | None = None
     feature_fraction: float = 0.6
     bagging_fraction: float = 0.8
     l2: float = 5.0
