@@ -36,7 +36,7 @@ def test_the_public_surface_is_pinned() -> None:
         "Binary", "Calibration", "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine", "Expression", "External",
         "FeatureService", "FeatureView", "First", "Holdout", "Label", "Last", "LightGBM", "Logistic", "Max", "Mean", "Min",
         "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Regression", "Ridge", "Rule", "ScheduledSpine", "ShallowTree", "Sklearn", "Sum",
-        "TimeSeriesSplit", "Tune", "Variance", "XGBoost", "checks", "gates",
+        "TimeSeriesSplit", "Tune", "Variance", "XGBoost", "checks", "gates", "studies",
     ]  # fmt: skip
 
 

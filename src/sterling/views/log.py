@@ -10,6 +10,7 @@ from sterling.core.evidence import Entry
 from sterling.core.refs import short
 from sterling.project.metrics import label
 from sterling.views.labels import labels
+from sterling.views.log_studies import STUDY_SENTENCES
 from sterling.views.text import cite, interval, listed, moment, number, percent, plural, size
 
 Body = Mapping[str, Any]
@@ -307,6 +308,7 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "model.refused": _refused,
     "version.released": _released,
     "run.completed": _run,
+    **STUDY_SENTENCES,
 }
 
 
