@@ -1,6 +1,6 @@
 """Training: what it costs beside bare LightGBM, and how good `sl.Recipe()` is beside other defaults; `python -m benchmarks.training`.
 
-    python -m benchmarks.training FRAME.parquet    a frame of the flights, as the step `frame` of the demo keeps it
+    OMP_NUM_THREADS=1 python -m benchmarks.training FRAME.parquet    a frame of the flights, as the step `frame` of the demo keeps it
 
 Overhead: `models.training.fit` (rows to the model's bytes) against `lightgbm.train` (matrix to text) of the same settings
 and rows, in turns, CPU seconds of the process, the median of three; peak memory by Linux's high-water mark. Accuracy:
