@@ -33,10 +33,10 @@ def test_nothing_heavy_is_loaded(program: str) -> None:
 
 def test_the_public_surface_is_pinned() -> None:
     assert sterling.__all__ == [
-        "Binary", "Calibration", "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine", "Expression", "External",
+        "Binary", "Calibration", "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine", "ExpectedValue", "Expression", "External",
         "FeatureService", "FeatureView", "First", "Holdout", "Label", "Last", "LightGBM", "Logistic", "Max", "Mean", "Min",
-        "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Regression", "Ridge", "Rule", "ScheduledSpine", "ShallowTree", "Sklearn", "Sum",
-        "TimeSeriesSplit", "Tune", "Variance", "XGBoost", "checks", "gates", "studies",
+        "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Regression", "Ridge", "Rule", "ScheduledSpine", "Sensitive", "ShallowTree", "Sklearn", "Sum",
+        "Threshold", "TimeSeriesSplit", "Top", "Tune", "Value", "Variance", "XGBoost", "checks", "gates", "studies",
     ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sterling.project import checks, gates, studies
     from sterling.project.aggregates import Count, CountDistinct, Max, Mean, Min, Pending, Sum, Variance
     from sterling.project.features import Derived, Expression, FeatureService, FeatureView, First, Last, OnDemand
+    from sterling.project.policy import ExpectedValue, Sensitive, Threshold, Top, Value
     from sterling.project.project import Problem, Project
     from sterling.project.recipe import (
         Calibration,
@@ -44,6 +45,7 @@ __all__ = [
     "EntitySource",
     "EventSource",
     "EventSpine",
+    "ExpectedValue",
     "Expression",
     "External",
     "FeatureService",
@@ -69,11 +71,15 @@ __all__ = [
     "Ridge",
     "Rule",
     "ScheduledSpine",
+    "Sensitive",
     "ShallowTree",
     "Sklearn",
     "Sum",
+    "Threshold",
     "TimeSeriesSplit",
+    "Top",
     "Tune",
+    "Value",
     "Variance",
     "XGBoost",
     "checks",
@@ -84,6 +90,7 @@ __all__ = [
 _MODULES = {
     "aggregates": ("Count", "CountDistinct", "Max", "Mean", "Min", "Pending", "Sum", "Variance"),
     "features": ("Derived", "Expression", "FeatureService", "FeatureView", "First", "Last", "OnDemand"),
+    "policy": ("ExpectedValue", "Sensitive", "Threshold", "Top", "Value"),
     "project": ("Problem", "Project"),
     "recipe": (
         "Calibration",

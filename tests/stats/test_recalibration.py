@@ -1,122 +1,96 @@
-"""Calibration curves against a second computation, and how often one is accepted that does not help."""
+"""Calibration taken apart: the parts add up, are free of bias, and agree with a regression by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from scipy.special import expit, logit
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss
 
-from sterling.stats.recalibration import (
-    BetaCurve,
-    Judged,
-    Kind,
-    best,
-    beta_curve,
-    fit_curve,
-    isotonic_curve,
-    judge,
-    platt_curve,
-)
+from sterling.stats.intervals import NoVariationError, TooFewClustersError
+from sterling.stats.recalibration import brier_parts, mean_gap, recalibration
 from sterling.stats.rows import OneClassError
 from tests.stats.simulated import SCENARIOS, draw
 
-KINDS: tuple[Kind, ...] = ("platt", "isotonic", "beta")
+ROWS = draw(np.random.default_rng(5), SCENARIOS["normal"], 30, 60)
 
 
-def sample(rows: int = 4_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions that are too sure of themselves."""
-    rng = np.random.default_rng(seed)
-    odds = rng.normal(-1, 1.5, rows)
-    return (rng.random(rows) < expit(odds)).astype(float), expit(1.7 * odds + 0.4)
+@pytest.mark.parametrize("corrected", [False, True])
+def test_the_parts_add_up_to_the_score(corrected: bool) -> None:
+    parts = brier_parts(ROWS.y, ROWS.candidate, corrected=corrected)
+    assert parts.brier == pytest.approx(brier_score_loss(ROWS.y, ROWS.candidate))
+    assert parts.reliability - parts.resolution + parts.uncertainty + parts.within == pytest.approx(parts.brier)
 
 
-def test_platt_is_a_logistic_regression_on_the_log_odds() -> None:
-    y, p = sample()
-    curve = platt_curve(y, p)
-    theirs = LogisticRegression(C=1e12, tol=1e-10).fit(logit(p).reshape(-1, 1), y)
-    assert curve.a == curve.b == pytest.approx(theirs.coef_[0, 0], rel=5e-3)  # but for Platt's targets
-    assert curve.c == pytest.approx(theirs.intercept_[0], abs=5e-3)
+def test_murphys_parts_are_those_of_a_plain_loop() -> None:
+    p = ROWS.candidate.round(1)
+    parts = brier_parts(ROWS.y, p, bins=1_000, corrected=False)
+    levels = [(p == level, level) for level in np.unique(p)]
+    shares = [(inside.mean(), ROWS.y[inside].mean(), level) for inside, level in levels]
+    assert parts.reliability == pytest.approx(sum(w * (level - rate) ** 2 for w, rate, level in shares))
+    assert parts.resolution == pytest.approx(sum(w * (rate - ROWS.y.mean()) ** 2 for w, rate, _ in shares))
+    assert parts.within == pytest.approx(0, abs=1e-12)
 
 
-def test_beta_is_a_logistic_regression_on_both_logarithms() -> None:
-    y, p = sample()
-    curve = beta_curve(y, p)
-    theirs = LogisticRegression(C=1e12, tol=1e-10, max_iter=1000).fit(np.column_stack([np.log(p), -np.log1p(-p)]), y)
-    np.testing.assert_allclose([curve.a, curve.b, curve.c], [*theirs.coef_[0], theirs.intercept_[0]], rtol=1e-3)
+def test_corrected_parts_are_right_on_average_where_plain_ones_are_too_large() -> None:
+    rng, levels = np.random.default_rng(6), np.array([0.1, 0.3, 0.5, 0.7])
+    risks, found = np.array([0.15, 0.25, 0.5, 0.7]), []
+    for _ in range(600):
+        place = np.repeat(np.arange(4), 10)
+        y = rng.random(40) < risks[place]
+        found.append([brier_parts(y, levels[place], bins=4, corrected=c)[1:4] for c in (False, True)])
+    plain, corrected = np.mean(found, axis=0)
+    truth = [np.mean((levels - risks) ** 2), np.var(risks), risks.mean() * (1 - risks.mean())]
+    error = 4 * np.std(found, axis=0)[1] / np.sqrt(len(found))
+    assert (np.abs(corrected - truth) < error).all()
+    assert (plain[:2] > np.array(truth[:2]) + 0.01).all()
 
 
-def test_isotonic_is_scikit_learns_but_for_certainty() -> None:
-    y, p = sample()
-    p = p.round(3)
-    theirs = IsotonicRegression(out_of_bounds="clip").fit(p, y)
-    where = np.linspace(0, 1, 500)
-    np.testing.assert_allclose(
-        isotonic_curve(y, p).map(where), np.clip(theirs.predict(where), 1 / 4_002, 4_001 / 4_002), atol=1e-9
-    )
+def test_intercept_and_slope_are_the_maximum_likelihood_of_another_program() -> None:
+    odds = logit(ROWS.candidate)
+
+    def surprise(weights: np.ndarray, offset: np.ndarray) -> float:
+        at = weights[0] + (weights[1] * odds if len(weights) == 2 else 0) + offset
+        return float(np.mean(np.logaddexp(0, at) - ROWS.y * at))
+
+    found = recalibration(ROWS.y, ROWS.candidate, ROWS.day)
+    both = minimize(surprise, np.array([0.0, 1.0]), args=(np.zeros(len(odds)),), tol=1e-12).x
+    alone = minimize(surprise, np.array([0.0]), args=(odds,), tol=1e-12).x
+    assert found.slope.value == pytest.approx(both[1], abs=1e-4)
+    assert found.intercept.value == pytest.approx(alone[0], abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_curve_never_falls_and_is_never_certain(kind: Kind) -> None:
-    y, p = sample(300, seed=3)
-    found = fit_curve(kind, y, p).map(np.linspace(0, 1, 1_001))
-    assert (np.diff(found) >= 0).all()
-    assert found[1] > 0
-    assert found[-2] < 1
+def test_one_step_without_a_day_is_as_good_as_fitting_again() -> None:
+    full = recalibration(ROWS.y, ROWS.candidate, ROWS.day)
+    again = []
+    for day in range(30):
+        left = ROWS.day != day
+        again.append(recalibration(ROWS.y[left], ROWS.candidate[left], ROWS.day[left]).slope.value)
+    error = np.sqrt(29 / 30 * np.sum((np.array(again) - np.mean(again)) ** 2))
+    assert (full.slope.high - full.slope.low) / 2 == pytest.approx(2.05 * error, rel=0.15)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_predictions_that_point_the_wrong_way_become_the_share_of_positives(kind: Kind) -> None:
-    y, p = sample()
-    found = fit_curve(kind, y, 1 - p).map([0.1, 0.9])
-    np.testing.assert_allclose(found, y.mean(), atol=0.01)
+def test_a_score_that_is_off_by_a_factor_and_a_shift_is_said_to_be() -> None:
+    rng, day = np.random.default_rng(8), np.repeat(np.arange(40), 500)
+    odds = rng.normal(-1, 1, len(day))
+    found = recalibration(rng.random(len(day)) < expit(0.5 * odds), expit(odds), day)
+    assert found.slope.low < 0.5 < found.slope.high < 1
 
 
-def test_one_class_has_no_curve() -> None:
-    with pytest.raises(OneClassError, match="rows of both labels"):
-        platt_curve([1.0, 1.0], [0.2, 0.3])
+def test_what_cannot_be_moved_is_refused() -> None:
+    day = np.arange(20) % 10
+    with pytest.raises(TooFewClustersError):
+        recalibration([0, 1] * 10, [0.5] * 20, np.arange(20) % 3)
+    with pytest.raises(OneClassError):
+        recalibration([1] * 20, [0.5] * 20, day)
+    with pytest.raises(NoVariationError, match="no slope"):
+        recalibration([0, 1] * 10, [0.5] * 20, day)
+    with pytest.raises(NoVariationError, match="separate"):
+        recalibration([0, 1] * 10, [0.2, 0.8] * 10, day)
 
 
-def decisions(
-    repetitions: int, days: int, *, bend: float = 1.0, moved: float = 0.0, seed: int = 0
-) -> list[Judged | None]:
-    """What is accepted of curves that are fitted on some days and judged on as many later ones."""
-    rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(repetitions):
-        earlier, later = (draw(rng, SCENARIOS["calibrated"], days, 60) for _ in range(2))
-        before = expit(bend * logit(earlier.candidate) + moved)
-        after = expit(bend * logit(later.candidate))
-        curves = {kind: fit_curve(kind, earlier.y, before) for kind in KINDS}
-        found.append(best(judge(curves, later.y, after, later.day)))
-    return found
-
-
-def test_a_curve_on_calibrated_predictions_is_rarely_accepted_and_a_needed_one_often() -> None:
-    assert sum(map(bool, decisions(40, 20))) <= 4
-    assert sum(map(bool, decisions(15, 20, bend=2.0))) >= 12
-
-
-def test_a_curve_that_corrects_what_does_not_stay_is_refused() -> None:
-    assert not any(decisions(15, 20, moved=0.5))
-
-
-@pytest.mark.slow
-def test_the_error_rate_of_accepting_a_curve_is_what_is_promised() -> None:
-    accepted = sum(map(bool, decisions(400, 20)))
-    assert accepted <= 400 * 0.05 + 2 * np.sqrt(400 * 0.05 * 0.95)
-
-
-def test_too_few_clusters_accept_nothing() -> None:
-    y, p = sample()
-    found = judge({"platt": BetaCurve(0.6, 0.6, 0.0)}, y, p, np.arange(len(y)) % 3)
-    assert not found[0].accepted
-    assert "clusters" in str(found[0].reason)
-
-
-if __name__ == "__main__":
-    for days in (10, 20, 40):
-        for bend in (1.0, 1.2, 1.5, 2.0):
-            accepted = decisions(1000 if bend == 1 else 200, days, bend=bend, seed=days)
-            print(days, bend, sum(map(bool, accepted)) / len(accepted), flush=True)
+def test_the_mean_gap_is_prediction_minus_what_happened() -> None:
+    gap = mean_gap(ROWS.y, ROWS.candidate, ROWS.day)
+    assert gap.value == pytest.approx(ROWS.candidate.mean() - ROWS.y.mean())
+    assert gap.low < gap.value < gap.high

@@ -12,12 +12,15 @@ Upcaster = Callable[[Body], Body]
 
 KINDS: dict[str, tuple[Upcaster, ...]] = dict.fromkeys(
     (
-        "ablation.measured", "as_of.resolved", "attributions.measured", "availability.measured", "behaviour.tested", "calibration.judged", "calibration.measured", "censoring.measured", "champion.resolved",
-        "data.erased", "data.prepared", "data.referenced",
-        "data.snapshotted", "data.validated", "errors.analysed", "features.built", "frame.assembled", "gate.judged", "golden.checked",
-        "importance.measured", "importance.permuted", "lateness.measured", "learning.measured", "leaks.evaluated", "leaks.measured", "metric.compared", "metric.measured", "model.refused", "model.registered",
-        "model.trained", "model.validated", "parity.measured", "predictions.compared", "predictions.made", "project.defined", "robustness.measured", "run.completed", "slices.discovered", "spine.built",
-        "staleness.measured",
+        "ablation.measured", "as_of.resolved", "attributions.measured", "availability.measured", "behaviour.tested",
+        "calibration.analysed", "calibration.judged", "calibration.measured", "censoring.measured", "champion.resolved", "data.erased",
+        "data.prepared", "data.referenced", "data.snapshotted", "data.validated", "decisions.evaluated",
+        "errors.analysed", "fairness.measured", "features.built", "frame.assembled", "gate.judged", "golden.checked",
+        "importance.measured", "importance.permuted", "lateness.measured", "leaks.evaluated", "leaks.measured",
+        "learning.measured", "metric.compared", "metric.measured", "model.refused", "model.registered",
+        "model.trained", "model.validated", "parity.measured", "policy.chosen", "predictions.compared",
+        "predictions.made", "project.defined", "robustness.measured", "run.completed", "slices.discovered",
+        "spine.built", "staleness.measured",
         "stage.completed", "stage.diverged", "stage.failed", "tuning.done", "version.released", "versions.counted",
     ),
     (),

@@ -12,7 +12,7 @@ import numpy as np
 from sterling.core.errors import InvalidDefinitionError
 from sterling.models.columns import Column, Matrix
 from sterling.models.predictors import Answers, Predictor, Probabilities
-from sterling.stats.recalibration import BetaCurve, Curve, StepCurve
+from sterling.stats.calibration_curves import BetaCurve, Curve, StepCurve
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Calibrated:
 
     Attributes:
         predictor: The predictor.
-        curve: The curve, a `BetaCurve` or a `StepCurve` of `sterling.stats.recalibration`.
+        curve: The curve, a `BetaCurve` or a `StepCurve` of `sterling.stats.calibration_curves`.
 
     Example:
         >>> from sterling.models.predictors import Constant

@@ -13,7 +13,7 @@ from sterling.models.frame import Frame
 from sterling.models.rows import TrainingRows
 from sterling.models.training import Trained, fit
 from sterling.project.recipe import Calibration, Trainer
-from sterling.stats.recalibration import Curve, Judged, best, fit_curve, judge
+from sterling.stats.calibration_curves import Curve, Judged, best, fit_curve, judge
 
 FEWEST_ROWS = 400
 """Fewer rows than this in either block say nothing of a curve."""

@@ -1,301 +1,229 @@
-"""Curves that lead probabilities back to what happened, and whether one of them helps on rows that it was not fitted to.
-
-A curve that is fitted on one block helps on the next only if what it corrects stays: under a drifting label rate it makes
-predictions worse. So it is accepted on a later block alone, by a bound that chance passes at a rate that is fixed before.
-"""
+"""Calibration taken apart: the parts of the Brier score, and by how much predictions are off on the logit scale."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sterling.stats.intervals import ClusteredInterval, NoVariationError, TooFewClustersError, difference_interval
-from sterling.stats.rows import BadRowsError, Floats, OneClassError
+from sterling.stats.intervals import FEWEST_CLUSTERS, NoVariationError, TooFewClustersError
+from sterling.stats.jackknife import Spread, merge_clusters, spread_of_leave_one_out
+from sterling.stats.metrics import ECE_BINS, check_bins
+from sterling.stats.rows import Floats, Ints, OneClassError, bin_sums, calibration_bins, check_rows, cluster_codes
 
-__all__ = [
-    "KINDS",
-    "BetaCurve",
-    "Curve",
-    "Judged",
-    "StepCurve",
-    "beta_curve",
-    "fit_curve",
-    "isotonic_curve",
-    "judge",
-    "platt_curve",
-]
+__all__ = ["CLIP", "BrierParts", "Reached", "Recalibration", "brier_parts", "mean_gap", "recalibration"]
 
-Kind = Literal["platt", "isotonic", "beta"]
-_NEAREST = 1e-15
-"""Probabilities nearer to 0 or 1 than this are taken as that near."""
-_STEPS = 100
-_SETTLED = 1e-12
+CLIP = 1e-6
+"""Probabilities nearer to 0 or 1 than this are taken as this far from it, as their logit would outweigh all others."""
+_STEPS = 50
 
 
-class BetaCurve(NamedTuple):
-    """sigmoid(a ln p - b ln(1 - p) + c), which is Platt's curve on log odds where a = b."""
+class BrierParts(NamedTuple):
+    """What a Brier score is made of: ``reliability - resolution + uncertainty + within``."""
 
-    a: float
-    """Slope where p is small, 0 or more."""
-    b: float
-    """Slope where p is large, 0 or more."""
-    c: float
-    """What is added to the log odds."""
-
-    def map(self, p: ArrayLike) -> Floats:
-        """Led back, shape (rows,).
-
-        Example:
-            >>> BetaCurve(1.0, 1.0, float(np.log(3))).map([0.25]).round(4).tolist()
-            [0.5]
-        """
-        low, high = _sides(p)
-        return _sigmoid(self.a * low + self.b * high + self.c)
+    brier: float
+    """The score."""
+    reliability: float
+    """Mean squared gap of prediction and observed rate over bins; 0 is calibrated. Corrected, it may be below 0."""
+    resolution: float
+    """Mean squared distance of the bins' observed rates from the overall rate: what the model tells apart."""
+    uncertainty: float
+    """Variance of the label: the score of predicting the overall rate."""
+    within: float
+    """What is left because predictions differ inside a bin; small where bins are narrow."""
+    bins: int
+    """Bins that have rows."""
 
 
-class StepCurve(NamedTuple):
-    """Straight lines between points, level beyond the outer ones."""
+class Reached(NamedTuple):
+    """An estimate with a two-sided interval."""
 
-    x: tuple[float, ...]
-    """Predicted, rising, in [0, 1]."""
-    y: tuple[float, ...]
-    """Led back, never falling, in (0, 1)."""
-
-    def map(self, p: ArrayLike) -> Floats:
-        """Led back, shape (rows,)."""
-        return np.interp(np.asarray(p, dtype=np.float64), self.x, self.y)
+    value: float
+    """The estimate."""
+    low: float
+    """Lower end."""
+    high: float
+    """Upper end."""
 
 
-Curve = BetaCurve | StepCurve
+class Recalibration(NamedTuple):
+    """How predictions would have to be moved on the logit scale."""
+
+    intercept: Reached
+    """What has to be added to the log odds, their slope left alone; 0 is right on average, above 0 is too low."""
+    slope: Reached
+    """What the log odds have to be multiplied with, with an intercept of its own; below 1 is overconfident."""
+    confidence: float
+    """Confidence of each interval."""
+    clusters: int
+    """Number of clusters."""
 
 
-class Judged(NamedTuple):
-    """What a curve does to the log loss of a later block."""
+def brier_parts(y: ArrayLike, p: ArrayLike, *, bins: int = ECE_BINS, corrected: bool = True) -> BrierParts:
+    """Take a Brier score apart over bins of equal mass.
 
-    kind: Kind
-    """The curve."""
-    before: float
-    """Log loss without it."""
-    after: float
-    """Log loss with it."""
-    difference: ClusteredInterval | None
-    """After minus before, with its bounds; None where there is none."""
-    reason: str | None
-    """Why there is none."""
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the upper bound of the difference lies below 0."""
-        return self.difference is not None and self.difference.upper < 0
-
-
-def platt_curve(y: ArrayLike, p: ArrayLike) -> BetaCurve:
-    """Logistic regression of the label on the log odds, on targets that are drawn in a little.
+    Reliability and resolution of finitely many rows are both too large by the variance of the bins' rates, and uncertainty
+    too small by that of the overall rate; corrected, each is unbiased for independent rows, and their sum is the same.
 
     Args:
         y: Labels, 0 and 1, shape (rows,).
         p: Probabilities of label 1, shape (rows,).
+        bins: Number of bins of equal mass, at least 1; see `calibration_bins`.
+        corrected: Whether the parts are corrected for their bias. Bins of one row cannot be, and stay as they are.
 
     Raises:
-        OneClassError: if all labels are alike.
+        BadRowsError: if the rows are no evaluation; see `check_rows`.
 
     References:
-        Platt (1999), Probabilistic outputs for support vector machines, section 2.2 (the targets); Newton's method as in
-        Lin, Lin & Weng (2007), Machine Learning 68, 267–276.
+        Murphy (1973), J. Applied Meteorology 12(4), 595–600; inside bins: Stephenson, Coelho & Jolliffe (2008), Weather and
+        Forecasting 23(4), 752–757. Correction: Bröcker (2012), Climate Dynamics 39, 655–667; Ferro & Fricker (2012), QJRMS
+        138, 1954–1960, eqs. 7–9.
 
     Example:
-        >>> y = np.repeat([1.0, 0.0, 1.0, 0.0], [300, 100, 100, 300])
-        >>> curve = platt_curve(y, np.repeat([0.6, 0.6, 0.4, 0.4], [300, 100, 100, 300]))
-        >>> curve.map([0.6]).round(2).tolist()
-        [0.75]
+        >>> parts = brier_parts([0, 0, 1, 1], [0.1, 0.1, 0.6, 0.6], bins=2, corrected=False)
+        >>> [round(part, 3) for part in parts[:5]]
+        [0.085, 0.085, 0.25, 0.25, 0.0]
     """
-    labels = _checked(y)
-    low, high = _sides(p)
-    positives = float(labels.sum())
-    negatives = len(labels) - positives
-    targets = np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    slope, c = _logistic([low + high, np.ones(len(labels))], targets)
-    return BetaCurve(max(slope, 0.0), max(slope, 0.0), c if slope > 0 else _log_odds(positives / len(labels)))
+    check_bins(bins)
+    rows = check_rows(y, p)
+    bin_of = calibration_bins(rows.p, rows.weights, bins)
+    mass, happened, said = (bin_sums(of, bin_of, bins) for of in (rows.weights, rows.y, rows.p))
+    used = mass > 0
+    mass, rate, predicted = mass[used], happened[used] / mass[used], said[used] / mass[used]
+    total, overall = float(mass.sum()), float(rows.y.mean())
+    reliability = float(mass @ (predicted - rate) ** 2) / total
+    resolution = float(mass @ (rate - overall) ** 2) / total
+    uncertainty, score = overall * (1 - overall), float(np.mean((rows.p - rows.y) ** 2))
+    within = score - (reliability - resolution + uncertainty)
+    if corrected:
+        several = mass > 1
+        noise = float(np.sum((mass * rate * (1 - rate))[several] / (mass[several] - 1))) / total
+        of_overall = overall * (1 - overall) / (total - 1) if total > 1 else 0.0
+        reliability, resolution = reliability - noise, resolution - noise + of_overall
+        uncertainty += of_overall
+    return BrierParts(score, reliability, resolution, uncertainty, within, int(used.sum()))
 
 
-def beta_curve(y: ArrayLike, p: ArrayLike) -> BetaCurve:
-    """Logistic regression of the label on ln p and -ln(1 - p), each with a slope that does not fall.
+def recalibration(y: ArrayLike, p: ArrayLike, clusters: ArrayLike, *, confidence: float = 0.95) -> Recalibration:
+    """Intercept and slope of a logistic regression of the label on the log odds of the prediction.
 
-    References:
-        Kull, Silva Filho & Flach (2017), Beta calibration, AISTATS, PMLR 54, 623–631: eq. 1 and the fit of section 3.
-    """
-    labels = _checked(y)
-    low, high = _sides(p)
-    ones = np.ones(len(labels))
-    a, b, c = _logistic([low, high, ones], labels)
-    if a < 0:
-        (b, c), a = _logistic([high, ones], labels), 0.0
-    elif b < 0:
-        (a, c), b = _logistic([low, ones], labels), 0.0
-    if min(a, b) < 0 or (a == 0 and b == 0):
-        return BetaCurve(0.0, 0.0, _log_odds(float(labels.mean())))
-    return BetaCurve(a, b, c)
-
-
-def isotonic_curve(y: ArrayLike, p: ArrayLike) -> StepCurve:
-    """The rising steps nearest to the labels, straight between them, drawn in so that no step is certain.
-
-    References:
-        Zadrozny & Elkan (2002), KDD, 694–699; pool adjacent violators: Busing (2022), J. Stat. Softw. 102, Code Snippet 1,
-        in `scipy.optimize.isotonic_regression`.
-    """
-    from scipy.optimize import isotonic_regression
-
-    labels, predicted = _checked(y), np.asarray(p, dtype=np.float64)
-    values, places, counts = np.unique(predicted, return_inverse=True, return_counts=True)
-    shares = np.bincount(places, weights=labels) / counts
-    found = isotonic_regression(shares, weights=counts)
-    most = 1 - 1 / (len(labels) + 2)
-    starts = found.blocks[:-1]
-    ends = found.blocks[1:] - 1
-    x = np.stack([values[starts], values[ends]], axis=1).ravel()
-    heights = np.repeat(np.clip(found.x[starts], 1 - most, most), 2)
-    kept = np.concatenate([[True], np.diff(x) > 0])
-    return StepCurve(tuple(x[kept].tolist()), tuple(heights[kept].tolist()))
-
-
-KINDS: Mapping[Kind, object] = {"platt": platt_curve, "isotonic": isotonic_curve, "beta": beta_curve}
-
-
-def fit_curve(kind: Kind, y: ArrayLike, p: ArrayLike) -> Curve:
-    """A curve of a kind: `platt_curve`, `isotonic_curve` or `beta_curve`."""
-    match kind:
-        case "platt":
-            return platt_curve(y, p)
-        case "isotonic":
-            return isotonic_curve(y, p)
-        case "beta":
-            return beta_curve(y, p)
-
-
-def judge(
-    curves: Mapping[Kind, Curve], y: ArrayLike, p: ArrayLike, clusters: ArrayLike, *, error_rate: float = 0.05
-) -> tuple[Judged, ...]:
-    """What each curve does to the log loss of a block that none of them was fitted to.
-
-    The error rate is divided among the curves (Bonferroni), so that where none of them helps, one is accepted with this
-    probability at most.
+    Each is left out cluster by cluster, by one Newton step from the estimate of all rows with the cluster's own score and
+    information taken away, and has the bounds of `jackknife`.
 
     Args:
-        curves: The curves, by kind.
-        y: Labels of the later block, 0 and 1, shape (rows,).
-        p: Probabilities before any curve, shape (rows,).
+        y: Labels, 0 and 1, shape (rows,).
+        p: Probabilities of label 1, shape (rows,).
         clusters: Cluster of each row, shape (rows,).
-        error_rate: Probability to accept any curve where none helps, in (0, 0.5).
+        confidence: Confidence of each interval, in (0, 1).
+
+    Raises:
+        BadRowsError: if the rows are no evaluation; see `check_rows`.
+        OneClassError: if every row has the same label.
+        NoVariationError: if every prediction is the same, or predictions separate the labels.
+        TooFewClustersError: with fewer than `FEWEST_CLUSTERS` clusters.
+
+    References:
+        Cox (1958), Biometrika 45(3/4), 562–565; Miller, Hui & Tierney (1991), Statistics in Medicine 10(8), 1213–1226; as
+        levels of calibration: Van Calster et al. (2016), J. Clinical Epidemiology 74, 167–176. One-step deletion:
+        Pregibon (1981), Annals of Statistics 9(4), 705–724.
 
     Example:
         >>> rng = np.random.default_rng(0)
-        >>> p = rng.uniform(0.02, 0.98, 4000)
-        >>> y = (rng.random(4000) < BetaCurve(0.5, 0.5, 0.0).map(p)).astype(float)
-        >>> earlier, later = slice(0, 2000), slice(2000, None)
-        >>> found = judge({"platt": platt_curve(y[earlier], p[earlier])}, y[later], p[later], np.arange(2000))
-        >>> found[0].accepted
-        True
+        >>> odds, day = rng.normal(size=4000), np.repeat(np.arange(40), 100)
+        >>> y = rng.random(4000) < 1 / (1 + np.exp(-odds))
+        >>> found = recalibration(y, 1 / (1 + np.exp(-2 * odds)), day)
+        >>> round(found.slope.value, 1), found.slope.high < 1, found.intercept.low < 0 < found.intercept.high
+        (0.5, True, True)
     """
-    return tuple(_judged(kind, curve, y, p, clusters, error_rate / len(curves)) for kind, curve in curves.items())
+    rows = check_rows(y, p)
+    codes, count = cluster_codes(clusters, len(rows.y))
+    if count < FEWEST_CLUSTERS:
+        raise TooFewClustersError(f"{count} clusters. An interval needs at least {FEWEST_CLUSTERS}.")
+    if rows.y.min() == rows.y.max():
+        raise OneClassError("Calibration cannot be moved towards rows of one class.")
+    groups, group_count = merge_clusters(codes, count)
+    clipped = np.clip(rows.p, CLIP, 1 - CLIP)
+    odds = np.log(clipped / (1 - clipped))
+    one = np.ones((len(odds), 1))
+    tail = (1 - confidence) / 2
+    intercept, of_intercept = _fit(one, odds, rows.y, groups, group_count)
+    if odds.min() == odds.max():
+        raise NoVariationError("Every prediction is the same, so that there is no slope.")
+    both, of_both = _fit(np.column_stack([one, odds]), np.zeros(len(odds)), rows.y, groups, group_count)
+    return Recalibration(
+        _reached(float(intercept[0]), of_intercept[0], tail),
+        _reached(float(both[1]), of_both[1], tail),
+        confidence,
+        count,
+    )
 
 
-def best(judged: Sequence[Judged]) -> Judged | None:
-    """The accepted curve of the smallest loss; None where none is accepted."""
-    return min((one for one in judged if one.accepted), key=lambda one: one.after, default=None)
+def mean_gap(y: ArrayLike, p: ArrayLike, clusters: ArrayLike, *, confidence: float = 0.95) -> Reached:
+    """The mean prediction minus the share that happened, with its interval.
+
+    Args:
+        y: Labels, 0 and 1, shape (rows,).
+        p: Probabilities of label 1, shape (rows,).
+        clusters: Cluster of each row, shape (rows,).
+        confidence: Confidence of the interval, in (0, 1).
+
+    Raises:
+        BadRowsError: if the rows are no evaluation; see `check_rows`.
+        TooFewClustersError: with fewer than `FEWEST_CLUSTERS` clusters.
+
+    Example:
+        >>> gap = mean_gap(np.tile([0, 1, 0, 0, 1], 10), np.full(50, 0.5), np.repeat(np.arange(10), 5))
+        >>> round(gap.value, 3)
+        0.1
+    """
+    rows = check_rows(y, p)
+    codes, count = cluster_codes(clusters, len(rows.y))
+    if count < FEWEST_CLUSTERS:
+        raise TooFewClustersError(f"{count} clusters. An interval needs at least {FEWEST_CLUSTERS}.")
+    groups, group_count = merge_clusters(codes, count)
+    sums, mass = bin_sums(rows.p - rows.y, groups, group_count), bin_sums(rows.weights, groups, group_count)
+    spread = spread_of_leave_one_out((sums.sum() - sums) / (mass.sum() - mass))
+    return _reached(float(sums.sum() / mass.sum()), spread, (1 - confidence) / 2)
 
 
-def _judged(kind: Kind, curve: Curve, y: ArrayLike, p: ArrayLike, clusters: ArrayLike, error_rate: float) -> Judged:
-    labels, predicted = np.asarray(y, dtype=np.float64), np.asarray(p, dtype=np.float64)
-    mapped = curve.map(predicted)
-    before, after = _loss(labels, predicted), _loss(labels, mapped)
-    try:
-        found = difference_interval("log_loss", labels, mapped, predicted, clusters, error_rate=error_rate)
-    except (TooFewClustersError, OneClassError, NoVariationError, BadRowsError) as error:
-        return Judged(kind, before, after, None, str(error))
-    return Judged(kind, before, after, found, None)
+def _reached(value: float, spread: Spread, tail: float) -> Reached:
+    return Reached(value, value - spread.below(tail), value + spread.above(tail))
 
 
-def _loss(y: Floats, p: Floats) -> float:
-    return float(-np.log(np.maximum(np.where(y == 1, p, 1 - p), _NEAREST)).mean())
-
-
-def _checked(y: ArrayLike) -> Floats:
-    labels = np.asarray(y, dtype=np.float64)
-    if not len(labels) or (labels == labels[0]).all():
-        raise OneClassError("A calibration curve needs rows of both labels.")
-    return labels
-
-
-def _sides(p: ArrayLike) -> tuple[Floats, Floats]:
-    """Ln p and -ln(1 - p)."""
-    inside = np.clip(np.asarray(p, dtype=np.float64), _NEAREST, 1 - _NEAREST)
-    return np.log(inside), -np.log1p(-inside)
-
-
-def _sigmoid(odds: Floats) -> Floats:
-    tail = np.exp(-np.abs(odds))
-    probabilities: Floats = np.where(odds >= 0, 1.0, tail) / (1.0 + tail)
-    return probabilities
-
-
-def _log_odds(share: float) -> float:
-    return float(np.log(share) - np.log1p(-share))
-
-
-def _logistic(design: Sequence[Floats], targets: Floats) -> list[float]:
-    """Logistic regression by Newton's method with halved steps; sums without BLAS, whose last bits differ by machine."""
-    weights = [0.0] * len(design)
-    loss = _cross_entropy(design, targets, weights)
+def _fit(design: Floats, offset: Floats, y: Floats, groups: Ints, count: int) -> tuple[Floats, list[Spread]]:
+    """Coefficients of a logistic regression, and how far each may lie from the truth."""
+    size = design.shape[1]
+    found = np.zeros(size) if size == 1 else np.eye(size)[-1]
     for _ in range(_STEPS):
-        p = _sigmoid(_odds(design, weights))
-        slope = [float(np.sum(column * (p - targets))) for column in design]
-        spread = p * (1 - p)
-        matrix = [[float(np.sum(one * other * spread)) for other in design] for one in design]
-        for place, row in enumerate(matrix):
-            row[place] += 1e-10 * (1 + row[place])
-        step, share = _solved(matrix, slope), 1.0
-        while share > 1e-6:
-            tried = [weight - share * part for weight, part in zip(weights, step, strict=True)]
-            found = _cross_entropy(design, targets, tried)
-            if found <= loss:
-                break
-            share /= 2
-        else:
-            return weights
-        gained, loss, weights = loss - found, found, tried
-        if gained <= _SETTLED * max(loss, 1.0):
-            return weights
-    return weights
+        risk = _risk(design @ found + offset)
+        step = np.linalg.solve(_information(design, risk), design.T @ (y - risk))
+        found = found + step
+        if not np.isfinite(found).all() or np.abs(found).max() > 1 / CLIP:
+            break
+        if np.abs(step).max() < 1e-10:
+            return found, _spreads(design, found, offset, y, groups, count)
+    raise NoVariationError("Predictions separate the labels, so that no finite slope is best. Use more data.")
 
 
-def _odds(design: Sequence[Floats], weights: Sequence[float]) -> Floats:
-    odds = weights[0] * design[0]
-    for weight, column in zip(weights[1:], design[1:], strict=True):
-        odds = odds + weight * column
-    return odds
+def _spreads(design: Floats, found: Floats, offset: Floats, y: Floats, groups: Ints, count: int) -> list[Spread]:
+    risk, size = _risk(design @ found + offset), design.shape[1]
+    left = y - risk
+    score = np.stack([bin_sums(design[:, a] * left, groups, count) for a in range(size)], axis=1)
+    weight = risk * (1 - risk)
+    own = np.empty((count, size, size))
+    for a in range(size):
+        for b in range(size):
+            own[:, a, b] = bin_sums(weight * design[:, a] * design[:, b], groups, count)
+    without = found - np.linalg.solve(own.sum(axis=0) - own, score[:, :, None])[:, :, 0]
+    return [spread_of_leave_one_out(column) for column in without.T]
 
 
-def _cross_entropy(design: Sequence[Floats], targets: Floats, weights: Sequence[float]) -> float:
-    odds = _odds(design, weights)
-    return float(np.sum(np.logaddexp(0.0, odds) - targets * odds))
+def _information(design: Floats, risk: Floats) -> Floats:
+    information: Floats = (design * (risk * (1 - risk))[:, None]).T @ design
+    return information
 
 
-def _solved(matrix: list[list[float]], right: list[float]) -> list[float]:
-    """The solution of a small positive definite system, by elimination with the largest pivot."""
-    rows = [[*row, value] for row, value in zip(matrix, right, strict=True)]
-    size = len(rows)
-    for place in range(size):
-        pivot = max(range(place, size), key=lambda row: abs(rows[row][place]))
-        rows[place], rows[pivot] = rows[pivot], rows[place]
-        for below in range(place + 1, size):
-            times = rows[below][place] / rows[place][place]
-            rows[below] = [value - times * above for value, above in zip(rows[below], rows[place], strict=True)]
-    found = [0.0] * size
-    for place in reversed(range(size)):
-        known = sum(rows[place][other] * found[other] for other in range(place + 1, size))
-        found[place] = (rows[place][size] - known) / rows[place][place]
-    return found
+def _risk(odds: Floats) -> Floats:
+    risk: Floats = 1 / (1 + np.exp(-np.clip(odds, -500, 500)))
+    return risk
