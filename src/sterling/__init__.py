@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from sterling.project.features import Derived, Expression, FeatureService, FeatureView, First, Last, OnDemand
     from sterling.project.policy import ExpectedValue, Sensitive, Threshold, Top, Value
     from sterling.project.project import Problem, Project
-    from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Recipe, Ridge, TimeSeriesSplit
+    from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Recipe, Ridge
     from sterling.project.sources import Columns, Delay, EntitySource, EventSource, External, Query
     from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
+    from sterling.project.splits import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
     from sterling.project.tasks import Binary, Regression
 
 __all__ = [
@@ -36,7 +37,9 @@ __all__ = [
     "FeatureService",
     "FeatureView",
     "First",
+    "GroupKFold",
     "Holdout",
+    "KFold",
     "Label",
     "Last",
     "LightGBM",
@@ -56,6 +59,7 @@ __all__ = [
     "Ridge",
     "ScheduledSpine",
     "Sensitive",
+    "StratifiedKFold",
     "Sum",
     "Threshold",
     "TimeSeriesSplit",
@@ -72,9 +76,10 @@ _MODULES = {
     "features": ("Derived", "Expression", "FeatureService", "FeatureView", "First", "Last", "OnDemand"),
     "policy": ("ExpectedValue", "Sensitive", "Threshold", "Top", "Value"),
     "project": ("Problem", "Project"),
-    "recipe": ("Custom", "LightGBM", "Logistic", "Prior", "Recipe", "Ridge", "TimeSeriesSplit"),
+    "recipe": ("Custom", "LightGBM", "Logistic", "Prior", "Recipe", "Ridge"),
     "sources": ("Columns", "Delay", "EntitySource", "EventSource", "External", "Query"),
     "spine": ("EventSpine", "Holdout", "Label", "Occurs", "ScheduledSpine"),
+    "splits": ("GroupKFold", "KFold", "StratifiedKFold", "TimeSeriesSplit"),
     "tasks": ("Binary", "Regression"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -7,8 +7,8 @@ from typing import Any
 
 from sterling.core.errors import InvalidDefinitionError
 from sterling.project.definition import Definition
+from sterling.project.splits import Split
 from sterling.project.tasks import Binary, Regression, Task
-from sterling.project.times import micros
 
 
 class Prior(Definition, frozen=True):
@@ -100,27 +100,6 @@ CANDIDATE = "candidate"
 Trainer = Prior | Logistic | Ridge | LightGBM | Custom
 
 
-class TimeSeriesSplit(Definition, frozen=True):
-    """Rolling-origin folds before the holdout: train on what was known, judge the block that follows.
-
-    Args:
-        folds: Number of folds, at least 1.
-        block: Length of each judged block.
-        gap: Time between the end of training and the start of the block.
-    """
-
-    folds: int
-    block: str = "28d"
-    gap: str = "0d"
-
-    def check(self) -> None:
-        """Refuse no folds and what is no duration."""
-        if self.folds < 1:
-            raise InvalidDefinitionError(f"TimeSeriesSplit.folds is {self.folds}. It is at least 1.")
-        for field in ("block", "gap"):
-            micros(getattr(self, field), field=f"TimeSeriesSplit.{field}")
-
-
 class Recipe(Definition, frozen=True):
     """What is trained.
 
@@ -133,7 +112,7 @@ class Recipe(Definition, frozen=True):
 
     model: Trainer = LightGBM()
     baselines: Sequence[Trainer] | None = None
-    cv: TimeSeriesSplit | None = None
+    cv: Split | None = None
 
     def check(self) -> None:
         """Refuse two models of one name."""
