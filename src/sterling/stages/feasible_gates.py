@@ -66,6 +66,8 @@ class Judged(NamedTuple):
 
 def assess(gate: Gate, judged: Judged) -> dict[str, Any] | None:  # noqa: PLR0911  a return for each gate
     """What of a gate can be shown; None for one that has nothing to do with the size of the holdout."""
+    if getattr(gate, "metric", None) not in judged.task.metrics:
+        return None  # what is decided by a policy is measured where the policy is chosen
     match gate:
         case AtLeast():
             return _limit(judged, gate.metric, gate.floor)
