@@ -248,10 +248,10 @@ def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool
     yield Step(evaluate, {"frame": _FRAME, **models}, champion_of="candidate")
     models.pop("golden", None)
     if isinstance(project.task, Binary):
-        yield from _decisions(project, folder, models)
+        yield from _decisions(project, folder, models, chosen)
 
 
-def _decisions(project: Project, folder: Path, models: Inputs) -> Iterator[Step]:
+def _decisions(project: Project, folder: Path, models: Inputs, tuned: Inputs) -> Iterator[Step]:
     """What is decided from the models' scores, for whom, and how far scores can be taken at their word."""
     (start, end), recipe, clustered = project.holdout.span(), project.recipe, project.cluster is not None
     candidate, attributes = model_name(recipe.model), project.attributes()
@@ -262,9 +262,14 @@ def _decisions(project: Project, folder: Path, models: Inputs) -> Iterator[Step]
             "candidate": recipe.model,
             **{f"{BASELINE}{model_name(one)}": one for one in recipe.ladder(project.task)},
         }
-        contenders = [Contender(key, trainer, supplied_code(trainer, folder)) for key, trainer in trainers.items()]
+        contenders = [
+            Contender(key, trainer, supplied_code(trainer, folder), recipe.calibration if key == "candidate" else None)
+            for key, trainer in trainers.items()
+        ]
         value = project.problem.value
-        yield Step(ChoosePolicy(project.policy, value, start, contenders, clustered), {"frame": _FRAME, **models})
+        yield Step(
+            ChoosePolicy(project.policy, value, start, contenders, clustered), {"frame": _FRAME, **models, **tuned}
+        )
         sliced = [
             (gate.metric, column)
             for gate in project.gates

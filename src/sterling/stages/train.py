@@ -15,10 +15,10 @@ from sterling.core.errors import DataError
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
 from sterling.models import Model, Trees
-from sterling.models.calibrated import Calibrated, innermost
+from sterling.models.calibrated import innermost
 from sterling.models.frame import Frame
 from sterling.models.rows import TrainingRows
-from sterling.models.training import Trained, fit, kernel, train
+from sterling.models.training import fit, kernel, train
 from sterling.project.recipe import (
     Calibration,
     Custom,
@@ -35,7 +35,7 @@ from sterling.project.recipe import (
 )
 from sterling.project.splits import GroupKFold, Split, reason_of
 from sterling.project.tasks import CONDITION, Task
-from sterling.stages.calibration import judge_calibration
+from sterling.stages.calibration import calibrated
 from sterling.stages.contract import Context, Outcome, Stage, put_bytes
 from sterling.stages.predictions import put_predictions
 from sterling.tasks.of import task_of
@@ -107,7 +107,7 @@ class Train(Stage, frozen=True):
         encoded = rows.training_rows(context.seed, self.task)
         with measured() as cost:
             trained = train(self.trainer, encoded)
-        model, judged = self._calibrated(trained, rows, encoded)
+        model, judged = calibrated(self.calibration, self.trainer, trained, rows, encoded, clustered=self.clustered)
         ref = put_bytes(context.store, model.to_bytes())
         probes = rows.take(_probes(rows))
         probe = put_predictions(context.store, probes, model.predict(probes.encode(model.columns)))
@@ -128,16 +128,6 @@ class Train(Stage, frozen=True):
 
     def _fit(self, rows: Frame, seed: int) -> Model:
         return fit(self.trainer, rows.training_rows(seed, self.task))
-
-    def _calibrated(self, trained: Trained, rows: Frame, encoded: TrainingRows) -> tuple[Model, dict[str, Any] | None]:
-        """The model behind the curve that was accepted, or as it is; and what was found of the curves."""
-        model = trained.model
-        if self.calibration is None:
-            return model, None
-        found = judge_calibration(self.calibration, self.trainer, trained, rows, encoded, clustered=self.clustered)
-        if found is None or found.curve is None:
-            return model, found.body if found else None
-        return Model(model.columns, Calibrated(model.predictor, found.curve)), found.body
 
     def _fact(self, kind: str, model: Ref, body: dict[str, Any]) -> Evidence:
         return Evidence(kind, (f"model:{model}",), body)
