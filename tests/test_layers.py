@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "tasks": {"project", "core", "stats"},
     "features": {"project", "core", "stats", "engine"},
     "stages": {"engine", "features", "tasks", "models", "stats", "project", "core"},
-    "decisions": {"project", "core", "stats"},
+    "decisions": {"views", "project", "core", "stats"},
     "views": {"project", "core", "stats"},
     "runner": {"stages", "decisions", "views", "project", "core"},
     "lifecycle": {"runner", "engine", "features", "stages", "decisions", "views", "project", "core"},

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from sterling.project.features import Derived, Expression, FeatureService, FeatureView, First, Last, OnDemand
     from sterling.project.project import Problem, Project
     from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Recipe, TimeSeriesSplit
+    from sterling.project.rollout import Canary, Routing, Shadow
     from sterling.project.sources import Columns, Delay, EntitySource, EventSource, External, Query
     from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
 
 __all__ = [
+    "Canary",
     "Columns",
     "Count",
     "CountDistinct",
@@ -48,7 +50,9 @@ __all__ = [
     "Project",
     "Query",
     "Recipe",
+    "Routing",
     "ScheduledSpine",
+    "Shadow",
     "Sum",
     "TimeSeriesSplit",
     "Variance",
@@ -61,6 +65,7 @@ _MODULES = {
     "features": ("Derived", "Expression", "FeatureService", "FeatureView", "First", "Last", "OnDemand"),
     "project": ("Problem", "Project"),
     "recipe": ("Custom", "LightGBM", "Logistic", "Prior", "Recipe", "TimeSeriesSplit"),
+    "rollout": ("Canary", "Routing", "Shadow"),
     "sources": ("Columns", "Delay", "EntitySource", "EventSource", "External", "Query"),
     "spine": ("EventSpine", "Holdout", "Label", "Occurs", "ScheduledSpine"),
 }

@@ -15,7 +15,7 @@ from sterling.core.canonical import canonical, digest
 from sterling.core.clock import iso, utcnow
 from sterling.core.code import source_of_module_closure
 from sterling.core.elsewhere import REFERENCED, WithoutErased, erased_in
-from sterling.core.errors import ConflictError
+from sterling.core.errors import ConflictError, RefusedError
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.ledger import Ledger
 from sterling.core.lock import together
@@ -66,7 +66,7 @@ class Result:
         gates: The ``gate.judged`` entries, in the order of the gates.
         position: Position of the ``run.completed``.
         news: Whether anything was recorded.
-        warnings: What should not stay as it is, such as a promise that has ended.
+        warnings: What should not stay as it is, such as a promise that has ended, or why a version was not released.
     """
 
     project: str
@@ -143,16 +143,20 @@ def _run(opened: _Opened, steps: Sequence[Step], observe: Observer, *, release_n
         _say(observe, opened, before, f"gate: {passed} of {len(judged)} passed")
         version = _settle(opened, candidate, decision, judged)
         _say(observe, opened, before, f"register: version {version}" if version else "register: refused")
+    refused: list[str] = []
     if version and release_now:
-        release(opened.ledger, version)
-        _say(observe, opened, before, f"release: version {version}, all traffic at once")
+        try:
+            release(opened.ledger, opened.store, version, routing=opened.project.routing)
+            _say(observe, opened, before, f"release: version {version}, all traffic at once")
+        except RefusedError as error:
+            refused.append(str(error))
     newest = live(opened.ledger)
     position = _complete(opened, done, candidate, decision, verdict)
     return Result(
         opened.project.name, opened.definition, candidate, verdict, version,
         released=newest is not None and newest.body["version"] == version,
         steps=done, gates=judged, position=position, news=_head(opened.ledger) > before,
-        warnings=tuple(ended(external, utcnow())),
+        warnings=(*refused, *ended(external, utcnow())),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Commands that define, run, release and serve a project."""
+"""Commands that define, run and serve a project."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOW = "Send all traffic to the version at once; it is recorded that no rollout 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands, in the order of a project's life."""
-    for command in (demo, new, check, plan, run, compare, release, serve, schema):
+    for command in (demo, new, check, plan, run, compare, serve, schema):
         app.command()(command)
 
 
@@ -131,31 +131,6 @@ def compare(
         print_json(found)
     else:
         show(view.render(found))
-
-
-def release(
-    version: Annotated[int | None, typer.Argument(help="Version to release; the newest where it is left out.")] = None,
-    now: Annotated[bool, typer.Option("--now", help=_NOW)] = False,
-    project: ProjectFolder = Path(),
-    as_json: AsJson = False,
-) -> None:
-    """Release a registered version."""
-    from sterling.cli.console import print_json
-    from sterling.core.errors import InvalidDefinitionError
-    from sterling.core.workspace import Workspace
-    from sterling.decisions import release as decision
-    from sterling.project.load import load_project
-
-    if not now:
-        raise InvalidDefinitionError(
-            "The project declares no staged rollout. --now sends all traffic to the version at once, and records it so."
-        )
-    entry, made = decision.release(Workspace(project).ledger(load_project(project).name), version)
-    if as_json:
-        print_json({"position": entry.position, "new": made, **entry.body})
-    else:
-        word = "Released" if made else "Already live:"
-        print(f"{word} version {entry.body['version']} [{entry.position}].")
 
 
 def serve(

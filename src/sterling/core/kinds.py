@@ -18,13 +18,15 @@ KINDS: dict[str, tuple[Upcaster, ...]] = dict.fromkeys(
         "importance.measured", "lateness.measured", "leaks.evaluated", "leaks.measured", "metric.compared", "metric.measured", "model.refused", "model.registered",
         "model.trained", "model.validated", "parity.measured", "predictions.made", "project.defined", "run.completed", "spine.built",
         "stage.completed", "stage.diverged", "stage.failed", "version.released", "versions.counted",
+        "approval.revoked", "rollout.started", "routing.set", "version.approved", "version.paused", "version.promoted",
+        "version.retired", "version.rolled_back",
     ),
     (),
 )  # fmt: skip
 """Every kind that is recorded and read here, with what leads its body from version 1 to 2, from 2 to 3, and so on."""
 
 APPROVER_KINDS = (
-    "approval.given", "approval.revoked", "version.approved", "version.paused", "version.promoted", "version.released",
+    "approval.given", "approval.revoked", "rollout.started", "routing.set", "version.approved", "version.paused", "version.promoted", "version.released",
     "version.retired", "version.rolled_back",
 )  # fmt: skip
 """Kinds that decide what is live, recorded already or yet to be; where a ledger knows roles, they take an approver."""

@@ -13,6 +13,7 @@ from sterling.project.definition import Definition
 from sterling.project.features import FeatureService, FeatureView, First, Last, feature_names, served
 from sterling.project.gates import EverySlice, Gate, Golden, Parity
 from sterling.project.recipe import Recipe
+from sterling.project.rollout import Canary, Routing, Shadow, check_rollout
 from sterling.project.sources import Columns, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
 
@@ -59,6 +60,8 @@ class Project(Definition, frozen=True):
         gates: What evidence must show before a release.
         error_budget: Chance, in (0, 0.5), to pass all gates when at least one of them should have failed.
         seed: Seed of everything that is random.
+        rollout: Stages that a version goes through before it takes all traffic; none where `--now` is the only way.
+        routing: Which units keep together, and which of them stay with what is known.
     """
 
     name: str
@@ -72,6 +75,8 @@ class Project(Definition, frozen=True):
     gates: Sequence[Gate] = ()
     error_budget: float = 0.05
     seed: int = 0
+    rollout: Sequence[Shadow | Canary] = ()
+    routing: Routing = Routing()
 
     def check(self) -> None:
         """Refuse what does not fit together."""
@@ -86,6 +91,7 @@ class Project(Definition, frozen=True):
         self._check_label()
         self._check_sources()
         self._check_rows()
+        check_rollout(self.rollout)
 
     def sources(self) -> dict[str, Source]:
         """Every source that the project reads, by name."""
