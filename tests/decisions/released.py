@@ -31,11 +31,15 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.path, self.clock = folder / "ledger.db", FixedClock()
         self.store = LocalStore(folder / "store")
-        self.ledger = self.beside("user:ada")
+        self.ledger, self.models = self.beside("user:ada"), dict[str, str]()
 
     def beside(self, actor: str) -> SQLiteLedger:
         """The same ledger, opened by somebody."""
         return SQLiteLedger(self.path, "flights", actor=actor, clock=self.clock)
+
+    def model(self, name: str) -> str:
+        """The ref of a model: of bytes that were put, or that stand for some."""
+        return self.models.get(name) or model(name)
 
     def after(self, **time: float) -> None:
         """Move the clock."""
@@ -43,7 +47,7 @@ class World:
 
     def judge(self, name: str, *, passed: bool = True) -> Entry:
         """Record a verdict about a model."""
-        about = (f"model:{model(name)}", f"decision:{digest([name, self.head])}")
+        about = (f"model:{self.model(name)}", f"decision:{digest([name, self.head])}")
         body = {"title": "roc_auc at least 0.7", "passed": passed, "reason": "because"}
         self.ledger.append([Evidence("gate.judged", about, body)])
         return next(self.ledger.read(newest_first=True))
@@ -53,7 +57,7 @@ class World:
         judged = self.judge(name, passed=passed)
         decision = judged.evidence.subjects[0].removeprefix("decision:")
         definition = self.define(risk=risk, **project)
-        register(self.ledger, model=model(name), definition=definition, decision=decision, judged=[judged])
+        register(self.ledger, model=self.model(name), definition=definition, decision=decision, judged=[judged])
         found = decided(self.ledger, decision)
         assert found is not None
         return found

@@ -118,7 +118,7 @@ def test_one_can_go_further_back_but_only_to_what_was_live(world: World) -> None
         release(world.ledger, world.store)
     world.register("d")
     with pytest.raises(
-        RefusedError, match="Version 4 was not live before, or is retired. There is a way back to: 2, 1"
+        RefusedError, match=r"Version 4 was not live before, or is retired\. There is a way back to: 2, 1"
     ):
         rollback(world.ledger, to=4, reason="Wrong.")
     rollback(world.ledger, to=1, reason="Wrong.")

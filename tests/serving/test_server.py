@@ -65,7 +65,13 @@ def test_a_score_comes_with_the_model_the_version_and_the_release_it_rests_on(
     url: str, ledger: SQLiteLedger, store: LocalStore
 ) -> None:
     answer = httpx.post(f"{url}/predict", json={"rows": [ROW, ROW | {"distance": None}]}).json()
-    assert answer == {"model": put_model(store, 0.25), "version": 1, "position": 1, "scores": [0.25, 0.25]}
+    assert answer == {
+        "model": put_model(store, 0.25),
+        "version": 1,
+        "position": 1,
+        "arm": "live",
+        "scores": [0.25, 0.25],
+    }
 
 
 def test_one_row_needs_no_list(url: str) -> None:

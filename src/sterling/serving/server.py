@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -47,10 +48,12 @@ def application(follower: Follower, limits: Limits | None = None, ingestion: Ing
 
     async def predict(request: Request) -> Response:
         body = await _body(request, allowed)
-        served = follower.served
         asked = read_request(body, allowed)
+        routed = follower.route(asked.rows, None, token_hex(8))
+        served = routed.served
         found = served.answer(asked)
-        answer = _release(served) | {"scores": found.scores.tolist()}
+        routed.answered(asked, found)
+        answer = _release(served) | {"arm": routed.assigned.arm, "scores": found.scores.tolist()}
         if found.at is not None:
             answer["moment"] = iso(from_micros(found.at))
         if asked.features:
@@ -68,7 +71,8 @@ def application(follower: Follower, limits: Limits | None = None, ingestion: Ing
             {"name": column.name, "kind": column.kind, **here.get(column.name, {})} for column in served.model.columns
         ]
         raw = {"raw_columns": list(served.vector.raw.needed)} if served.vector else {}
-        return _json(_release(served) | {"features": features} | raw)
+        shadow = {"shadow": follower.disagreement} if follower.disagreement else {}
+        return _json(_release(served) | {"weights": follower.plan.weights, "features": features} | raw | shadow)
 
     async def events(request: Request) -> Response:
         assert ingestion is not None
