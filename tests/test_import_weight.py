@@ -33,9 +33,9 @@ def test_nothing_heavy_is_loaded(program: str) -> None:
 
 def test_the_public_surface_is_pinned() -> None:
     assert sterling.__all__ == [
-        "Canary", "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine", "Expression", "External",
+        "Binary", "Canary", "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine", "Expression", "External",
         "FeatureService", "FeatureView", "First", "Holdout", "Label", "Last", "LightGBM", "Logistic", "Max", "Mean", "Min",
-        "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Routing", "ScheduledSpine", "Shadow", "Sum",
+        "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Regression", "Ridge", "Routing", "ScheduledSpine", "Shadow", "Sum",
         "TimeSeriesSplit", "Variance", "checks", "gates",
     ]  # fmt: skip
 

@@ -51,7 +51,7 @@ def test_an_approval_by_the_author_counts_for_nothing_even_if_it_is_on_record(wo
     [
         ({"label": "late"}, "owner"),
         ({"features": {"type": "FeatureService", "features": []}}, "consumers"),
-        ({"gates": []}, "validation"),
+        ({"gates": [{"type": "Parity"}]}, "validation"),
         ({"error_budget": 0.2}, "validation"),
         ({"sensitive": ["age"]}, "data-protection"),
         ({"policy": {"type": "Threshold", "at": 0.5}}, "owner"),

@@ -61,7 +61,11 @@ def check(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
     if as_json:
         print_json(checked)
     else:
-        share = f" ({checked.positives / checked.labelled:.1%} positive)" if checked.labelled else ""
+        share = (
+            f" ({checked.positives / checked.labelled:.1%} positive)"
+            if checked.labelled and checked.positives is not None
+            else ""
+        )
         print(
             f"{checked.project}: {len(checked.sources)} sources, {len(checked.features)} features. Every column is there and fits,"
         )

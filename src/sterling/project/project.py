@@ -12,10 +12,11 @@ from sterling.project.checks import References
 from sterling.project.definition import Definition
 from sterling.project.features import FeatureService, FeatureView, First, Last, feature_names, served
 from sterling.project.gates import EverySlice, Gate, Golden, Parity
-from sterling.project.recipe import Recipe
+from sterling.project.recipe import Recipe, fits_task
 from sterling.project.rollout import Canary, Routing, Shadow, check_rollout
 from sterling.project.sources import Columns, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
+from sterling.project.tasks import METRICS_OF, Binary, Task
 
 if TYPE_CHECKING:
     from sterling.lifecycle import Result
@@ -52,6 +53,7 @@ class Project(Definition, frozen=True):
         problem: The decision that the model serves.
         spine: The moments of prediction.
         label: What is to be predicted.
+        task: What kind of problem that is; a condition by default.
         features: The vector that the model reads.
         holdout: The block that models are judged on.
         recipe: What is trained.
@@ -77,6 +79,7 @@ class Project(Definition, frozen=True):
     seed: int = 0
     rollout: Sequence[Shadow | Canary] = ()
     routing: Routing = Routing()
+    task: Task = Binary()
 
     def check(self) -> None:
         """Refuse what does not fit together."""
@@ -89,6 +92,7 @@ class Project(Definition, frozen=True):
         if sum(isinstance(gate, Golden) for gate in self.gates) > 1:
             raise InvalidDefinitionError("Project.gates has two Golden gates. Put all examples into one file.")
         self._check_label()
+        self._check_task()
         self._check_sources()
         self._check_rows()
         check_rollout(self.rollout)
@@ -147,6 +151,20 @@ class Project(Definition, frozen=True):
                     f"Occurs: {self.label.source.name} is looked up by {missing[0]!r}, which is no entity of "
                     f"{self.spine.source.name}. {nearest(missing[0], self.spine.source.entities)}"
                 )
+
+    def _check_task(self) -> None:
+        kind, task = type(self.task), type(self.task).__name__
+        if isinstance(self.label, Occurs) and not isinstance(self.task, Binary):
+            raise InvalidDefinitionError(f"Occurs says yes or no, and Project.task is {task}. Use a Label of a number.")
+        for gate in self.gates:
+            metric = getattr(gate, "metric", None)
+            if metric is not None and metric not in METRICS_OF[kind]:
+                raise InvalidDefinitionError(
+                    f"{type(gate).__name__}.metric is {metric!r}, which is not measured under the task {task}. "
+                    f"Use one of {', '.join(METRICS_OF[kind])}."
+                )
+        for trainer in self.recipe.trainers(self.task):
+            fits_task(trainer, self.task)
 
     def _check_sources(self) -> None:
         sources = self.sources()

@@ -7,7 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec import NODEFAULT
+from msgspec.structs import fields
+
 from sterling.core.evidence import Entry
+from sterling.project.definition import to_json
+from sterling.project.project import Project
 from sterling.views.differences import changes
 from sterling.views.text import cite, listed, moment
 
@@ -117,8 +122,8 @@ def needs(candidate: Mapping[str, Any], live: Mapping[str, Any] | None) -> tuple
         live: That of the live version; None where nothing is live.
 
     Example:
-        >>> before = {"project": {"problem": {"risk": "limited"}, "sensitive": ["sex"], "seed": 0}}
-        >>> after = {"project": {"problem": {"risk": "limited"}, "sensitive": ["sex", "age"], "seed": 1}}
+        >>> before = {"project": {"problem": {"risk": "limited"}, "sensitive": ["sex"]}}
+        >>> after = {"project": {"problem": {"risk": "limited"}, "sensitive": ["sex", "age"], "seed": 0}}
         >>> needs(after, before)
         (Need(role='data-protection', why=('sensitive: ["sex"] → ["sex", "age"]',)),)
         >>> needs(after, None)
@@ -128,7 +133,7 @@ def needs(candidate: Mapping[str, Any], live: Mapping[str, Any] | None) -> tuple
     if risk == "minimal":
         return ()
     asked: dict[str, list[str]] = {"owner": ["the risk is high"]} if risk == "high" else {}
-    for line in changes(live, candidate) if live is not None else ():
+    for line in changes(_spelt_out(live), _spelt_out(candidate)) if live is not None else ():
         for role in _roles(line):
             asked.setdefault(role, []).append(line)
     return tuple(Need(role, tuple(asked[role])) for role in ROLES if role in asked)
@@ -209,6 +214,14 @@ def asked_for(found: Approvals) -> str:
     return (
         f"Version {found.version} needs the approval of {what}.{lost}{who} `sterling approve {found.version}` gives it."
     )
+
+
+def _spelt_out(defined: Mapping[str, Any]) -> dict[str, Any]:
+    """A definition with the fields that there were not when it was recorded, as they would have been left out."""
+    left_out = {
+        field.name: to_json(field.default) for field in fields(Project) if field.default is not NODEFAULT
+    }  # fmt: skip
+    return {**defined, "project": left_out | {**defined["project"]}}
 
 
 def _roles(line: str) -> Iterator[str]:

@@ -78,7 +78,7 @@ def report_page(entries: Iterable[Entry], definition: Mapping[str, Any], *, run:
         timeline=_timeline(project, report),
         metrics=tuple(_metrics(report)),
         comparisons=comparisons_table(report),
-        calibration=calibration_chart(report.calibration) if report.calibration else None,
+        calibration=calibration_chart(report.calibration, shares=report.shares) if report.calibration else None,
         calibration_rows=calibration_table(report),
         slices=tuple(_slices(report)),
         importance=importance_chart(report.features) if _weighed(report) else None,
@@ -105,8 +105,11 @@ def _key_facts(project: Mapping[str, Any], report: Report) -> Iterator[tuple[str
         span = f"{project['holdout']['start']} to {project['holdout']['end']} {cite(judged.position)}"
         yield "Judged on", plural(judged.rows, "row"), span
     if spine := report.fact("spine.built"):
-        share = spine.body["positives"] / spine.body["matured"] if spine.body["matured"] else None
-        yield "Positive", percent(share), f"of {number(spine.body['matured'])} labels {cite(spine.position)}"
+        body, said = spine.body, f"of {number(spine.body['matured'])} labels {cite(spine.position)}"
+        if "positives" in body:
+            yield "Positive", percent(body["positives"] / body["matured"] if body["matured"] else None), said
+        else:
+            yield "Mean", number(body["mean"]), said
     if report.features:
         yield "Features", number(len(report.features)), f"from {plural(len(report.sources), 'source')}"
 
