@@ -12,11 +12,12 @@ Upcaster = Callable[[Body], Body]
 
 KINDS: dict[str, tuple[Upcaster, ...]] = dict.fromkeys(
     (
-        "as_of.resolved", "availability.measured", "calibration.measured", "censoring.measured", "champion.resolved",
+        "ablation.measured", "as_of.resolved", "attributions.measured", "availability.measured", "behaviour.tested", "calibration.measured", "censoring.measured", "champion.resolved",
         "data.erased", "data.prepared", "data.referenced",
-        "data.snapshotted", "data.validated", "features.built", "frame.assembled", "gate.judged", "golden.checked",
-        "importance.measured", "lateness.measured", "leaks.evaluated", "leaks.measured", "metric.compared", "metric.measured", "model.refused", "model.registered",
-        "model.trained", "model.validated", "parity.measured", "predictions.made", "project.defined", "run.completed", "spine.built",
+        "data.snapshotted", "data.validated", "errors.analysed", "features.built", "frame.assembled", "gate.judged", "golden.checked",
+        "importance.measured", "importance.permuted", "lateness.measured", "learning.measured", "leaks.evaluated", "leaks.measured", "metric.compared", "metric.measured", "model.refused", "model.registered",
+        "model.trained", "model.validated", "parity.measured", "predictions.compared", "predictions.made", "project.defined", "robustness.measured", "run.completed", "slices.discovered", "spine.built",
+        "staleness.measured",
         "stage.completed", "stage.diverged", "stage.failed", "version.released", "versions.counted",
         "approval.revoked", "rollout.started", "routing.set", "version.approved", "version.paused", "version.promoted",
         "version.retired", "version.rolled_back",

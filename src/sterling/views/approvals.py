@@ -35,7 +35,7 @@ _ROLE_OF = {
     "problem": "owner", "spine": "owner", "label": "owner", "policy": "owner", "task": "owner", "features": "consumers",
     "sources": "consumers", "gates": "validation", "error_budget": "validation", "holdout": "validation",
     "cluster": "validation", "metrics": "validation", "monitors": "validation", "alert_budget": "validation",
-    "sensitive": "data-protection",
+    "studies": "validation", "sensitive": "data-protection",
 }  # fmt: skip
 _PERSONAL = re.compile(r"sources\.[^:]*\.(pii|person)\b")
 _SHOWN = 3

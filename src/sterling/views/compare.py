@@ -13,6 +13,7 @@ from sterling.views.differences import changes
 from sterling.views.facts import Run, runs
 from sterling.views.registry import versions
 from sterling.views.report import Measure, Report, run_report
+from sterling.views.report_studies import flips_table
 from sterling.views.tables import Row, Table, in_terminal
 from sterling.views.text import cite, interval, number
 
@@ -76,6 +77,7 @@ class Changes:
         metrics: Metrics of both candidates.
         gates: Gates of both.
         same_model: Whether both trained the very same model.
+        flips: What was found row by row, or None where the old model was not the champion that the new one met.
     """
 
     before: int
@@ -85,6 +87,7 @@ class Changes:
     metrics: tuple[MetricChange, ...]
     gates: tuple[GateChange, ...]
     same_model: bool
+    flips: Entry | None = None
 
 
 def find(entries: Iterable[Entry], name: str) -> Run:
@@ -129,7 +132,7 @@ def compare(
     changed = None if definitions is None else changes(*definitions)
     return Changes(
         before.position, after.position, changed, tuple(_data(old, new)), tuple(_metrics(old, new)),
-        tuple(_gates(old, new)), before.candidate == after.candidate,
+        tuple(_gates(old, new)), before.candidate == after.candidate, _flips(old, new),
     )  # fmt: skip
 
 
@@ -146,7 +149,9 @@ def render(found: Changes) -> RenderableType:
         ("Data", found.data),
     ):
         parts += [Text(title, style="bold"), *(Text(f"  {line}") for line in lines or ("no difference",)), ""]
-    parts += [in_terminal(_metrics_table(found)), in_terminal(_gates_table(found))]
+    parts.append(in_terminal(_metrics_table(found)))
+    parts += [in_terminal(flips_table(found.flips))] if found.flips else []
+    parts.append(in_terminal(_gates_table(found)))
     return Group(*parts)
 
 
@@ -198,6 +203,12 @@ def _metrics(old: Report, new: Report) -> Iterator[MetricChange]:
             found.difference if found else None, found.low if found else None, found.high if found else None,
             found.position if found else None,
         )  # fmt: skip
+
+
+def _flips(old: Report, new: Report) -> Entry | None:
+    """Rows that the new model decides otherwise than the old one, where that was looked at."""
+    found = new.fact("predictions.compared")
+    return found if found and found.body["champion"] == old.run.candidate else None
 
 
 def _own(report: Report, metric: str) -> Measure | None:

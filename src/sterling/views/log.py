@@ -11,6 +11,7 @@ from sterling.core.refs import short
 from sterling.project.metrics import label
 from sterling.project.rollout import shown as as_percent
 from sterling.views.labels import labels
+from sterling.views.log_studies import STUDY_SENTENCES
 from sterling.views.text import cite, interval, listed, moment, number, percent, plural, size
 
 Body = Mapping[str, Any]
@@ -353,6 +354,7 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "version.retired": _retired,
     "version.released": _released,
     "run.completed": _run,
+    **STUDY_SENTENCES,
 }
 
 
