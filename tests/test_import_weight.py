@@ -9,7 +9,19 @@ import pytest
 
 import sterling
 
-HEAVY = ("numpy", "scipy", "pyarrow", "duckdb", "pandas", "sklearn", "lightgbm", "sqlglot", "altair", "starlette")
+HEAVY = (
+    "numpy",
+    "scipy",
+    "pyarrow",
+    "duckdb",
+    "pandas",
+    "sklearn",
+    "lightgbm",
+    "sqlglot",
+    "altair",
+    "uvicorn",
+    "prometheus_client",
+)
 
 
 def loaded(program: str) -> set[str]:

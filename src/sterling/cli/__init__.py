@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from sterling.cli import chains, data, evidence, features, integrity, leaks, project, team
+from sterling.cli import chains, data, evidence, features, integrity, leaks, project, serve, team
 
 _INTERRUPTED = 130
 _FAULT = 70
@@ -21,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 project.add_to(app)
+serve.add_to(app)
 evidence.add_to(app)
 features.add_to(app)
 leaks.add_to(app)

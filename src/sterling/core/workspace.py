@@ -54,6 +54,16 @@ class Workspace:
         return self.home / "served"
 
     @property
+    def predictions(self) -> Path:
+        """What the server of the project predicted, as far as it is not in the store yet."""
+        return self.home / "predictions"
+
+    @property
+    def outcomes(self) -> Path:
+        """Outcomes and complaints that arrived at the server of the project."""
+        return self.home / "outcomes.db"
+
+    @property
     def lock(self) -> Path:
         """What a run holds; in the folder of the store where that is a folder, so that all who share it see it."""
         shared = self._store_folder if os.environ.get("STERLING_STORE") else None

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sterling.core.errors import DataError, InvalidDefinitionError, nearest
+from sterling.core.errors import DataError, FieldError, InvalidDefinitionError, in_row, nearest
 
 Matrix = NDArray[np.float64]
 Kind = Literal["number", "category"]
@@ -56,16 +56,16 @@ class Column:
             return math.nan
         if self.kind == "category":
             if not isinstance(value, str):
-                raise DataError(f"{self.name!r} is {_shown(value)}. It is a category: text or null.")
+                raise FieldError(f"{self.name!r} is {_shown(value)}. It is a category: text or null.", self.name)
             return self.codes.get(value, math.nan)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise DataError(f"{self.name!r} is {_shown(value)}. It is a number, or null.")
+            raise FieldError(f"{self.name!r} is {_shown(value)}. It is a number, or null.", self.name)
         try:
             number = float(value)
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):
-            raise DataError(f"{self.name!r} is {_shown(value)}. It is a finite number, or null.")
+            raise FieldError(f"{self.name!r} is {_shown(value)}. It is a finite number, or null.", self.name)
         return number
 
 
@@ -90,7 +90,7 @@ def encode_rows(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) ->
         try:
             matrix[number] = _encode_row(columns, row)
         except DataError as error:
-            raise DataError(f"Row {number}: {error}" if len(rows) > 1 else str(error)) from None
+            raise in_row(error, number, len(rows)) from None
     return matrix
 
 
@@ -105,10 +105,14 @@ def _encode_row(columns: Sequence[Column], row: Mapping[str, Any]) -> list[float
         absent = []
     names = [column.name for column in columns]
     if unknown := sorted(set(row) - set(names)):
-        raise DataError(f"{unknown[0][:80]!r} is no feature of this model. {nearest(unknown[0][:80], names)}")
-    raise DataError(
-        f"{', '.join(map(repr, absent[:5]))}{' and others' if len(absent) > 5 else ''} left out. Send null if unknown."
-    )
+        raise FieldError(
+            f"{unknown[0][:80]!r} is no feature of this model. {nearest(unknown[0][:80], names)}",
+            unknown[0][:80], problem="unknown-field",
+        )  # fmt: skip
+    raise FieldError(
+        f"{', '.join(map(repr, absent[:5]))}{' and others' if len(absent) > 5 else ''} left out. Send null if unknown.",
+        absent[0], problem="missing-field",
+    )  # fmt: skip
 
 
 def _shown(value: object) -> str:

@@ -126,7 +126,7 @@ def _bind_carried(project: Project, schema: Schema) -> None:
                 f"{place} names {column!r}, which is no feature and no column of {source.name}. "
                 f"{nearest(column, [*names, *schema])}"
             )
-        if _personal(project, column):
+        if is_personal(project, column):
             raise InvalidDefinitionError(
                 f"{place} names {column!r}, which is, or is computed from, personal data: the ledger would hold "
                 f"its values. {'Slice by' if place == 'EverySlice.by' else 'Name'} a coarser column."
@@ -140,7 +140,7 @@ def _bind_carried(project: Project, schema: Schema) -> None:
             )
 
 
-def _personal(project: Project, name: str) -> bool:
+def is_personal(project: Project, name: str) -> bool:
     """Whether a column of the spine's row, or a feature, holds personal data or is computed from such."""
     own = set(project.spine.source.pii)
     for feature in project.features.features:
@@ -148,9 +148,9 @@ def _personal(project: Project, name: str) -> bool:
             case Expression() if feature.name == name:
                 return bool(columns_of(feature.sql) & own)
             case Derived() if feature.name == name:
-                return any(_personal(project, read) for read in columns_of(feature.sql))
+                return any(is_personal(project, read) for read in columns_of(feature.sql))
             case OnDemand() if feature.name == name:
-                return any(_personal(project, read) for read in feature.inputs)
+                return any(is_personal(project, read) for read in feature.inputs)
             case Last() | First() if name in names_of(feature):
                 return feature.columns.names[names_of(feature).index(name)] in feature.columns.source.pii
             case _:
