@@ -150,6 +150,7 @@ def _run(opened: _Opened, steps: Sequence[Step], observe: Observer, *, release_n
         version = _settle(opened, candidate, decision, judged, policy)
         _say(observe, opened, before, f"register: version {version}" if version else "register: refused")
     if version and release_now:
+        _check_served(opened, version)
         release(opened.ledger, version)
         _say(observe, opened, before, f"release: version {version}, all traffic at once")
     newest = live(opened.ledger)
@@ -381,6 +382,18 @@ def _say(observe: Observer, opened: _Opened, before: int, what: str) -> None:
     """Tell of a decision, unless all of the run was on record already."""
     if _head(opened.ledger) > before:
         observe(Progress(what, "ran"))
+
+
+def _check_served(opened: _Opened, version: int) -> None:
+    """Have the server answer rows of the training.
+
+    Raises:
+        DataError: if it gives one another score.
+    """
+    from sterling.serving.checked import check_unless_live
+    from sterling.serving.on_demand import supplied_by
+
+    check_unless_live(opened.ledger, opened.store, version, supplied_by(opened.project, opened.folder))
 
 
 def _record_definition(opened: _Opened) -> None:

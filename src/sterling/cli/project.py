@@ -149,16 +149,22 @@ def release(
 ) -> None:
     """Release a registered version."""
     from sterling.cli.console import print_json
+    from sterling.core.elsewhere import without_erased
     from sterling.core.errors import InvalidDefinitionError
     from sterling.core.workspace import Workspace
     from sterling.decisions import release as decision
     from sterling.project.load import load_project
+    from sterling.serving.checked import check_unless_live
+    from sterling.serving.on_demand import supplied_by
 
     if not now:
         raise InvalidDefinitionError(
             "The project declares no staged rollout. --now sends all traffic to the version at once, and records it so."
         )
-    entry, made = decision.release(Workspace(project).ledger(load_project(project).name), version)
+    workspace, loaded = Workspace(project), load_project(project)
+    ledger = workspace.ledger(loaded.name)
+    check_unless_live(ledger, without_erased(workspace.store(), ledger), version, supplied_by(loaded, project))
+    entry, made = decision.release(ledger, version)
     if as_json:
         print_json({"position": entry.position, "new": made, **entry.body})
     else:

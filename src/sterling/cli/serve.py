@@ -66,6 +66,10 @@ def serve(
     drain: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long it goes on answering after SIGTERM.", min=0)
     ] = 0.0,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Only send training rows through a server of the newest version, and compare."),
+    ] = False,
     cpu_price: Annotated[
         float, typer.Option(metavar="PRICE", help="Price of an hour of one processor, for the cost in /metrics.", min=0)
     ] = 0.0,
@@ -73,6 +77,9 @@ def serve(
     """Serve the live version over HTTP, and follow releases."""
     from sterling.serving.sockets import is_loopback
 
+    if check:
+        _check(project)
+        return
     if follow and not online:
         raise typer.BadParameter("--follow keeps an online state fresh: name it with --online.")
     if record and not online:
@@ -161,6 +168,24 @@ class _Asked:
             supplied=supplied_by(loaded, self.project), online=state, service=service, certificate=certificate,
             listening=listening, drain_seconds=self.drain,
         )  # fmt: skip
+
+
+def _check(project: Path) -> None:
+    """Compare what a server of the newest version answers with what training kept; exit with 1 where they differ."""
+    from sterling.core.elsewhere import without_erased
+    from sterling.core.workspace import Workspace
+    from sterling.decisions.served import served_as_trained
+    from sterling.project.load import load_project
+    from sterling.serving.checked import check_served
+    from sterling.serving.on_demand import supplied_by
+
+    workspace, loaded = Workspace(project), load_project(project)
+    ledger = workspace.ledger(loaded.name)
+    checked = check_served(ledger, without_erased(workspace.store(), ledger), None, supplied_by(loaded, project))
+    verdict = served_as_trained([checked], checked.body["model"])
+    print(f"Version {checked.body['version']}: {verdict.reason} [{checked.position}]")
+    if not verdict.passed:
+        sys.exit(1)
 
 
 def _followed(options: Sequence[str] | None) -> dict[str, Path]:

@@ -123,7 +123,7 @@ def join(predicted: pa.Table, outcomes: pa.Table) -> pa.Table:
         db.execute("SET TimeZone = 'UTC'")
         db.register("predicted", predicted.append_column("_place", pa.array(range(predicted.num_rows))))
         db.register("outcomes", outcomes.append_column("_order", pa.array(range(outcomes.num_rows))))
-        found: pa.Table = db.execute(_JOIN).to_arrow_table()
+        found: pa.Table = db.sql(_JOIN).to_arrow_table()
     return found.drop_columns(["_place"]).cast(pa.schema([*predicted.schema, *_SAID]))
 
 

@@ -234,10 +234,14 @@ def defined_by(ledger: Ledger, store: Store, release: Entry) -> Any:
 
 def types_of(ledger: Ledger, model: str) -> dict[str, str]:
     """Types of the features in the frame that a model was trained on."""
+    frame, assembled = frame_of(ledger, model), ledger.read(Query(("frame.assembled",)), newest_first=True)
+    types: dict[str, str] = next(entry for entry in assembled if entry.body["ref"] == frame).body["types"]
+    return types
+
+
+def frame_of(ledger: Ledger, model: str) -> Ref:
+    """The frame that a model was trained on."""
     trained = next(ledger.read(Query(("model.trained",), (f"model:{model}",)), newest_first=True))
     keys = tuple(subject for subject in trained.evidence.subjects if subject.startswith("key:"))
     completed = next(ledger.read(Query(("stage.completed",), keys)))
-    frame = completed.body["identity"]["inputs"]["frame"]
-    assembled = ledger.read(Query(("frame.assembled",)), newest_first=True)
-    types: dict[str, str] = next(entry for entry in assembled if entry.body["ref"] == frame).body["types"]
-    return types
+    return Ref(completed.body["identity"]["inputs"]["frame"])

@@ -61,6 +61,7 @@ class Server:
         certificate: What TLS needs; None for plain HTTP.
         listening: A socket that listens already, instead of host and port.
         drain_seconds: How long it goes on answering after it was told to end, telling clients to connect anew.
+        follower: Says what is served, instead of the newest release.
 
     Raises:
         SterlingError: if nothing is released, the model cannot be loaded, or its functions are others.
@@ -82,8 +83,9 @@ class Server:
         certificate: Certificate | None = None,
         listening: socket.socket | None = None,
         drain_seconds: float = 0.0,
+        follower: Follower | None = None,
     ) -> None:
-        self.follower = Follower(ledger, store, supplied=supplied, online=online)
+        self.follower = follower or Follower(ledger, store, supplied=supplied, online=online)
         found = service or Service()
         found = Service(
             limits or found.limits, ingestion or found.ingestion, found.outcomes, found.log, found.keys, found.beyond,

@@ -302,6 +302,19 @@ def _refused(body: Body) -> str:
     return f"Model {short(body['model'])} is refused: {'; '.join(body['reasons'])}"
 
 
+def _served(body: Body) -> str:
+    equal = body["rows"] - body["unequal"]
+    return f"The server gives {number(equal)} of {plural(body['rows'], 'training row')} the very score of training."
+
+
+def _logged(body: Body) -> str:
+    return f"{plural(body['rows'], 'prediction')} served from {moment(body['from'])} to {moment(body['to'])}."
+
+
+def _outcomes(body: Body) -> str:
+    return f"The outcome of {number(body['known'])} of {plural(body['rows'], 'served prediction')} is known."
+
+
 def _released(body: Body) -> str:
     before = f", replacing version {body['replaces']}" if body["replaces"] else ", the first release"
     how = ", at once and not in stages" if body["rollout"] == "now" else ""
@@ -352,6 +365,9 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "gate.judged": _judged,
     "model.registered": _registered,
     "model.refused": _refused,
+    "served.checked": _served,
+    "predictions.logged": _logged,
+    "outcomes.joined": _outcomes,
     "version.released": _released,
     "run.completed": _run,
     **STUDY_SENTENCES,
