@@ -46,6 +46,7 @@ def serving(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen
             server.wait(30)
 
 
+@pytest.mark.slow
 def test_predictions_and_outcomes_become_tables_that_a_person_can_be_taken_out_of(folder: Path) -> None:
     with serving(folder) as (url, _):
         for name in ("r1", "r2"):
@@ -81,6 +82,7 @@ def _newest(folder: Path) -> Any:
     return read_table(without_erased(workspace.store(), ledger), Ref(entry.body["ref"]))
 
 
+@pytest.mark.slow
 def test_several_processes_share_a_port_and_one_that_is_killed_is_replaced(folder: Path) -> None:
     with serving(folder, "--workers", "2", "--cpu-price", "0.04") as (url, server):
         processes = _children(server.pid)
@@ -122,6 +124,7 @@ def test_a_key_is_made_once_and_asked_for(folder: Path) -> None:
     assert "no role" in sterling(folder, "apikey", "shop", "--role", "everything").errors
 
 
+@pytest.mark.slow
 def test_over_tls_answers_come_encrypted(folder: Path) -> None:
     command = ["openssl", "req", "-x509", "-newkey", "ed25519", "-keyout", "key.pem", "-out", "cert.pem", "-nodes",
                "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]  # fmt: skip
@@ -147,6 +150,7 @@ def test_the_server_gives_training_rows_the_very_scores_of_training(released: Pa
     assert shown.code == 0, shown.errors
 
 
+@pytest.mark.slow
 def test_a_version_whose_server_answers_otherwise_is_not_released(folder: Path) -> None:
     workspace = Workspace(folder)
     ledger, store = workspace.ledger(load_project(folder).name), workspace.store()
