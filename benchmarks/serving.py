@@ -108,8 +108,12 @@ def main() -> None:
         folder = Path(name)
         rows = prepare(folder)
         bodies = {count: json.dumps({"rows": rows[:count]}) for count in (1, 100)}
-        print(f"asked by {'wrk' if shutil.which('wrk') else 'threads of Python, which are slow'}; load {os.getloadavg()[0]:.1f}")
-        print(f"{'server':20} {'rows':>4} {'conns':>5} {'req/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'cpu us':>8} {'failed':>6}   MB  start s")
+        print(
+            f"asked by {'wrk' if shutil.which('wrk') else 'threads of Python, which are slow'}; load {os.getloadavg()[0]:.1f}"
+        )
+        print(
+            f"{'server':20} {'rows':>4} {'conns':>5} {'req/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'cpu us':>8} {'failed':>6}   MB  start s"
+        )
         for count, connections in ((1, 8), (1, 64), (100, 8), (100, 64)):
             for title, (python, program, more) in servers.items():
                 show(title, folder, python, program, more, bodies[count], count, connections, asked)
@@ -119,13 +123,15 @@ def show(title: str, folder: Path, python: str, program: str, more: list[str], b
          asked: Any) -> None:  # fmt: skip
     with running(folder, python, program, more) as (process, port, started):
         answer(port, body)
-        found, before = [], cpu_seconds(process.pid)
-        for _ in range(asked.rounds):
-            found.append(load(folder, port, body, connections, asked.seconds))
+        before = cpu_seconds(process.pid)
+        found = [load(folder, port, body, connections, asked.seconds) for _ in range(asked.rounds)]
         spent = (cpu_seconds(process.pid) - before) / sum(one.per_second * asked.seconds for one in found) * 1e6
         best = max(found, key=lambda one: one.per_second)
         memory = int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[1]) / 1024  # type: ignore[index]
-    print(f"{title:20} {count:4} {connections:5} {best.per_second:9,.0f} {best.p50_ms:8.2f} {best.p99_ms:8.2f} {spent:8.0f} {best.failed:6} {memory:4.0f} {started:7.2f}", flush=True)
+    print(
+        f"{title:20} {count:4} {connections:5} {best.per_second:9,.0f} {best.p50_ms:8.2f} {best.p99_ms:8.2f} {spent:8.0f} {best.failed:6} {memory:4.0f} {started:7.2f}",
+        flush=True,
+    )
 
 
 def cpu_seconds(pid: int) -> float:
@@ -148,7 +154,9 @@ def prepare(folder: Path) -> list[dict[str, Any]]:
     random = np.random.default_rng(0)
     numbers = random.normal(size=(20_000, len(NUMBERS)))
     codes = np.stack([random.integers(0, len(values), 20_000) for values in CATEGORIES.values()], axis=1)
-    label = (numbers[:, :5].sum(axis=1) + numbers[:, 5] * numbers[:, 6] + codes[:, 2] % 7 / 3 + random.normal(size=20_000)) > 1
+    label = (
+        numbers[:, :5].sum(axis=1) + numbers[:, 5] * numbers[:, 6] + codes[:, 2] % 7 / 3 + random.normal(size=20_000)
+    ) > 1
     places = list(range(len(NUMBERS), len(NUMBERS) + len(CATEGORIES)))
     parameters = {"objective": "binary", "num_leaves": 63, "verbose": -1, "num_threads": 1}
     data = lightgbm.Dataset(np.hstack([numbers, codes]), label.astype(float), categorical_feature=places)
@@ -156,11 +164,16 @@ def prepare(folder: Path) -> list[dict[str, Any]]:
     frame = _frame(numbers, codes)
     named = lightgbm.train(parameters, lightgbm.Dataset(frame, label.astype(float)), 300)
     named.save_model(folder / "model.txt")
-    columns = (*(Column(name, "number") for name in NUMBERS), *(Column(n, "category", tuple(v)) for n, v in CATEGORIES.items()))
+    columns = (
+        *(Column(name, "number") for name in NUMBERS),
+        *(Column(n, "category", tuple(v)) for n, v in CATEGORIES.items()),
+    )
     model = Model(columns, Trees(booster.model_to_string()))
     ref = put_bytes(LocalStore(folder / "store"), model.to_bytes())
     body = {"version": 1, "model": ref, "rollout": "now", "replaces": None, "seen": []}
-    SQLiteLedger(folder / "ledger.db", "bench").append([Evidence("version.released", ("version:1", f"model:{ref}"), body)])
+    SQLiteLedger(folder / "ledger.db", "bench").append(
+        [Evidence("version.released", ("version:1", f"model:{ref}"), body)]
+    )
     (folder / "spec.json").write_text(json.dumps({"numbers": NUMBERS, "categories": CATEGORIES}))
     rows = [dict(zip(NUMBERS, row, strict=True)) for row in numbers[:100].tolist()]
     for row, found in zip(rows, codes[:100].tolist(), strict=True):
@@ -183,7 +196,9 @@ def running(folder: Path, python: str, program: str, more: list[str]) -> Iterato
     port, before = 18_000 + os.getpid() % 1_000, time.perf_counter()
     pinned = ["taskset", "-c", "0"] if shutil.which("taskset") and (os.cpu_count() or 1) > 1 else []
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen([*pinned, python, "-c", program, str(folder), str(port), *more], stdout=subprocess.DEVNULL, env=environment) as process:
+    with subprocess.Popen(
+        [*pinned, python, "-c", program, str(folder), str(port), *more], stdout=subprocess.DEVNULL, env=environment
+    ) as process:
         try:
             while True:
                 with contextlib.suppress(OSError):
@@ -205,18 +220,39 @@ def answer(port: int, body: str) -> bytes:
 
 
 def load(folder: Path, port: int, body: str, connections: int, seconds: int) -> Load:
-    return _wrk(folder, port, body, connections, seconds) if shutil.which("wrk") else _threads(port, body, connections, seconds)
+    return (
+        _wrk(folder, port, body, connections, seconds)
+        if shutil.which("wrk")
+        else _threads(port, body, connections, seconds)
+    )
 
 
 def _wrk(folder: Path, port: int, body: str, connections: int, seconds: int) -> Load:
     script = folder / "post.lua"
-    script.write_text(f"wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = [==[{body}]==]\n")
+    script.write_text(
+        f"wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = [==[{body}]==]\n"
+    )
     pinned = ["taskset", "-c", "1"] if shutil.which("taskset") and (os.cpu_count() or 1) > 1 else []
-    command = [*pinned, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), f"http://127.0.0.1:{port}/v1/predict"]
+    command = [
+        *pinned,
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--latency",
+        "-s",
+        str(script),
+        f"http://127.0.0.1:{port}/v1/predict",
+    ]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     latency = dict(re.findall(r"^\s+(50|99)%\s+([\d.]+\w+)", said, re.MULTILINE))
     failed = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
-    return Load(float(re.search(r"Requests/sec:\s+(\S+)", said)[1]), _ms(latency["50"]), _ms(latency["99"]), int(failed[1]) if failed else 0)  # type: ignore[index]
+    return Load(
+        float(re.search(r"Requests/sec:\s+(\S+)", said)[1]),
+        _ms(latency["50"]),
+        _ms(latency["99"]),
+        int(failed[1]) if failed else 0,
+    )  # type: ignore[index]
 
 
 def _ms(said: str) -> float:

@@ -86,12 +86,41 @@ def encode_rows(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) ->
                [nan]])
     """
     matrix = np.empty((len(rows), len(columns)), dtype=np.float64)
+    if len(rows) >= _MANY_ROWS and _encode_columns(columns, rows, matrix):
+        return matrix
     for number, row in enumerate(rows):
         try:
             matrix[number] = _encode_row(columns, row)
         except DataError as error:
             raise in_row(error, number, len(rows)) from None
     return matrix
+
+
+def _encode_columns(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], matrix: Matrix) -> bool:
+    """Encode column by column, several times as fast; False where any row is amiss, for the other way to say how."""
+    if any(len(row) != len(columns) for row in rows):
+        return False
+    try:
+        for place, column in enumerate(columns):
+            values = [row[column.name] for row in rows]
+            if column.kind == "category":
+                if not {*map(type, values)} <= _TEXTS:
+                    return False
+                matrix[:, place] = [column.codes.get(value, math.nan) for value in values]
+            else:
+                if not {*map(type, values)} <= _NUMBERS:
+                    return False
+                matrix[:, place] = np.array(values, dtype=np.float64)  # None becomes NaN, and nothing else may be
+                if np.count_nonzero(np.isnan(matrix[:, place])) != values.count(None):
+                    return False
+    except (KeyError, OverflowError):
+        return False
+    return not np.isinf(matrix).any()
+
+
+_MANY_ROWS = 8
+_TEXTS = frozenset({str, type(None)})
+_NUMBERS = frozenset({float, int, type(None)})
 
 
 def _encode_row(columns: Sequence[Column], row: Mapping[str, Any]) -> list[float]:
