@@ -127,7 +127,7 @@ def show(title: str, folder: Path, python: str, program: str, more: list[str], b
         found = [load(folder, port, body, connections, asked.seconds) for _ in range(asked.rounds)]
         spent = (cpu_seconds(process.pid) - before) / sum(one.per_second * asked.seconds for one in found) * 1e6
         best = max(found, key=lambda one: one.per_second)
-        memory = int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[1]) / 1024  # type: ignore[index]
+        memory = _number(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text()) / 1024
     print(
         f"{title:20} {count:4} {connections:5} {best.per_second:9,.0f} {best.p50_ms:8.2f} {best.p99_ms:8.2f} {spent:8.0f} {best.failed:6} {memory:4.0f} {started:7.2f}",
         flush=True,
@@ -182,7 +182,7 @@ def prepare(folder: Path) -> list[dict[str, Any]]:
 
 
 def _frame(numbers: Any, codes: Any) -> Any:
-    import pandas as pd
+    import pandas as pd  # type: ignore[import-untyped]
 
     frame = pd.DataFrame(numbers, columns=NUMBERS)
     for (name, values), column in zip(CATEGORIES.items(), codes.T, strict=True):
@@ -246,13 +246,13 @@ def _wrk(folder: Path, port: int, body: str, connections: int, seconds: int) -> 
     ]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     latency = dict(re.findall(r"^\s+(50|99)%\s+([\d.]+\w+)", said, re.MULTILINE))
-    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
-    return Load(
-        float(re.search(r"Requests/sec:\s+(\S+)", said)[1]),
-        _ms(latency["50"]),
-        _ms(latency["99"]),
-        int(failed[1]) if failed else 0,
-    )  # type: ignore[index]
+    failed = _number(r"Non-2xx or 3xx responses: (\d+)", said)
+    return Load(_number(r"Requests/sec:\s+(\S+)", said), _ms(latency["50"]), _ms(latency["99"]), int(failed))
+
+
+def _number(pattern: str, text: str) -> float:
+    found = re.search(pattern, text)
+    return float(found[1]) if found else 0.0
 
 
 def _ms(said: str) -> float:

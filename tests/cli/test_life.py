@@ -23,7 +23,9 @@ ROW = {"depot": "north", "weight": 90.0, "busy_count_1d": 4, "slow_mean_hours_3d
 
 def ask(address: str, body: object = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(address, data), timeout=10) as response:
+    with urllib.request.urlopen(
+        urllib.request.Request(address, data, {"Content-Type": "application/json"}), timeout=10
+    ) as response:
         return json.load(response)
 
 

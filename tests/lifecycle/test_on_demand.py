@@ -20,6 +20,7 @@ from sterling.core.workspace import Workspace
 from sterling.engine.tables import read_table
 from sterling.lifecycle import Result, run_project
 from sterling.project.load import define, load_project
+from sterling.serving.endpoints import Service
 from sterling.serving.on_demand import Supplied, supplied_by
 from sterling.serving.released import Follower
 from sterling.serving.server import Server
@@ -162,7 +163,7 @@ ROW = {"depot": "north", "weight": 5.5, "busy_count_1d": 3, "slow_mean_hours_3d"
 def test_a_row_that_cannot_be_computed_is_answered_in_one_sentence(
     finished: Path, changes: dict[str, Any], status: int, said: str
 ) -> None:
-    with server(finished).in_background() as url:
+    with server(finished, service=Service(beyond="null")).in_background() as url:
         fine = httpx.post(f"{url}/v1/predict", json=ROW | {"weight": None, "busy_count_1d": 3.5, "depot": "unseen"})
         answer = httpx.post(f"{url}/v1/predict", json=ROW | changes)
         among = httpx.post(f"{url}/v1/predict", json={"rows": [ROW, ROW | changes]})

@@ -23,7 +23,7 @@ from sterling.serving.released import Follower, ServedModel
 from sterling.serving.requests import Limits
 from sterling.serving.server import Server
 
-_AT_ONCE = 100
+_AT_ONCE, _ATTEMPTS = 100, 5
 
 
 class _Fixed(Follower):
@@ -127,14 +127,19 @@ def _probe(ledger: Ledger, store: Store, served: ServedModel) -> _Probe:
 
 
 def _ask(url: str, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-    with _connected(url) as connection:
-        body = json.dumps({"rows": rows})
-        connection.request("POST", "/v1/predict", body, {"Content-Type": "application/json"})
-        answer = json.loads(connection.getresponse().read())
-    if "scores" not in answer:
-        raise DataError(f"The server refuses a row of the training: {answer['detail']}")
-    scores: list[Any] = answer["scores"]
-    return scores
+    """Scores of rows; asked again where a function of the project took too long, as it may on a busy machine."""
+    body = json.dumps({"rows": rows})
+    for attempt in range(_ATTEMPTS):
+        with _connected(url) as connection:
+            connection.request("POST", "/v1/predict", body, {"Content-Type": "application/json"})
+            found = connection.getresponse()
+            answer = json.loads(found.read())
+        if found.status == 200:
+            scores: list[Any] = answer["scores"]
+            return scores
+        if found.status < 500 or attempt == _ATTEMPTS - 1:
+            break
+    raise DataError(f"The server does not answer a row of the training: {answer['detail']}")
 
 
 @contextmanager

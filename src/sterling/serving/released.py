@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sterling.core.errors import DataError, InvalidDefinitionError, SterlingError
+from sterling.core.errors import DataError, FieldError, InvalidDefinitionError, SterlingError
 from sterling.core.evidence import Entry, Query
 from sterling.core.ledger import Awaited, Ledger, head_of
 from sterling.core.refs import Ref
@@ -144,7 +144,10 @@ class ServedModel:
         except DataError as error:
             if self.why_not is None or all(row.keys() >= set(self.model.names) for row in rows):
                 raise
-            raise DataError(f"{error} From raw columns it is not computed here: {self.why_not}") from error
+            said = f"{error} From raw columns it is not computed here: {self.why_not}"
+            if isinstance(error, FieldError):
+                raise FieldError(said, error.field, error.row, problem=error.problem) from error
+            raise DataError(said) from error
 
 
 def decider_of(ledger: Ledger, store: Store, release: Entry) -> Decider | None:

@@ -160,13 +160,13 @@ def _moment(said: Any) -> int | None:
         return to_micros(datetime.fromisoformat(said))
     except (TypeError, ValueError, OverflowError) as error:
         raise RefusedRequestError(
-            400, f"predict_at is {str(said)[:80]!r}. It is a time with its zone, such as 2013-09-01T06:00:00Z.", "predict_at"
+            400, f"predict_at is {repr(said)[:80]}. It is a time with its zone, such as 2013-09-01T06:00:00Z.", "predict_at"
         ) from error  # fmt: skip
 
 
 def _flag(said: Any) -> bool:
     if said not in (None, True, False) or (isinstance(said, int) and not isinstance(said, bool)):
-        raise RefusedRequestError(400, f"features is {str(said)[:80]!r}. It is true or false.", "features")
+        raise RefusedRequestError(400, f"features is {repr(said)[:80]}. It is true or false.", "features")
     return bool(said)
 
 
