@@ -272,7 +272,7 @@ online = Online(project, connect_online(f"sqlite:{folder / '.sterling' / 'state.
 server = Server(workspace.ledger(project.name), workspace.store(), supplied=supplied_by(project, folder), online=online)
 with server.in_background() as url:
     body = json.dumps({"rows": [json.loads(sys.argv[2])]}).encode()
-    with urllib.request.urlopen(urllib.request.Request(f"{url}/v1/predict", body)) as answer:
+    with urllib.request.urlopen(urllib.request.Request(f"{url}/v1/predict", body, {"Content-Type": "application/json"})) as answer:
         print(json.load(answer)["version"], *sorted({"lightgbm", "pandas", "sklearn", "pyarrow", "scipy", "duckdb"} & set(sys.modules)))
 """
 
