@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sterling.core.evidence import Entry
-from sterling.decisions.gate import Verdict
+from sterling.decisions.verdict import Verdict
 
 CHECKED = "served.checked"
 
