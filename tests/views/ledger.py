@@ -150,6 +150,19 @@ class Flights:
         self.append("data.erased", (), {
             "subjects": [{"column": "passenger", "hash": "7b" * 32}], "salt": "5a" * 16, "rows": 12, "cells": 1, "files": 0,
             "replaced": [replaced]})  # fmt: skip
+        return self.served()
+
+    def served(self) -> Flights:
+        """What the server of the second version answered, and what became of it."""
+        model, at = ref("lightgbm 500 trees"), ["2013-10-04T06:00:00.000000Z", "2013-10-04T07:00:00.000000Z"]
+        self.append("served.checked", ("version:2", f"model:{model}"), {
+            "version": 2, "model": model, "probe": ref("probe"), "rows": 256, "unequal": 0, "largest": 0.0})  # fmt: skip
+        self.append("predictions.logged", ("segment:1380866400000000-7", "version:2"), {
+            "segment": "1380866400000000-7", "ref": ref("segment"), "rows": 12_840, "requests": 11_903, "fallbacks": 0,
+            "from": at[0], "to": at[1]})  # fmt: skip
+        self.append("outcomes.joined", (), {
+            "ref": ref("joined"), "outcomes": ref("outcomes"), "feedback": ref("feedback"), "rows": 12_840, "known": 11_020,
+            "said": 11_064, "complaints": 3})  # fmt: skip
         return self
 
     def append(self, kind: str, subjects: tuple[str, ...], body: dict[str, Any]) -> int:
