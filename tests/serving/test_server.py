@@ -83,7 +83,7 @@ def test_what_the_policy_decides_stands_beside_the_score(ledger: SQLiteLedger, s
         ledger.append([Evidence("model.registered", (f"version:{number}", f"model:{model}"), body)])
         release(ledger, model, number)
         with Server(ledger, store).in_background() as url:
-            answer = httpx.post(f"{url}/predict", json={"rows": [ROW, ROW]}).json()
+            answer = httpx.post(f"{url}/v1/predict", json={"rows": [ROW, ROW]}).json()
             said = httpx.get(f"{url}/version").json()["policy"]
         assert answer.get("decisions") == {1: [True, True], 2: [False, False], 3: None}[number]
         assert said["type"] == ("top" if number == 3 else "threshold")

@@ -52,11 +52,13 @@ class Answered(NamedTuple):
         served: The model that answered.
         found: What it said.
         nulled: Values that were taken as null.
+        decisions: Whether each row is acted on, where the version has a threshold.
     """
 
     served: ServedModel
     found: Predicted
     nulled: Sequence[Nulled]
+    decisions: list[bool] | None
 
 
 class Endpoints:
@@ -117,7 +119,8 @@ class Endpoints:
         nulled = self._inputs_of(served).check(asked.rows)
         for one in nulled:
             self.metrics.nulled(one.field)
-        return Answered(served, served.answer(asked), nulled)
+        found = served.answer(asked)
+        return Answered(served, found, nulled, served.decisions(found.scores))
 
     def _inputs_of(self, served: ServedModel) -> Inputs:
         key = (served.ref, served.position)
@@ -157,7 +160,8 @@ class Endpoints:
             {"name": column.name, "kind": column.kind, **here.get(column.name, {})} for column in served.model.columns
         ]
         raw = {"raw_columns": list(served.vector.raw.needed)} if served.vector else {}
-        return Answer.json(_release(served) | {"features": features} | raw)
+        policy = {"policy": said} if (said := served.policy()) else {}
+        return Answer.json(_release(served) | {"features": features} | raw | policy)
 
     async def openapi(self, _: Incoming) -> Answer:
         """What may be asked, of the version that answers now."""
@@ -216,6 +220,8 @@ class Endpoints:
 def _said(request_id: str, asked: Asked, answered: Answered) -> dict[str, Any]:
     served, found = answered.served, answered.found
     answer = _release(served) | {"request_id": request_id, "scores": found.scores.tolist()}
+    if answered.decisions is not None:
+        answer["decisions"] = answered.decisions
     if found.at is not None:
         answer["moment"] = iso(from_micros(found.at))
     if asked.features:
@@ -232,6 +238,7 @@ def _record(
     return Record(
         request_id, to_micros(utcnow()), served.version, served.ref, served.position, found.rows, found.scores.tolist(),
         asked.unit, found.at, latency_us=latency_us, cpu_seconds=cpu_seconds,
+        extra={} if answered.decisions is None else {"decision": answered.decisions},
     )  # fmt: skip
 
 

@@ -238,6 +238,7 @@ _PREDICTION: _Schema = {
     "properties": {
         "model": {"type": "string"}, "version": {"type": "integer"}, "position": {"type": "integer"},
         "request_id": {"type": "string"}, "scores": {"type": "array"},
+        "decisions": {"type": "array", "items": {"type": "boolean"}, "description": "True to act, by the version's threshold."},
         "moment": {"type": "string", "description": "The moment that features were computed for."},
         "features": {"type": "array", "items": {"type": "object"}},
         "nulled": {
