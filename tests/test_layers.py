@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "decisions": {"views", "project", "core", "stats"},
     "views": {"project", "core", "stats"},
     "runner": {"stages", "decisions", "views", "project", "core"},
-    "lifecycle": {"runner", "engine", "features", "stages", "decisions", "views", "project", "core"},
+    "lifecycle": {"runner", "serving", "engine", "features", "stages", "decisions", "views", "project", "core"},
     "erasure": {"engine", "stages", "models", "decisions", "views", "project", "core"},
     "serving": {"decisions", "views", "tasks", "models", "features", "stats", "engine", "project", "core"},
     "testing": {"core", "project", "stages", "engine", "features", "decisions", "views", "runner"},

@@ -12,8 +12,23 @@ if TYPE_CHECKING:
     from sterling.project import checks, gates, studies
     from sterling.project.aggregates import Count, CountDistinct, Max, Mean, Min, Pending, Sum, Variance
     from sterling.project.features import Derived, Expression, FeatureService, FeatureView, First, Last, OnDemand
+    from sterling.project.policy import ExpectedValue, Sensitive, Threshold, Top, Value
     from sterling.project.project import Problem, Project
-    from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Recipe, Ridge, TimeSeriesSplit
+    from sterling.project.recipe import (
+        Calibration,
+        Custom,
+        LightGBM,
+        Logistic,
+        Prior,
+        Recipe,
+        Ridge,
+        Rule,
+        ShallowTree,
+        Sklearn,
+        TimeSeriesSplit,
+        Tune,
+        XGBoost,
+    )
     from sterling.project.rollout import Canary, Routing, Shadow
     from sterling.project.sources import Columns, Delay, EntitySource, EventSource, External, Query
     from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
@@ -21,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Binary",
+    "Calibration",
     "Canary",
     "Columns",
     "Count",
@@ -31,6 +47,7 @@ __all__ = [
     "EntitySource",
     "EventSource",
     "EventSpine",
+    "ExpectedValue",
     "Expression",
     "External",
     "FeatureService",
@@ -55,11 +72,20 @@ __all__ = [
     "Regression",
     "Ridge",
     "Routing",
+    "Rule",
     "ScheduledSpine",
+    "Sensitive",
     "Shadow",
+    "ShallowTree",
+    "Sklearn",
     "Sum",
+    "Threshold",
     "TimeSeriesSplit",
+    "Top",
+    "Tune",
+    "Value",
     "Variance",
+    "XGBoost",
     "checks",
     "gates",
     "studies",
@@ -68,8 +94,23 @@ __all__ = [
 _MODULES = {
     "aggregates": ("Count", "CountDistinct", "Max", "Mean", "Min", "Pending", "Sum", "Variance"),
     "features": ("Derived", "Expression", "FeatureService", "FeatureView", "First", "Last", "OnDemand"),
+    "policy": ("ExpectedValue", "Sensitive", "Threshold", "Top", "Value"),
     "project": ("Problem", "Project"),
-    "recipe": ("Custom", "LightGBM", "Logistic", "Prior", "Recipe", "Ridge", "TimeSeriesSplit"),
+    "recipe": (
+        "Calibration",
+        "Custom",
+        "LightGBM",
+        "Logistic",
+        "Prior",
+        "Recipe",
+        "Ridge",
+        "Rule",
+        "ShallowTree",
+        "Sklearn",
+        "TimeSeriesSplit",
+        "Tune",
+        "XGBoost",
+    ),
     "rollout": ("Canary", "Routing", "Shadow"),
     "sources": ("Columns", "Delay", "EntitySource", "EventSource", "External", "Query"),
     "spine": ("EventSpine", "Holdout", "Label", "Occurs", "ScheduledSpine"),

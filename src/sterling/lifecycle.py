@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from sterling.stages.contract import Context, Step
     from sterling.stages.raw import Intake
 
-CANDIDATE, EVALUATION = "train candidate", "evaluate"
-STUDIES = frozenset({"robustness", "behaviour", "compare with champion"})
-"""Steps whose facts gates look at, besides the evaluation and parity."""
+CANDIDATE, POLICY = "train candidate", "policy"
+JUDGED = frozenset({"evaluate", "decide", "fairness", "robustness", "behaviour", "compare with champion"})
+"""Steps whose facts gates look at, besides parity."""
 _WAITING = Progress("wait until gc or erase has ended", "started")
 Answer = Literal["passed", "failed", "ungated"]
 
@@ -95,6 +95,7 @@ class _Opened:
     ledger: Ledger
     store: Store
     intake: Intake
+    work: Path
 
 
 def run_project(
@@ -145,11 +146,13 @@ def _run(opened: _Opened, steps: Sequence[Step], observe: Observer, *, release_n
         passed = sum(entry.body["passed"] for entry in judged)
         verdict = "passed" if passed == len(judged) else "failed"
         _say(observe, opened, before, f"gate: {passed} of {len(judged)} passed")
-        version = _settle(opened, candidate, decision, judged)
+        policy = next((step.outputs["policy"] for step in done if step.title == POLICY), None)
+        version = _settle(opened, candidate, decision, judged, policy)
         _say(observe, opened, before, f"register: version {version}" if version else "register: refused")
     refused: list[str] = []
     if version and release_now:
         try:
+            _check_served(opened, version)
             release(opened.ledger, opened.store, version, routing=opened.project.routing)
             _say(observe, opened, before, f"release: version {version}, all traffic at once")
         except RefusedError as error:
@@ -339,7 +342,7 @@ def _open(project: Project, folder: Path, workspace: Workspace) -> _Opened:
     erased, store = erased_in(ledger), workspace.store()
     intake = Intake(store, workspace.fingerprints, {ref: erasure.position for ref, erasure in erased.items()})
     current = WithoutErased(store, erased) if erased else store
-    return _Opened(project, folder, defined, digest(defined), ledger, current, intake)
+    return _Opened(project, folder, defined, digest(defined), ledger, current, intake, workspace.work)
 
 
 def _steps(opened: _Opened, as_of: str | None, **parts: bool) -> tuple[Step, ...]:
@@ -376,13 +379,25 @@ def _context(opened: _Opened, external: Sequence[Reference]) -> Context:
 
     files = tuple(Promised(file.locator, file.ref, file.until) for file in external)
     store = ExternalFiles(opened.store, files, opened.folder, opened.intake.fingerprints) if files else opened.store
-    return Context(store, DuckDBEngine(), opened.project.seed)
+    return Context(store, DuckDBEngine(), opened.project.seed, opened.work)
 
 
 def _say(observe: Observer, opened: _Opened, before: int, what: str) -> None:
     """Tell of a decision, unless all of the run was on record already."""
     if _head(opened.ledger) > before:
         observe(Progress(what, "ran"))
+
+
+def _check_served(opened: _Opened, version: int) -> None:
+    """Have the server answer rows of the training.
+
+    Raises:
+        DataError: if it gives one another score.
+    """
+    from sterling.serving.checked import check_unless_live
+    from sterling.serving.on_demand import supplied_by
+
+    check_unless_live(opened.ledger, opened.store, version, supplied_by(opened.project, opened.folder))
 
 
 def _record_definition(opened: _Opened) -> None:
@@ -401,22 +416,21 @@ def _record_definition(opened: _Opened) -> None:
 
 def _judge(opened: _Opened, candidate: str, done: Sequence[Done]) -> tuple[str, tuple[Entry, ...]]:
     """Judge every gate on the facts of one evaluation, of parity and of studies, once: a decision is known by what it is based on."""
-    gates, evaluated = opened.project.judged(), next(step for step in done if step.title == EVALUATION)
+    gates = opened.project.judged()
+    evaluated = [step.key for step in done if step.title in JUDGED]
     parity = [step.key for step in done if step.title.startswith("parity ")]
-    studied = [step.key for step in done if step.title in STUDIES]
     basis = {
         "gates": [to_json(gate) for gate in gates],
         "error_budget": opened.project.error_budget,
         "definition": opened.definition,
-        "evaluation": evaluated.key,
+        "evaluation": evaluated,
         "parity": parity,
-        "studied": studied,
         "source": source_of_module_closure("sterling.decisions.gate"),
     }
     decision = digest(basis)
     same = Query(("gate.judged",), (f"decision:{decision}",))
     if gates and not (judged := tuple(opened.ledger.read(same))):
-        keys = (*parity, evaluated.key, *studied)
+        keys = (*parity, *evaluated)
         facts = tuple(entry for key in keys for entry in opened.ledger.read(Query(subjects=(f"key:{key}",))))
         verdicts = [_judged(gate, facts, candidate, decision) for gate in gates]
         with suppress(ConflictError):
@@ -431,7 +445,7 @@ def _judged(gate: Gate, facts: Sequence[Entry], candidate: str, decision: str) -
     return Evidence("gate.judged", (f"model:{candidate}", f"decision:{decision}"), body)
 
 
-def _settle(opened: _Opened, candidate: str, decision: str, judged: Sequence[Entry]) -> int | None:
+def _settle(opened: _Opened, candidate: str, decision: str, judged: Sequence[Entry], policy: str | None) -> int | None:
     """The version that the decision ended in, or None where it refused the model.
 
     A model of one definition is one version, however often it is judged.
@@ -442,7 +456,14 @@ def _settle(opened: _Opened, candidate: str, decision: str, judged: Sequence[Ent
         return int(same.body["version"])
     while not (entry := decided(opened.ledger, decision)):
         with suppress(ConflictError):
-            register(opened.ledger, model=candidate, definition=opened.definition, decision=decision, judged=judged)
+            register(
+                opened.ledger,
+                model=candidate,
+                definition=opened.definition,
+                decision=decision,
+                judged=judged,
+                policy=policy,
+            )
     version: int | None = entry.body.get("version")
     return version
 

@@ -167,6 +167,6 @@ def test_what_is_missing_is_said_in_one_sentence(world: World) -> None:
     view = standing(world.ledger)
     said = asked_for(view.approvals(world.store, view.registered()))
     assert said == (
-        'Version 2 needs the approval of owner (label: added, later); data-protection (sensitive: added, ["age"]). '
+        'Version 2 needs the approval of owner (label: added, later); data-protection (sensitive: [] → ["age"]). '
         "`sterling approve 2` gives it."
     )

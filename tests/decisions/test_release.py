@@ -6,11 +6,13 @@ import pytest
 
 from sterling.core.errors import ConflictError, InvalidDefinitionError, RefusedError
 from sterling.core.evidence import Query
+from sterling.decisions.register import register
 from sterling.decisions.release import live, release
 from sterling.decisions.rollout import retire
 from sterling.decisions.standing import standing
 from sterling.project.rollout import Routing
-from tests.decisions.released import ROLLOUT, World
+from sterling.views.registry import versions
+from tests.decisions.released import ROLLOUT, World, model
 
 
 def test_versions_are_dense(world: World) -> None:
@@ -169,3 +171,17 @@ def meanwhile(world: World, act: Any) -> None:
         return append(*facts, **condition)
 
     world.ledger.append = append_later  # type: ignore[method-assign]
+
+
+def test_a_decision_is_taken_once(world: World) -> None:
+    judged = [world.judge("a", passed=False)]
+    decision = judged[0].evidence.subjects[0].removeprefix("decision:")
+    register(world.ledger, model=model("a"), definition="d", decision=decision, judged=judged)
+    with pytest.raises(ConflictError):
+        register(world.ledger, model=model("a"), definition="d", decision=decision, judged=judged)
+
+
+def test_what_decides_from_its_scores_is_registered_with_a_model(world: World) -> None:
+    judged, ref = [world.judge("a")], "sha256:" + "5" * 64
+    register(world.ledger, model=model("a"), definition="d", decision="d", judged=judged, policy=ref)
+    assert versions(world.ledger.read())[-1].policy == ref

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 
 from sterling.core.refs import Ref
@@ -20,9 +21,12 @@ from sterling.decisions.release import release
 from sterling.decisions.rollout import pause, promote, rollback
 from sterling.models import Column, Constant, Model
 from sterling.project.rollout import Canary, Routing, Shadow
+from sterling.serving.endpoints import Service
+from sterling.serving.prediction_log import PredictionLog
 from sterling.serving.released import Follower
 from sterling.serving.requests import Asked
 from sterling.serving.router import CANARY, HOLDOUT, SEVERAL
+from sterling.serving.segments import convert, segments
 from sterling.serving.server import Server
 from sterling.stages.contract import put_bytes
 from tests.decisions.released import World
@@ -143,7 +147,7 @@ def test_a_rollback_needs_no_bytes_from_the_store(world: World) -> None:
 def test_a_shadow_scores_what_was_answered_and_answers_nobody(world: World) -> None:
     release(world.ledger, world.store, 2, rollout=ROLLOUT)
     with Server(world.ledger, world.store).in_background() as url:
-        answers = [httpx.post(f"{url}/predict", json={"rows": [ROW, ROW]}).json() for _ in range(10)]
+        answers = [httpx.post(f"{url}/v1/predict", json={"rows": [ROW, ROW]}).json() for _ in range(10)]
         assert {(a["version"], a["arm"], *a["scores"]) for a in answers} == {(1, "live", 0.25, 0.25)}
         found = wait_for(lambda: httpx.get(f"{url}/version").json()["shadow"], lambda said: said["requests"] == 10)
     expected = {"version": 2, "rows": 20, "equal": 0, "over_10": 20, "largest": 0.5, "shift": 10.0, "failed": 0}
@@ -181,6 +185,34 @@ def test_a_shadow_that_cannot_keep_up_drops_and_counts(world: World) -> None:
     routed.shadow.put(asked, found, None)
 
 
+def test_a_canary_that_cannot_answer_leaves_its_units_to_the_live_version_and_says_so(world: World) -> None:
+    wider = Model((*COLUMNS, Column("new", "number")), Constant(0.5))
+    world.models["c"] = put_bytes(world.store, wider.to_bytes())
+    world.register("c", features=FEATURES)
+    release(world.ledger, world.store, 3, rollout=(Canary("99.9%", "1d"),))
+    with Server(world.ledger, world.store).in_background() as url:
+        answers = [httpx.post(f"{url}/v1/predict", json={"rows": [ROW], "unit": str(n)}).json() for n in range(20)]
+        metrics = httpx.get(f"{url}/metrics").text
+    assert {(a["version"], a["arm"], a["fallback"], *a["scores"]) for a in answers} == {
+        (1, "canary", "canary failed", 0.25)
+    }
+    assert 'sterling_fallbacks_total{reason="canary failed",version="3"} 20.0' in metrics
+
+
+def test_the_prediction_log_keeps_arm_and_probability(world: World, tmp_path: Path) -> None:
+    release(world.ledger, world.store, 2, rollout=ROLLOUT[1:], routing=Routing("carrier"))
+    log = PredictionLog(tmp_path / "predictions")
+    with Server(world.ledger, world.store, service=Service(log=log, beyond="null")).in_background() as url:
+        for number in range(30):
+            httpx.post(f"{url}/v1/predict", json={"rows": [ROW | {"carrier": str(number)}]}).raise_for_status()
+    convert(tmp_path / "predictions")
+    (path,) = segments(tmp_path / "predictions")
+    kept = pq.read_table(path, columns=["_unit", "_arm", "_version", "_probability", "_score"]).to_pylist()
+    found = {(row["_arm"], row["_version"], round(row["_probability"], 3), row["_score"]) for row in kept}
+    assert found == {("live", 1, 0.7, 0.25), ("canary", 2, 0.3, 0.75)}
+    assert {row["_unit"] for row in kept} == {str(number) for number in range(30)}
+
+
 class Seen(NamedTuple):
     """An answer as a client saw it.
 
@@ -206,7 +238,7 @@ def load(urls: list[str], threads: int) -> Iterator[list[Seen]]:
             while not ended.is_set():
                 started = time.monotonic()
                 try:
-                    version = client.post(f"{url}/predict", json=ROW).raise_for_status().json()["version"]
+                    version = client.post(f"{url}/v1/predict", json=ROW).raise_for_status().json()["version"]
                 except (httpx.HTTPError, KeyError, ValueError):
                     version = 0
                 seen.append(Seen(started, time.monotonic(), version))
@@ -271,7 +303,7 @@ def test_a_rollback_reaches_the_last_of_three_processes_within_a_second_and_no_r
             )
             stack.callback(process.terminate)
             assert process.stdout
-            urls.append(process.stdout.readline().split(" on ")[1].split("/predict")[0])
+            urls.append(process.stdout.readline().split(" on ")[1].split("/v1/predict")[0])
         seen, lasted = swap_under_load(world, urls, rounds=20, threads=1)
     print(f"{len(seen)} answers, rollbacks took {sorted(round(each, 3) for each in lasted)} s")
     assert {one.version for one in seen} == {1, 2}

@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from sterling.cli import chains, data, evidence, features, integrity, leaks, project, release, team
+from sterling.cli import chains, data, evidence, features, integrity, leaks, project, release, serve, team
 
 _INTERRUPTED = 130
 _FAULT = 70
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 project.add_to(app)
 release.add_to(app)
+serve.add_to(app)
 evidence.add_to(app)
 features.add_to(app)
 leaks.add_to(app)

@@ -79,6 +79,8 @@ def release(
     """Release a registered version, in the stages that the project declares or at once."""
     from sterling.core.errors import InvalidDefinitionError
     from sterling.decisions import release as decision
+    from sterling.serving.checked import check_unless_live
+    from sterling.serving.on_demand import supplied_by
 
     loaded, ledger, store = _opened(project)
     if plan:
@@ -88,6 +90,7 @@ def release(
         raise InvalidDefinitionError(
             "The project declares no staged rollout. --now sends all traffic to the version at once, and records it so."
         )
+    check_unless_live(ledger, store, version, supplied_by(loaded, project))
     rollout = () if now else loaded.rollout
     said = decision.release(ledger, store, version, rollout=rollout, routing=loaded.routing)
     _say(said, "Released", "Already live:", as_json=as_json)
@@ -158,11 +161,13 @@ def retire(
 
 
 def _opened(folder: Path) -> tuple[Project, Ledger, Store]:
+    from sterling.core.elsewhere import without_erased
     from sterling.core.workspace import Workspace
     from sterling.project.load import load_project
 
     loaded, workspace = load_project(folder), Workspace(folder)
-    return loaded, workspace.ledger(loaded.name), workspace.store()
+    ledger = workspace.ledger(loaded.name)
+    return loaded, ledger, without_erased(workspace.store(), ledger)
 
 
 def _newest(ledger: Ledger) -> int:

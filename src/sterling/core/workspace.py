@@ -54,10 +54,25 @@ class Workspace:
         return self.home / "served"
 
     @property
+    def predictions(self) -> Path:
+        """What the server of the project predicted, as far as it is not in the store yet."""
+        return self.home / "predictions"
+
+    @property
+    def outcomes(self) -> Path:
+        """Outcomes and complaints that arrived at the server of the project."""
+        return self.home / "outcomes.db"
+
+    @property
     def lock(self) -> Path:
         """What a run holds; in the folder of the store where that is a folder, so that all who share it see it."""
         shared = self._store_folder if os.environ.get("STERLING_STORE") else None
         return (shared or self.home) / "run.lock"
+
+    @property
+    def work(self) -> Path:
+        """What lets a step go on after a kill, beside the lock, so that all who share a store in a folder share it."""
+        return self.lock.parent / "work"
 
     def ledger(self, project: str) -> Ledger:
         """The chain of the project; what is appended is witnessed, unless it is only to try things in."""

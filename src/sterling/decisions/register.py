@@ -15,7 +15,9 @@ def decided(ledger: Ledger, decision: str) -> Entry | None:
     return next(ledger.read(Query(_DECIDED, (f"decision:{decision}",)), newest_first=True), None)
 
 
-def register(ledger: Ledger, *, model: str, definition: str, decision: str, judged: Sequence[Entry]) -> int:
+def register(
+    ledger: Ledger, *, model: str, definition: str, decision: str, judged: Sequence[Entry], policy: str | None = None
+) -> int:
     """Give a model that passed every gate the next version, or record its refusal.
 
     Args:
@@ -24,6 +26,7 @@ def register(ledger: Ledger, *, model: str, definition: str, decision: str, judg
         definition: Hash of the project's definition.
         decision: Key of the decision.
         judged: The ``gate.judged`` entries of this decision.
+        policy: Ref of what decides from its scores, as it was judged; None where nothing does.
 
     Returns:
         Position of the entry.
@@ -40,5 +43,7 @@ def register(ledger: Ledger, *, model: str, definition: str, decision: str, judg
     newest = next(ledger.read(Query(("model.registered",)), newest_first=True), None)
     version = newest.body["version"] + 1 if newest else 1
     body = {"version": version, "model": model, "definition": definition, "seen": seen}
+    if policy is not None:
+        body["policy"] = policy
     fact = Evidence("model.registered", (*subjects, f"version:{version}"), body)
     return ledger.append([fact], unless=Query(("model.registered",)), after=newest.position if newest else 0)

@@ -104,6 +104,10 @@ class Frame:
             return "number"
         raise DataError(f"The feature {name!r} is of type {kind}. A feature is a number or text.")
 
+    def has_slice(self, name: str) -> bool:
+        """Whether there is such a slice, a feature or a column of its own."""
+        return name in self.features or SLICE + name in self.table.column_names
+
     def slice_values(self, name: str) -> pa.Array:
         """Values of a slice, which is a feature or a column of its own.
 
@@ -146,7 +150,8 @@ class Frame:
     def training_rows(self, seed: int, task: Task = CONDITION) -> TrainingRows:
         """All rows, encoded with their own categories."""
         columns = self.columns()
-        return TrainingRows(columns, self.encode(columns), self.label, seed, task)
+        matured_at = _integers(pc.fill_null(self.table["matured_at"], np.iinfo(np.int64).max))
+        return TrainingRows(columns, self.encode(columns), self.label, seed, task, self.predict_at, matured_at)
 
 
 def _categories(values: pa.ChunkedArray) -> list[str]:

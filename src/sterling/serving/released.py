@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from sterling.core.canonical import digest
-from sterling.core.errors import DataError, InvalidDefinitionError, SterlingError
+from sterling.core.errors import DataError, FieldError, InvalidDefinitionError, SterlingError
 from sterling.core.evidence import Entry, Query
 from sterling.core.history import entry_at
 from sterling.core.ledger import Awaited, Ledger, head_of
@@ -25,6 +26,7 @@ from sterling.serving.requests import Asked
 from sterling.serving.router import CANARY, LIVE, SEVERAL, Assigned, Router, router_of, unit_text
 from sterling.serving.shadow import Disagreement, Shadowing
 from sterling.serving.vector import Online, Vector, Vectors, vector_of
+from sterling.tasks.policies import Decider, decider_from
 from sterling.views.release_plan import KINDS, NOTHING, Release, ReleasePlan, Rollout, release_plan
 
 _log = logging.getLogger("sterling.serving")
@@ -56,6 +58,7 @@ class ServedModel:
         computed: The features that functions of the project compute.
         vector: Computes all features from raw columns and the online state, where that can be done.
         why_not: Where it cannot, the reason.
+        decider: What decides from a score, as the version was judged; None where nothing does.
         features: Digest of what its features are; versions that share it read the same vector.
     """
 
@@ -66,6 +69,7 @@ class ServedModel:
     computed: tuple[Computed, ...] = ()
     vector: Vector | None = None
     why_not: str | None = None
+    decider: Decider | None = None
     features: str | None = None
 
     @classmethod
@@ -97,8 +101,25 @@ class ServedModel:
         model.predict_rows([dict.fromkeys(model.names)])
         computed = computed_by(ledger, store, release, model, supplied)
         vector, why_not = _vector(ledger, store, release, computed, online)
+        decider = decider_of(ledger, store, release)
         features = _features(ledger, store, release, model)
-        return cls(model, ref, release.body["version"], release.position, computed, vector, why_not, features)
+        return cls(model, ref, release.body["version"], release.position, computed, vector, why_not, decider, features)
+
+    def decisions(self, scores: Probabilities) -> list[bool] | None:
+        """Whether each row is acted on; None where nothing decides, or a capacity does, which one request does not see."""
+        if self.decider is None or self.decider.threshold is None:
+            return None
+        decided: list[bool] = self.decider.acts(scores).tolist()
+        return decided
+
+    def policy(self) -> dict[str, Any] | None:
+        """What decides from a score, as ``GET /version`` says it."""
+        if self.decider is None:
+            return None
+        said = {name: value for name, value in self.decider.document().items() if name != "format"}
+        if self.decider.threshold is None:
+            said["not_served"] = f"A request does not see the other rows of its {self.decider.per or 'moment'}."
+        return said
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> Probabilities:
         """Probability of each row; see `answer`."""
@@ -131,7 +152,22 @@ class ServedModel:
         except DataError as error:
             if self.why_not is None or all(row.keys() >= set(self.model.names) for row in rows):
                 raise
-            raise DataError(f"{error} From raw columns it is not computed here: {self.why_not}") from error
+            said = f"{error} From raw columns it is not computed here: {self.why_not}"
+            if isinstance(error, FieldError):
+                raise FieldError(said, error.field, error.row, problem=error.problem) from error
+            raise DataError(said) from error
+
+
+def decider_of(ledger: Ledger, store: Store, release: Entry) -> Decider | None:
+    """What decides from the scores of a released version; None where it was registered without a policy.
+
+    Raises:
+        DataError: if the policy is of a later format.
+        TamperedLedgerError: if the store's bytes are not those that the registration names.
+    """
+    registered = next(ledger.read(Query(("model.registered",), (f"version:{release.body['version']}",))), None)
+    ref = registered.body.get("policy") if registered else None
+    return None if ref is None else decider_from(json.loads(intact(store, Ref(ref), "policy")))
 
 
 def _vector(
@@ -181,11 +217,13 @@ class Routed(NamedTuple):
     Attributes:
         served: The version.
         assigned: Its arm, and with which probability; of a request that is about several units, the live version's.
+        unit: The unit that the request is about, or None.
         shadow: What scores the same rows afterwards, or None.
     """
 
     served: ServedModel
     assigned: Assigned
+    unit: str | None
     shadow: Shadowing | None
 
     def answered(self, asked: Asked, found: Predicted) -> None:
@@ -252,13 +290,14 @@ class Follower:
         """
         now = self._now
         if now.router.trivial:
-            return Routed(now.live, Assigned(now.live.version, LIVE, 1.0), now.shadow)
-        units = {unit or _unit_in(row, now.router.unit) or request_id for row in rows}
+            return Routed(now.live, Assigned(now.live.version, LIVE, 1.0), unit, now.shadow)
+        units = {unit or _unit_in(row, now.router.unit) for row in rows}
         if len(units) > 1:
-            return Routed(now.live, Assigned(now.live.version, SEVERAL, 1.0), now.shadow)
-        assigned = now.router.assign(units.pop())
+            return Routed(now.live, Assigned(now.live.version, SEVERAL, 1.0), unit, now.shadow)
+        named = units.pop()
+        assigned = now.router.assign(named or request_id)
         served = now.canary if assigned.arm == CANARY and now.canary else now.live
-        return Routed(served, assigned, now.shadow)
+        return Routed(served, assigned, named, now.shadow)
 
     async def follow(self) -> None:
         """Ask the ledger until cancelled, in one thread of its own."""

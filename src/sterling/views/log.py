@@ -170,6 +170,21 @@ def _trained(body: Body) -> str:
     )
 
 
+def _curves(body: Body) -> str:
+    done = f"takes {body['accepted']}" if body["accepted"] else "takes none"
+    return f"{body['name']} {done} of {plural(len(body['curves']), 'calibration curve')}: {body['reason'].rstrip('.')}."
+
+
+def _tuned(body: Body) -> str:
+    kept = "the tuned settings are taken" if body["accepted"] else "the preset is kept"
+    gain = (
+        ""
+        if body["difference"] is None
+        else f", log loss {interval(body['difference'], body['low'], body['high'], signed=True)}"
+    )
+    return f"{plural(len(body['trials']), 'trial')} of {body['name']}: {kept}{gain}; {body['reason'].rstrip('.')}."
+
+
 def _fold(body: Body) -> str:
     found = ", ".join(f"{label(name)} {number(value)}" for name, value in body["metrics"].items())
     return f"{body['name']}, fold {body['fold']}: {found} on {plural(body['rows'], 'row')}."
@@ -190,7 +205,10 @@ def _measured(body: Body) -> str:
 
 
 def _compared(body: Body) -> str:
-    what = f"{label(body['metric'])} of {body['name']} against {body['against_name']} ({body['against_role']})"
+    other = f"{body['against_name']} ({body['against_role']})"
+    if body["against_role"] in {"nobody", "everybody"}:
+        other = f"acting on {body['against_role']}"
+    what = f"{label(body['metric'])} of {body['name']} against {other}"
     if body["difference"] is None:
         return f"{what} is undefined: {body.get('reason', 'one of them is').rstrip('.')}."
     return f"{what}: {interval(body['difference'], body.get('low'), body.get('high'), signed=True)}."
@@ -199,6 +217,45 @@ def _compared(body: Body) -> str:
 def _calibration(body: Body) -> str:
     worst = max((abs(b["predicted"] - b["observed"]) for b in body["bins"]), default=0.0)
     return f"{body['name']}: {plural(len(body['bins']), 'bin')}, the worst is off by {number(worst)}."
+
+
+def _analysed(body: Body) -> str:
+    parts = body["brier"]
+    moved = "" if body["slope"] is None else f", slope {_ended(body['slope'])}, intercept {_ended(body['intercept'])}"
+    return (
+        f"{body['name']}: reliability {number(parts['reliability'])}, resolution {number(parts['resolution'])} of a Brier score "
+        f"of {number(parts['brier'])}{moved}."
+    )
+
+
+def _ended(found: Body) -> str:
+    return interval(found["value"], found["low"], found["high"])
+
+
+def _chosen(body: Body) -> str:
+    return f"{body['name']} {_policy(body['policy'])}."
+
+
+def _policy(policy: Body) -> str:
+    if policy["type"] == "top":
+        return f"acts on the {policy['k']:,} highest scores of each {policy['per'] or 'moment of prediction'}"
+    return f"acts from a score of {number(policy['threshold'])} on, {policy['why']}"
+
+
+def _decided(body: Body) -> str:
+    share = percent(body["acted"] / body["rows"])
+    right = percent(body["confusion"]["true_positive"] / body["acted"]) if body["acted"] else "–"
+    return f"{body['name']} acts on {number(body['acted'])} of {plural(body['rows'], 'row')} ({share}); {right} of them are positive."
+
+
+def _fairness(body: Body) -> str:
+    found = [
+        f"{rate['rate'].replace('_', ' ')} by {number(rate['difference']['value'])} at most"
+        for rate in body["rates"]
+        if rate["difference"]["value"] is not None
+    ]
+    said = f"differ in {listed(found)}" if found else "cannot be compared"
+    return " ".join(filter(None, (f"{len(body['groups'])} groups of {body['attribute']} {said}.", body["warning"])))
 
 
 def _champion(body: Body) -> str:
@@ -294,6 +351,19 @@ def _because(body: Body) -> str:
     return f"{reason.rstrip('.')}."
 
 
+def _served(body: Body) -> str:
+    equal = body["rows"] - body["unequal"]
+    return f"The server gives {number(equal)} of {plural(body['rows'], 'training row')} the very score of training."
+
+
+def _logged(body: Body) -> str:
+    return f"{plural(body['rows'], 'prediction')} served from {moment(body['from'])} to {moment(body['to'])}."
+
+
+def _outcomes(body: Body) -> str:
+    return f"The outcome of {number(body['known'])} of {plural(body['rows'], 'served prediction')} is known."
+
+
 def _released(body: Body) -> str:
     before = f", replacing version {body['replaces']}" if body["replaces"] else ", the first release"
     return f"Version {body['version']} takes all traffic{before}{_HOW.get(body['rollout'], '')}."
@@ -334,7 +404,13 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "predictions.made": _predictions,
     "metric.measured": _measured,
     "metric.compared": _compared,
+    "calibration.judged": _curves,
+    "tuning.done": _tuned,
     "calibration.measured": _calibration,
+    "calibration.analysed": _analysed,
+    "policy.chosen": _chosen,
+    "decisions.evaluated": _decided,
+    "fairness.measured": _fairness,
     "champion.resolved": _champion,
     "golden.checked": _golden,
     "importance.measured": _importance,
@@ -352,6 +428,9 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "version.paused": _paused,
     "version.rolled_back": _rolled_back,
     "version.retired": _retired,
+    "served.checked": _served,
+    "predictions.logged": _logged,
+    "outcomes.joined": _outcomes,
     "version.released": _released,
     "run.completed": _run,
     **STUDY_SENTENCES,
