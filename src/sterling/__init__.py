@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Tune,
         XGBoost,
     )
+    from sterling.project.rollout import Canary, Routing, Shadow
     from sterling.project.sources import Columns, Delay, EntitySource, EventSource, External, Query
     from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
     from sterling.project.splits import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Binary",
     "Calibration",
+    "Canary",
     "Columns",
     "Count",
     "CountDistinct",
@@ -71,9 +73,11 @@ __all__ = [
     "Recipe",
     "Regression",
     "Ridge",
+    "Routing",
     "Rule",
     "ScheduledSpine",
     "Sensitive",
+    "Shadow",
     "ShallowTree",
     "Sklearn",
     "StratifiedKFold",
@@ -109,6 +113,7 @@ _MODULES = {
         "Tune",
         "XGBoost",
     ),
+    "rollout": ("Canary", "Routing", "Shadow"),
     "sources": ("Columns", "Delay", "EntitySource", "EventSource", "External", "Query"),
     "spine": ("EventSpine", "Holdout", "Label", "Occurs", "ScheduledSpine"),
     "splits": ("GroupKFold", "KFold", "StratifiedKFold", "TimeSeriesSplit"),

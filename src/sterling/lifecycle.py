@@ -15,7 +15,7 @@ from sterling.core.canonical import canonical, digest
 from sterling.core.clock import iso, utcnow
 from sterling.core.code import source_of_module_closure
 from sterling.core.elsewhere import REFERENCED, WithoutErased, erased_in
-from sterling.core.errors import ConflictError
+from sterling.core.errors import ConflictError, RefusedError
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.ledger import Ledger
 from sterling.core.lock import together
@@ -71,7 +71,7 @@ class Result:
         gates: The ``gate.judged`` entries, in the order of the gates.
         position: Position of the ``run.completed``.
         news: Whether anything was recorded.
-        warnings: What should not stay as it is, such as a promise that has ended.
+        warnings: What should not stay as it is, such as a promise that has ended, or why a version was not released.
     """
 
     project: str
@@ -152,16 +152,21 @@ def _run(opened: _Opened, steps: Sequence[Step], observe: Observer, *, release_n
         policy = next((step.outputs["policy"] for step in done if step.title == POLICY), None)
         version = _settle(opened, candidate, decision, judged, policy)
         _say(observe, opened, before, f"register: version {version}" if version else "register: refused")
+    refused: list[str] = []
     if version and release_now:
-        release(opened.ledger, version)
-        _say(observe, opened, before, f"release: version {version}, all traffic at once")
+        try:
+            _check_served(opened, version)
+            release(opened.ledger, opened.store, version, routing=opened.project.routing)
+            _say(observe, opened, before, f"release: version {version}, all traffic at once")
+        except RefusedError as error:
+            refused.append(str(error))
     newest = live(opened.ledger)
     position = _complete(opened, done, candidate, decision, verdict)
     return Result(
         opened.project.name, opened.definition, candidate, verdict, version,
         released=newest is not None and newest.body["version"] == version,
         steps=done, gates=judged, position=position, news=_head(opened.ledger) > before,
-        warnings=tuple(ended(external, utcnow())),
+        warnings=(*refused, *ended(external, utcnow())),
     )  # fmt: skip
 
 
@@ -404,6 +409,18 @@ def _say(observe: Observer, opened: _Opened, before: int, what: str) -> None:
     """Tell of a decision, unless all of the run was on record already."""
     if _head(opened.ledger) > before:
         observe(Progress(what, "ran"))
+
+
+def _check_served(opened: _Opened, version: int) -> None:
+    """Have the server answer rows of the training.
+
+    Raises:
+        DataError: if it gives one another score.
+    """
+    from sterling.serving.checked import check_unless_live
+    from sterling.serving.on_demand import supplied_by
+
+    check_unless_live(opened.ledger, opened.store, version, supplied_by(opened.project, opened.folder))
 
 
 def _record_definition(opened: _Opened) -> None:

@@ -23,7 +23,9 @@ ROW = {"depot": "north", "weight": 90.0, "busy_count_1d": 4, "slow_mean_hours_3d
 
 def ask(address: str, body: object = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(address, data), timeout=10) as response:
+    with urllib.request.urlopen(
+        urllib.request.Request(address, data, {"Content-Type": "application/json"}), timeout=10
+    ) as response:
         return json.load(response)
 
 
@@ -58,9 +60,9 @@ def test_a_served_version_answers_and_sigterm_ends_it_cleanly(released: Path) ->
         try:
             assert process.stdout is not None
             said = process.stdout.readline()
-            found = re.search(r"Serving version 1 on (http://127\.0\.0\.1:\d+)/predict", said)
+            found = re.search(r"Serving version 1 on (http://127\.0\.0\.1:\d+)/v1/predict", said)
             assert found, said
-            answer = ask(f"{found[1]}/predict", {"rows": [ROW, dict.fromkeys(ROW)]})
+            answer = ask(f"{found[1]}/v1/predict", {"rows": [ROW, dict.fromkeys(ROW)]})
             assert answer["version"] == 1
             assert len(answer["scores"]) == 2
             assert all(0 < score < 1 for score in answer["scores"])

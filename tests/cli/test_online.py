@@ -28,7 +28,7 @@ def serving(folder: Path, *options: str) -> Iterator[str]:
     ) as server:  # fmt: skip
         try:
             assert server.stdout is not None
-            yield server.stdout.readline().split(" on ")[1].split("/predict")[0]
+            yield server.stdout.readline().split(" on ")[1].split("/v1/predict")[0]
         finally:
             server.terminate()
 
@@ -40,7 +40,7 @@ def post(url: str, body: Any) -> Any:
 
 
 def slow(url: str) -> float:
-    value: float = post(f"{url}/predict", ASKED)["features"][0]["slow_mean_hours_3d"]
+    value: float = post(f"{url}/v1/predict", ASKED)["features"][0]["slow_mean_hours_3d"]
     return value
 
 

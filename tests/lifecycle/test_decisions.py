@@ -54,7 +54,7 @@ def test_what_was_registered_is_what_is_served(finished: Path) -> None:
     row = {"depot": "north", "weight": 3.0, "busy_count_1d": 5, "slow_mean_hours_3d": 20.0}
     with Server(ledger, workspace.store()).in_background() as url:
         assert httpx.get(f"{url}/version").json()["policy"]["threshold"] == threshold
-        answer = httpx.post(f"{url}/predict", json=row).json()
+        answer = httpx.post(f"{url}/v1/predict", json=row).json()
     assert answer["decisions"] == [answer["scores"][0] >= threshold]
 
 

@@ -20,6 +20,7 @@ from sterling.core.workspace import Workspace
 from sterling.engine.tables import read_table
 from sterling.lifecycle import Result, run_project
 from sterling.project.load import define, load_project
+from sterling.serving.endpoints import Service
 from sterling.serving.on_demand import Supplied, supplied_by
 from sterling.serving.released import Follower
 from sterling.serving.server import Server
@@ -142,7 +143,7 @@ def test_a_request_without_the_feature_gets_the_score_that_was_evaluated(folder:
         rows = [{name: row[name] for name in sent} for row in judged]
         body = json.dumps({"rows": rows}).replace(".0,", ",")  # as a client in JavaScript writes whole numbers
         assert ".0," in json.dumps({"rows": rows})
-        answer = httpx.post(f"{url}/predict", content=body).json()
+        answer = httpx.post(f"{url}/v1/predict", content=body).json()
     assert answer["scores"] == [scores[row["unit"]] for row in judged]
     assert len({row["strain"] for row in judged}) > 100
 
@@ -162,16 +163,16 @@ ROW = {"depot": "north", "weight": 5.5, "busy_count_1d": 3, "slow_mean_hours_3d"
 def test_a_row_that_cannot_be_computed_is_answered_in_one_sentence(
     finished: Path, changes: dict[str, Any], status: int, said: str
 ) -> None:
-    with server(finished).in_background() as url:
-        fine = httpx.post(f"{url}/predict", json=ROW | {"weight": None, "busy_count_1d": 3.5, "depot": "unseen"})
-        answer = httpx.post(f"{url}/predict", json=ROW | changes)
-        among = httpx.post(f"{url}/predict", json={"rows": [ROW, ROW | changes]})
-        short = httpx.post(f"{url}/predict", json={name: ROW[name] for name in ROW if name != "weight"})
+    with server(finished, service=Service(beyond="null")).in_background() as url:
+        fine = httpx.post(f"{url}/v1/predict", json=ROW | {"weight": None, "busy_count_1d": 3.5, "depot": "unseen"})
+        answer = httpx.post(f"{url}/v1/predict", json=ROW | changes)
+        among = httpx.post(f"{url}/v1/predict", json={"rows": [ROW, ROW | changes]})
+        short = httpx.post(f"{url}/v1/predict", json={name: ROW[name] for name in ROW if name != "weight"})
     assert fine.status_code == 200
     assert (answer.status_code, among.status_code) == (status, status)
-    assert said in answer.json()["error"]
-    assert among.json()["error"].startswith("Row 1: ")
-    assert "'weight' left out" in short.json()["error"]
+    assert said in answer.json()["detail"]
+    assert among.json()["detail"].startswith("Row 1: ")
+    assert "'weight' left out" in short.json()["detail"]
 
 
 def test_a_function_that_does_not_end_is_interrupted_and_the_server_goes_on(finished: Path) -> None:
@@ -180,11 +181,11 @@ def test_a_function_that_does_not_end_is_interrupted_and_the_server_goes_on(fini
         assert process.stdout
         try:
             (url,) = re.findall(r"http://[\d.:]+", process.stdout.readline())
-            answers = [httpx.post(f"{url}/predict", json=ROW | {"weight": weight}) for weight in (76.125, 5.5)]
+            answers = [httpx.post(f"{url}/v1/predict", json=ROW | {"weight": weight}) for weight in (76.125, 5.5)]
         finally:
             process.terminate()
     assert [answer.status_code for answer in answers] == [500, 200]
-    assert answers[0].json()["error"] == "The function of OnDemand 'strain' took longer than 50 ms for one row."
+    assert answers[0].json()["detail"] == "The function of OnDemand 'strain' took longer than 50 ms for one row."
 
 
 def test_another_code_of_the_function_is_refused_at_the_start(folder: Path) -> None:

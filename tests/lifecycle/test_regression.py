@@ -72,7 +72,7 @@ def test_the_server_answers_what_was_evaluated_to_the_last_bit(finished: tuple[P
     frame = [row for row in read_table(store, steps["frame"]["frame"]).to_pylist() if row["unit"] in scores][:200]
     names = Model.from_bytes(store.open(Ref(result.candidate)).read_bytes()).names
     with Server(ledger, store).in_background() as url:
-        answer = httpx.post(f"{url}/predict", json={"rows": [{name: row[name] for name in names} for row in frame]})
+        answer = httpx.post(f"{url}/v1/predict", json={"rows": [{name: row[name] for name in names} for row in frame]})
     assert answer.json()["scores"] == [scores[row["unit"]] for row in frame]
     assert max(scores.values()) > 20
 

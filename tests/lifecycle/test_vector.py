@@ -28,10 +28,13 @@ from sterling.lifecycle import run_project
 from sterling.project.features import FeatureView, Last
 from sterling.project.load import load_project
 from sterling.serving import on_demand
+from sterling.serving.endpoints import Service
+from sterling.serving.inputs import Beyond
 from sterling.serving.on_demand import supplied_by
 from sterling.serving.server import Server
 from sterling.serving.vector import Online
 from tests.lifecycle.small import edit, write_project
+from tests.serving.test_openapi import ask_with_schemathesis
 
 CODE = """
 def strain(weight: float | None, waiting: int | None) -> float | None:
@@ -94,12 +97,13 @@ def online(folder: Path) -> OnlineStore:
     return connect_online(f"sqlite:{folder / '.sterling' / 'state.db'}")
 
 
-def server(folder: Path, *, store: bool = True) -> Server:
+def server(folder: Path, *, store: bool = True, beyond: Beyond = "null") -> Server:
     project, workspace = load_project(folder), Workspace(folder)
     state = Online(project, online(folder) if store else None)
     return Server(
-        workspace.ledger(project.name), workspace.store(), supplied=supplied_by(project, folder), online=state
-    )
+        workspace.ledger(project.name), workspace.store(), supplied=supplied_by(project, folder), online=state,
+        service=Service(beyond=beyond),
+    )  # fmt: skip
 
 
 def raw_rows(folder: Path) -> dict[datetime, dict[str, Any]]:
@@ -120,12 +124,12 @@ def test_each_later_moment_gets_the_vector_and_the_score_of_training(finished: P
     for row in asked:
         at = from_micros(row["predict_at"])
         body = {"rows": [raw[at]], "predict_at": iso(at), "features": True}
-        answer = httpx.post(f"{url}/predict", json=body).raise_for_status().json()
+        answer = httpx.post(f"{url}/v1/predict", json=body).raise_for_status().json()
         expected = {feature["name"]: row[feature["name"]] for feature in names}
         assert answer["features"] == [expected]
         assert answer["moment"] == iso(at)
         given = {name: value for name, value in expected.items() if name != "strain"}
-        assert httpx.post(f"{url}/predict", json=given).json()["scores"] == answer["scores"]
+        assert httpx.post(f"{url}/v1/predict", json=given).json()["scores"] == answer["scores"]
 
 
 def test_the_version_says_where_each_feature_comes_from(url: str) -> None:
@@ -145,7 +149,7 @@ RAW = {"depot": "north", "weight": 3, "ordered_at": "2024-03-20T12:30:00+01:00"}
 
 def test_without_a_moment_it_is_now_and_an_entity_that_nobody_knows_has_no_events(url: str) -> None:
     before = iso(from_micros(to_micros(datetime.now(MIDDLE.tzinfo))))
-    answer = httpx.post(f"{url}/predict", json={"rows": [RAW | {"depot": "mars"}, RAW], "features": True}).json()
+    answer = httpx.post(f"{url}/v1/predict", json={"rows": [RAW | {"depot": "mars"}, RAW], "features": True}).json()
     assert answer["moment"] >= before
     unknown, known = answer["features"]
     assert (unknown["busy_count_1d"], unknown["slow_mean_hours_3d"], unknown["tariffs_cents"]) == (0, None, None)
@@ -167,29 +171,29 @@ def test_without_a_moment_it_is_now_and_an_entity_that_nobody_knows_has_no_event
     ],
 )  # fmt: skip
 def test_what_cannot_be_computed_is_refused_in_one_sentence(url: str, rows: Any, more: Any, said: str) -> None:
-    answer = httpx.post(f"{url}/predict", json={"rows": rows, **more})
-    assert answer.status_code in {400, 422}
-    assert said in answer.json()["error"]
+    answer = httpx.post(f"{url}/v1/predict", json={"rows": rows, **more})
+    assert answer.status_code in {400, 409, 422}
+    assert said in answer.json()["detail"]
 
 
 def test_a_moment_far_ahead_moves_nothing_for_those_who_ask_about_now(url: str) -> None:
     def ask(at: str) -> Any:
         body = {"rows": [RAW], "predict_at": at, "features": True}
-        return httpx.post(f"{url}/predict", json=body).raise_for_status().json()["features"]
+        return httpx.post(f"{url}/v1/predict", json=body).raise_for_status().json()["features"]
 
     before = ask("2024-03-02T00:00:00Z")
     assert ask("2030-01-01T00:00:00Z") != before
     assert ask("2024-03-02T00:00:00Z") == before
-    assert httpx.post(f"{url}/predict", json={"rows": [RAW]}).json()["moment"] < "2030"
+    assert httpx.post(f"{url}/v1/predict", json={"rows": [RAW]}).json()["moment"] < "2030"
 
 
 def test_a_value_out_of_its_range_is_null_as_in_training(url: str) -> None:
-    answer = httpx.post(f"{url}/predict", json={"rows": [RAW | {"weight": 1_000}], "features": True}).json()
+    answer = httpx.post(f"{url}/v1/predict", json={"rows": [RAW | {"weight": 1_000}], "features": True}).json()
     assert (answer["features"][0]["weight"], answer["features"][0]["strain"]) == (None, None)
 
 
 def test_health_says_how_far_the_state_has_followed(url: str) -> None:
-    httpx.post(f"{url}/predict", json={"rows": [RAW]}).raise_for_status()
+    httpx.post(f"{url}/v1/predict", json={"rows": [RAW]}).raise_for_status()
     said = httpx.get(f"{url}/health").json()["online"]
     assert said["offsets"] == {"busy": 7, "slow": 7, "last tariffs[cents]": 7}
     assert said["newest_change"] > iso(MIDDLE)
@@ -207,8 +211,8 @@ def test_without_an_online_store_features_are_brought_and_raw_columns_are_refuse
             "tariffs_cents": 1,
             "half": 14.5,
         }
-        assert httpx.post(f"{address}/predict", json=given).status_code == 200
-        refused = httpx.post(f"{address}/predict", json={"rows": [RAW]}).json()["error"]
+        assert httpx.post(f"{address}/v1/predict", json=given).status_code == 200
+        refused = httpx.post(f"{address}/v1/predict", json={"rows": [RAW]}).json()["detail"]
     assert "no online store is named. Build it with `sterling features build`, and name it with --online." in refused
 
 
@@ -268,7 +272,7 @@ online = Online(project, connect_online(f"sqlite:{folder / '.sterling' / 'state.
 server = Server(workspace.ledger(project.name), workspace.store(), supplied=supplied_by(project, folder), online=online)
 with server.in_background() as url:
     body = json.dumps({"rows": [json.loads(sys.argv[2])]}).encode()
-    with urllib.request.urlopen(urllib.request.Request(f"{url}/predict", body)) as answer:
+    with urllib.request.urlopen(urllib.request.Request(f"{url}/v1/predict", body, {"Content-Type": "application/json"})) as answer:
         print(json.load(answer)["version"], *sorted({"lightgbm", "pandas", "sklearn", "pyarrow", "scipy", "duckdb"} & set(sys.modules)))
 """
 
@@ -279,3 +283,21 @@ def test_a_fresh_process_computes_vectors_without_duckdb_and_arrow(finished: Pat
     command = [sys.executable, "-c", PROGRAM, str(finished), json.dumps(RAW)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "1"
+
+
+def test_a_value_that_training_did_not_know_is_refused_by_name_unless_it_is_to_be_null(
+    finished: Path, url: str
+) -> None:
+    strange = {"rows": [RAW, RAW | {"depot": "mars"}]}
+    assert httpx.post(f"{url}/v1/predict", json=strange).json()["nulled"] == [{"row": 1, "field": "depot"}]
+    with server(finished, beyond="refuse").in_background() as strict:
+        refused = httpx.post(f"{strict}/v1/predict", json=strange)
+    assert refused.status_code == 422
+    problem = refused.json()
+    assert (problem["type"], problem["field"], problem["row"]) == ("urn:sterling:problem:unseen-category", "depot", 1)
+
+
+@pytest.mark.slow
+def test_schemathesis_finds_no_failure_where_vectors_are_computed(finished: Path) -> None:
+    with server(finished, beyond="refuse").in_background() as strict:
+        ask_with_schemathesis(strict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -61,3 +62,25 @@ def test_a_frame_and_single_rows_are_encoded_alike(rows: list[dict[str, object]]
     table = table.append_column("carrier", carrier.dictionary_encode() if dictionary else carrier)
     columns = [DISTANCE, CARRIER]
     np.testing.assert_array_equal(Frame(table).encode(columns), encode_rows(columns, rows))
+
+
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {"carrier": st.sampled_from(["AA", "UA", "ZZ", None, 7]), "distance": st.none() | st.floats() | st.integers() | st.booleans()},
+        optional={"x": st.none()},
+    ),
+    min_size=8, max_size=10,
+)  # fmt: skip
+
+
+@given(ROWS)
+def test_many_rows_at_once_are_encoded_or_refused_as_each_by_itself_is(rows: list[dict[str, object]]) -> None:
+    def encoded(some: list[dict[str, object]]) -> object:
+        try:
+            return encode_rows([CARRIER, DISTANCE], some).tobytes()
+        except DataError as error:
+            return re.sub(r"^Row \d+: ", "", str(error))
+
+    each = [encoded([row]) for row in rows]
+    refused = [said for said in each if isinstance(said, str)]
+    assert encoded(rows) == (refused[0] if refused else b"".join(each))  # type: ignore[arg-type]

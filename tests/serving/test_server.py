@@ -65,8 +65,17 @@ def release(ledger: SQLiteLedger, ref: str, version: int) -> int:
 def test_a_score_comes_with_the_model_the_version_and_the_release_it_rests_on(
     url: str, ledger: SQLiteLedger, store: LocalStore
 ) -> None:
-    answer = httpx.post(f"{url}/predict", json={"rows": [ROW, ROW | {"distance": None}]}).json()
-    assert answer == {"model": put_model(store, 0.25), "version": 1, "position": 1, "scores": [0.25, 0.25]}
+    asked, named = {"rows": [ROW, ROW | {"distance": None}]}, {"X-Request-Id": "order-4711"}
+    answer = httpx.post(f"{url}/v1/predict", json=asked, headers=named).json()
+    ref = put_model(store, 0.25)
+    assert answer == {
+        "model": ref,
+        "version": 1,
+        "position": 1,
+        "request_id": "order-4711",
+        "arm": "live",
+        "scores": [0.25, 0.25],
+    }
 
 
 def test_what_the_policy_decides_stands_beside_the_score(ledger: SQLiteLedger, store: LocalStore) -> None:
@@ -81,7 +90,7 @@ def test_what_the_policy_decides_stands_beside_the_score(ledger: SQLiteLedger, s
         ledger.append([Evidence("model.registered", (f"version:{number}", f"model:{model}"), body)])
         release(ledger, model, number)
         with Server(ledger, store).in_background() as url:
-            answer = httpx.post(f"{url}/predict", json={"rows": [ROW, ROW]}).json()
+            answer = httpx.post(f"{url}/v1/predict", json={"rows": [ROW, ROW]}).json()
             said = httpx.get(f"{url}/version").json()["policy"]
         assert answer.get("decisions") == {1: [True, True], 2: [False, False], 3: None}[number]
         assert said["type"] == ("top" if number == 3 else "threshold")
@@ -89,7 +98,7 @@ def test_what_the_policy_decides_stands_beside_the_score(ledger: SQLiteLedger, s
 
 
 def test_one_row_needs_no_list(url: str) -> None:
-    assert httpx.post(f"{url}/predict", json=ROW).json()["scores"] == [0.25]
+    assert httpx.post(f"{url}/v1/predict", json=ROW).json()["scores"] == [0.25]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +111,7 @@ def test_one_row_needs_no_list(url: str) -> None:
         (b"[1]", 400, "no object"),
         (b'{"rows": []}', 400, "No rows"),
         (b'{"rows": [1]}', 400, "Row 0 is no object"),
-        (json.dumps({"rows": [ROW] * 4}).encode(), 413, "Send 3 at most"),
+        (json.dumps({"rows": [ROW] * 4}).encode(), 422, "Send 3 at most"),
         (b" " * 1_001, 413, "larger than 1,000 bytes"),
         (b'{"distnace": 1, "carrier": null}', 422, "Did you mean 'distance'?"),
         (b'{"distance": 1, "carrier": null, "x": 1}', 422, "'x' is no feature"),
@@ -116,20 +125,27 @@ def test_one_row_needs_no_list(url: str) -> None:
 def test_a_request_that_cannot_be_answered_is_refused_in_one_sentence(
     url: str, body: bytes, status: int, said: str
 ) -> None:
-    answer = httpx.post(f"{url}/predict", content=body)
-    assert (answer.status_code, list(answer.json())) == (status, ["error"])
-    assert said in answer.json()["error"]
+    answer = httpx.post(f"{url}/v1/predict", content=body)
+    problem = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, problem["status"], problem["request_id"]) == (
+        status,
+        status,
+        answer.headers["x-request-id"],
+    )
+    assert said in problem["detail"]
     assert "Traceback" not in answer.text
 
 
 def test_a_row_among_several_is_named(url: str) -> None:
-    answer = httpx.post(f"{url}/predict", json={"rows": [ROW, {"distance": 1}]})
-    assert answer.json()["error"].startswith("Row 1: 'carrier' left out")
+    answer = httpx.post(f"{url}/v1/predict", json={"rows": [ROW, {"distance": 1}]})
+    assert answer.json()["detail"].startswith("Row 1: 'carrier' left out")
 
 
 def test_what_is_not_served_says_what_is(url: str) -> None:
-    assert httpx.get(f"{url}/predict").status_code == 405
-    assert "POST /predict" in httpx.get(f"{url}/").json()["error"]
+    wrong = httpx.get(f"{url}/v1/predict")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+    assert "GET /openapi.json" in httpx.get(f"{url}/").json()["detail"]
 
 
 def test_the_version_says_what_it_reads(url: str) -> None:
@@ -141,12 +157,12 @@ def test_a_release_is_served_soon_and_no_request_fails_meanwhile(
     url: str, ledger: SQLiteLedger, store: LocalStore
 ) -> None:
     with httpx.Client() as client:
-        first = client.post(f"{url}/predict", json=ROW).json()
+        first = client.post(f"{url}/v1/predict", json=ROW).json()
         position = release(ledger, put_model(store, 0.75), 2)
         answers = [first]
         deadline = time.monotonic() + 5
         while answers[-1]["version"] == 1 and time.monotonic() < deadline:
-            answers.append(client.post(f"{url}/predict", json=ROW).raise_for_status().json())
+            answers.append(client.post(f"{url}/v1/predict", json=ROW).raise_for_status().json())
     assert {(a["version"], *a["scores"]) for a in answers} == {(1, 0.25), (2, 0.75)}
     assert answers[-1]["position"] == position
 
@@ -209,10 +225,10 @@ def test_a_fresh_process_serves_trees_without_lightgbm_and_ends_when_asked(
         [sys.executable, "-c", PROGRAM, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
         assert process.stdout
-        url = process.stdout.readline().split(" on ")[1].split("/predict")[0]
+        url = process.stdout.readline().split(" on ")[1].split("/v1/predict")[0]
         wanted = {name: rows.table[name].to_pylist()[:20] for name in model.names}
         asked = [dict(zip(wanted, values, strict=True)) for values in zip(*wanted.values(), strict=True)]
-        answer = httpx.post(f"{url}/predict", json={"rows": asked}).json()
+        answer = httpx.post(f"{url}/v1/predict", json={"rows": asked}).json()
         process.send_signal(how)
         assert process.stdout.read().strip() == "ended"
     assert process.returncode == 0

@@ -151,6 +151,40 @@ class Flights:
         self.append("data.erased", (), {
             "subjects": [{"column": "passenger", "hash": "7b" * 32}], "salt": "5a" * 16, "rows": 12, "cells": 1, "files": 0,
             "replaced": [replaced]})  # fmt: skip
+        return self.served().tried_again(1)
+
+    def served(self) -> Flights:
+        """What the server of the second version answered, and what became of it."""
+        model, at = ref("lightgbm 500 trees"), ["2013-10-04T06:00:00.000000Z", "2013-10-04T07:00:00.000000Z"]
+        self.append("served.checked", ("version:2", f"model:{model}"), {
+            "version": 2, "model": model, "probe": ref("probe"), "rows": 256, "unequal": 0, "largest": 0.0})  # fmt: skip
+        self.append("predictions.logged", ("segment:1380866400000000-7", "version:2"), {
+            "segment": "1380866400000000-7", "ref": ref("segment"), "rows": 12_840, "requests": 11_903, "fallbacks": 0,
+            "from": at[0], "to": at[1]})  # fmt: skip
+        self.append("outcomes.joined", (), {
+            "ref": ref("joined"), "outcomes": ref("outcomes"), "feedback": ref("feedback"), "rows": 12_840, "known": 11_020,
+            "said": 11_064, "complaints": 3})  # fmt: skip
+        return self
+
+    def tried_again(self, version: int) -> Flights:
+        """An earlier version is approved and staged, pauses, is rolled back, and retired for good."""
+        registered = next(e for e in self.entries if e.kind == "model.registered" and e.body["version"] == version)
+        model, seen = registered.body["model"], [registered.position]
+        about, body = (f"version:{version}", f"model:{model}"), {"version": version, "model": model}
+        self.append("routing.set", (), {"unit": "flight_id", "holdout": 10_000, "explore": 0, "salt": "0f" * 8})
+        approved = body | {"roles": ["owner", "validation"], "against": None, "seen": seen}
+        seen = [*seen, self.append("version.approved", about, approved)]
+        stages = [{"kind": "shadow", "share": 0, "lasts": "2d"}, {"kind": "canary", "share": 50_000, "lasts": "1d"}]
+        began = self.append("rollout.started", about,
+                            body | {"stages": stages, "salt": "a0" * 8, "replaces": 2, "seen": seen})  # fmt: skip
+        went = self.append("version.promoted", about,
+                           body | {"stage": 2, "title": "canary 5 %", "of": 2, "early": True, "resumed": False,
+                                   "seen": [*seen, began]})  # fmt: skip
+        paused = self.append("version.paused", about, body | {"stage": 2, "reason": "Slow.", "seen": [went]})
+        self.append("version.rolled_back", about,
+                    body | {"what": "rollout", "to": 2, "reason": "Slow", "seen": [went, paused]})  # fmt: skip
+        self.append("approval.revoked", about, body | {"roles": ["owner"], "reason": "It is slow.", "seen": seen[-1:]})
+        self.append("version.retired", about, body | {"reason": "It is slow.", "seen": seen[:1]})
         return self
 
     def append(self, kind: str, subjects: tuple[str, ...], body: dict[str, Any]) -> int:

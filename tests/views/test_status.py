@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from sterling.project.definition import to_json
-from sterling.views.status import render, status
+from sterling.views.status import as_json, render, status
 from tests.views.golden import golden, on_terminal
 from tests.views.ledger import Entries
 
@@ -33,4 +33,13 @@ def test_a_stage_that_failed_after_the_last_run_is_undone(refused: Entries) -> N
 
 
 def test_a_status_is_json(second: Entries) -> None:
-    assert to_json(status(second))["live"]["version"] == 2
+    assert to_json(as_json(status(second)))["live"]["version"] == 2
+
+
+def test_a_version_on_its_way_is_shown_with_its_stage_and_what_comes_next(refused: Entries) -> None:
+    promoted = next(entry.position for entry in refused if entry.kind == "version.promoted")
+    found = status(entry for entry in refused if entry.position <= promoted)
+    assert "rollout    version 1, stage 2 of 2, canary 5 %" in on_terminal(render(found))
+    assert any("is on its way and not live. `sterling promote` takes it further" in line for line in found.undone)
+    later = status(entry for entry in refused if entry.position <= promoted + 1)
+    assert "paused     Slow. " in on_terminal(render(later))

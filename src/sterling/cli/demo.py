@@ -78,7 +78,7 @@ def _serve_one(folder: Path, entries: tuple[Entry, ...], result: Result) -> None
     unit, score, row = _riskiest(folder, entries, result)
     with _server(folder) as address:
         request = urllib.request.Request(  # noqa: S310  our own server on loopback
-            f"{address}/predict", json.dumps({"rows": [row]}).encode(), {"Content-Type": "application/json"}
+            f"{address}/v1/predict", json.dumps({"rows": [row]}).encode(), {"Content-Type": "application/json"}
         )
         with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310  the same
             answer = json.load(response)

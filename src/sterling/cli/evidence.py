@@ -66,7 +66,7 @@ def status(
         return
     found = view.status(opened.read())
     if as_json:
-        print_json(found)
+        print_json(view.as_json(found))
     else:
         show(view.render(found))
 

@@ -1,9 +1,8 @@
-"""Commands that define, run, release and serve a project."""
+"""Commands that define and run a project."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,7 +23,7 @@ _NOW = "Send all traffic to the version at once; it is recorded that no rollout 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands, in the order of a project's life."""
-    for command in (demo, new, check, plan, run, compare, release, serve, schema):
+    for command in (demo, new, check, plan, run, compare, schema):
         app.command()(command)
 
 
@@ -144,90 +143,6 @@ def compare(
         print_json(found)
     else:
         show(view.render(found))
-
-
-def release(
-    version: Annotated[int | None, typer.Argument(help="Version to release; the newest where it is left out.")] = None,
-    now: Annotated[bool, typer.Option("--now", help=_NOW)] = False,
-    project: ProjectFolder = Path(),
-    as_json: AsJson = False,
-) -> None:
-    """Release a registered version."""
-    from sterling.cli.console import print_json
-    from sterling.core.errors import InvalidDefinitionError
-    from sterling.core.workspace import Workspace
-    from sterling.decisions import release as decision
-    from sterling.project.load import load_project
-
-    if not now:
-        raise InvalidDefinitionError(
-            "The project declares no staged rollout. --now sends all traffic to the version at once, and records it so."
-        )
-    entry, made = decision.release(Workspace(project).ledger(load_project(project).name), version)
-    if as_json:
-        print_json({"position": entry.position, "new": made, **entry.body})
-    else:
-        word = "Released" if made else "Already live:"
-        print(f"{word} version {entry.body['version']} [{entry.position}].")
-
-
-def serve(
-    project: ProjectFolder = Path(),
-    host: Annotated[str, typer.Option(help="Address to listen on; loopback unless told otherwise.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 for any that is free.", min=0, max=65535)] = 8000,
-    online: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="Online store that features are read from, such as sqlite:.sterling/online.db."
-        ),
-    ] = None,
-    follow: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SOURCE=PATH", help="Take rows that are appended to a file or folder of JSON lines; repeatable."
-        ),
-    ] = None,
-    record: Annotated[
-        float,
-        typer.Option(
-            metavar="SHARE", help="Keep the vectors of this share of the entities, for features parity --served."
-        ),
-    ] = 0.0,
-) -> None:
-    """Serve the live version over HTTP, and follow releases."""
-    from sterling.core.elsewhere import without_erased
-    from sterling.core.workspace import Workspace
-    from sterling.features.online_store import connect_online
-    from sterling.features.served import ServedLog
-    from sterling.project.load import load_project
-    from sterling.serving.ingest import ingestion_of, read_from
-    from sterling.serving.on_demand import supplied_by
-    from sterling.serving.server import serve as serve_project
-    from sterling.serving.vector import Online, columns_of_source
-
-    if follow and not online:
-        raise typer.BadParameter("--follow keeps an online state fresh: name it with --online.")
-    if record and not online:
-        raise typer.BadParameter("--record keeps what is read from an online state: name it with --online.")
-    workspace, loaded = Workspace(project), load_project(project)
-    supplied = supplied_by(loaded, project)
-    ledger = workspace.ledger(loaded.name)
-    kept = ServedLog(workspace.served, record) if record else None
-    state = Online(loaded, connect_online(online) if online else None, record=kept)
-    store = without_erased(workspace.store(), ledger)
-    taken = None
-    if state.store:
-        types = {name: columns_of_source(ledger, name) for name in read_from(loaded)}
-        taken = ingestion_of(loaded, types, state.store, workspace.events, _followed(follow))
-    serve_project(ledger, store, host=host, port=port, supplied=supplied, online=state, ingestion=taken)
-
-
-def _followed(options: Sequence[str] | None) -> dict[str, Path]:
-    pairs = [option.partition("=") for option in options or ()]
-    for name, equals, path in pairs:
-        if not name or not equals or not path:
-            raise typer.BadParameter(f"{name!r} is no SOURCE=PATH, such as arrivals=arrivals.jsonl.")
-    return {name: Path(path) for name, _, path in pairs}
 
 
 def schema() -> None:

@@ -30,6 +30,10 @@ class ConflictError(SterlingError):
     """Evidence was recorded after what a decision was based on."""
 
 
+class RefusedError(SterlingError):
+    """A decision is no: the evidence that it needs is not on record; the command line exits with 1."""
+
+
 class StorageError(SterlingError):
     """A ledger or a store cannot be opened, read or written where it lies."""
 
@@ -75,6 +79,36 @@ class ErasedError(MissingBlobError):
 
 class DataError(SterlingError, ValueError):
     """Data break a rule that the project declares or that time and identity impose."""
+
+
+class FieldError(DataError):
+    """A value of a row cannot be taken.
+
+    Args:
+        message: What is wrong, as a sentence.
+        field: Name of the field.
+        row: Place of the row among several, from 0; None where there is one.
+        problem: What kind of wrong it is, such as ``wrong-type``.
+    """
+
+    def __init__(self, message: str, field: str, row: int | None = None, *, problem: str = "wrong-type") -> None:
+        super().__init__(message)
+        self.field, self.row, self.problem = field, row, problem
+
+
+def in_row(error: DataError, number: int, rows: int) -> DataError:
+    """The same error, saying which of several rows it is about.
+
+    Example:
+        >>> in_row(FieldError("'origin' left out.", "origin"), 3, 10)
+        FieldError("Row 3: 'origin' left out.")
+    """
+    if rows == 1:
+        return error
+    message = f"Row {number}: {error}"
+    if isinstance(error, FieldError):
+        return FieldError(message, error.field, number, problem=error.problem)
+    return type(error)(message)
 
 
 class StageFailedError(SterlingError):

@@ -18,17 +18,20 @@ KINDS: dict[str, tuple[Upcaster, ...]] = dict.fromkeys(
         "errors.analysed", "fairness.measured", "feasibility.assessed", "features.built", "frame.assembled", "gate.judged", "golden.checked",
         "importance.measured", "importance.permuted", "lateness.measured", "leakage.checked", "leaks.evaluated", "leaks.measured",
         "learning.measured", "metric.compared", "metric.measured", "model.refused", "model.registered",
-        "model.trained", "model.validated", "parity.measured", "policy.chosen", "predictions.compared",
-        "predictions.made", "project.defined", "robustness.measured", "run.completed", "slices.discovered",
+        "model.trained", "model.validated", "outcomes.joined", "parity.measured", "policy.chosen", "predictions.compared",
+        "predictions.logged", "predictions.made", "project.defined", "robustness.measured", "run.completed",
+        "served.checked", "slices.discovered",
         "spine.built", "staleness.measured",
         "stage.completed", "stage.diverged", "stage.failed", "tuning.done", "version.released", "versions.counted",
+        "approval.revoked", "rollout.started", "routing.set", "version.approved", "version.paused", "version.promoted",
+        "version.retired", "version.rolled_back",
     ),
     (),
 )  # fmt: skip
 """Every kind that is recorded and read here, with what leads its body from version 1 to 2, from 2 to 3, and so on."""
 
 APPROVER_KINDS = (
-    "approval.given", "approval.revoked", "version.approved", "version.paused", "version.promoted", "version.released",
+    "approval.given", "approval.revoked", "rollout.started", "routing.set", "version.approved", "version.paused", "version.promoted", "version.released",
     "version.retired", "version.rolled_back",
 )  # fmt: skip
 """Kinds that decide what is live, recorded already or yet to be; where a ledger knows roles, they take an approver."""

@@ -54,6 +54,16 @@ class Workspace:
         return self.home / "served"
 
     @property
+    def predictions(self) -> Path:
+        """What the server of the project predicted, as far as it is not in the store yet."""
+        return self.home / "predictions"
+
+    @property
+    def outcomes(self) -> Path:
+        """Outcomes and complaints that arrived at the server of the project."""
+        return self.home / "outcomes.db"
+
+    @property
     def lock(self) -> Path:
         """What a run holds; in the folder of the store where that is a folder, so that all who share it see it."""
         shared = self._store_folder if os.environ.get("STERLING_STORE") else None
@@ -66,7 +76,7 @@ class Workspace:
 
     def ledger(self, project: str) -> Ledger:
         """The chain of the project; what is appended is witnessed, unless it is only to try things in."""
-        ledger = connect_ledger(self.url, project, actor=_actor(), attestor=_attestor())
+        ledger = connect_ledger(self.url, project, actor=actor(), attestor=_attestor())
         if self.ledger_url or not isinstance(ledger, Chained):
             return ledger
         return WitnessedLedger(ledger, self.heads())
@@ -84,12 +94,12 @@ class Workspace:
                 f"{len(found) or 'No'} chains of the ledger begin with {named!r}. "
                 + (f"Known: {', '.join(f'{chain.id} ({chain.project})' for chain in chains[:10])}." if chains else "")
             )
-        return connect_ledger(self.url, found[0].project, actor=_actor(), attestor=_attestor(), chain=found[0])
+        return connect_ledger(self.url, found[0].project, actor=actor(), attestor=_attestor(), chain=found[0])
 
     def every_chain(self) -> Iterator[Ledger]:
         """Every chain of the ledger, those of other projects and copies as well."""
         for chain in list_chains(self.url):
-            yield connect_ledger(self.url, chain.project, actor=_actor(), attestor=_attestor(), chain=chain)
+            yield connect_ledger(self.url, chain.project, actor=actor(), attestor=_attestor(), chain=chain)
 
     def is_stored(self, path: Path) -> bool:
         """Whether a file belongs to the ledger or to the store, as far as these lie in files."""
@@ -129,7 +139,8 @@ class Workspace:
         return connect_store(self.store_url)
 
 
-def _actor() -> str:
+def actor() -> str:
+    """Who acts, as `STERLING_ACTOR` says or the operating system does."""
     if named := os.environ.get("STERLING_ACTOR"):
         return named
     try:

@@ -1,54 +1,89 @@
-"""Release a registered version to all traffic at once."""
+"""Release a registered version: at once, or by the first stage of its rollout."""
 
 from __future__ import annotations
 
-from sterling.core.errors import ConflictError, InvalidDefinitionError
+from collections.abc import Sequence
+from secrets import token_hex
+
+from sterling.core.errors import RefusedError
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.history import entry_at
 from sterling.core.ledger import Ledger
+from sterling.core.store import Store
+from sterling.decisions.standing import Done, Facts, Standing, record
+from sterling.project.rollout import Canary, Routing, Shadow, millionths
+from sterling.views.release_plan import ReleasePlan
 
 
-def release(ledger: Ledger, version: int | None = None) -> tuple[Entry, bool]:
-    """Send all traffic to a version, without a staged rollout, and record that it was done so.
+def release(
+    ledger: Ledger,
+    store: Store,
+    version: int | None = None,
+    *,
+    rollout: Sequence[Shadow | Canary] = (),
+    routing: Routing | None = None,
+) -> tuple[Entry, bool]:
+    """Release a version, and record how it was done.
+
+    A version that was live before may be released again. Where nothing is live yet, there is nothing to compare with in
+    stages, and the version takes all traffic.
 
     Args:
         ledger: The project's chain.
+        store: Where definitions are, which say who must approve.
         version: Version to release; the newest registered one where it is None.
+        rollout: Its stages; none to send all traffic to it at once.
+        routing: Which units keep together; as it is on record where it is None.
 
     Returns:
-        The ``version.released`` entry, and whether it is new: releasing what is live already does nothing.
+        The ``version.released`` or ``rollout.started`` entry, and whether it is new: releasing what is live, or on its way,
+        does nothing.
 
     Raises:
         InvalidDefinitionError: if there is no such version.
+        RefusedError: if an approval is missing, a newer verdict speaks against it, or another version is on its way.
         ConflictError: if another version was released meanwhile.
     """
-    registered = _registered(ledger, version)
-    current = live(ledger)
-    number = registered.body["version"]
-    if current and current.body["version"] == number:
-        return current, False
+    stages = [_stage(step) for step in rollout]
+
+    def decide(view: Standing) -> Facts:
+        registered = view.registered(version)
+        _free(view, registered.body["version"], at_once=not stages)
+        approved = view.approved(store, registered)
+        facts = _routing(view.plan, routing)
+        if stages and view.plan.live:
+            return (*facts, _start(view.plan, registered, stages, approved))
+        how = "first" if stages else "now"
+        return (*facts, released(view.plan, registered, how, approved))
+
+    def kind_of(view: Standing) -> str:
+        return "rollout.started" if stages and view.plan.live else "version.released"
+
+    return record(ledger, kind_of, decide)
+
+
+def released(plan: ReleasePlan, registered: Entry, how: str, seen: Sequence[int]) -> Evidence:
+    """The fact that a version takes all traffic.
+
+    Args:
+        plan: The plan before.
+        registered: Its registration.
+        how: ``now``, ``first``, ``staged`` or ``rollback``.
+        seen: Positions of what else it rests on.
+    """
+    number, model = registered.body["version"], registered.body["model"]
     body = {
         "version": number,
-        "model": registered.body["model"],
-        "rollout": "now",
-        "replaces": current.body["version"] if current else None,
-        "seen": [registered.position],
+        "model": model,
+        "rollout": how,
+        "replaces": plan.live.version if plan.live else None,
+        "seen": [registered.position, *seen],
     }
-    fact = Evidence("version.released", (f"version:{number}", f"model:{registered.body['model']}"), body)
-    try:
-        ledger.append([fact], unless=Query(("version.released",)), after=current.position if current else 0)
-    except ConflictError:
-        theirs = live(ledger)
-        if theirs and theirs.body["version"] == number:
-            return theirs, False
-        raise
-    released = live(ledger)
-    assert released is not None
-    return released, True
+    return Evidence("version.released", (f"version:{number}", f"model:{model}"), body)
 
 
 def live(ledger: Ledger, *, until: int | None = None) -> Entry | None:
-    """The entry of the release that takes all traffic, now or at a position."""
+    """The entry of the release that takes all traffic but a canary's, now or at a position."""
     return next(ledger.read(Query(("version.released",)), until=until, newest_first=True), None)
 
 
@@ -59,14 +94,15 @@ def evidence_of_release(ledger: Ledger, until: int) -> tuple[Entry, ...]:
         The release, the registration that it rests on, the verdicts that this rests on, and approvals of the version,
         by position; nothing where no version was released by then.
     """
-    released = live(ledger, until=until)
-    if released is None:
+    current = live(ledger, until=until)
+    if current is None:
         return ()
-    registered = [entry_at(ledger, position) for position in released.body["seen"]]
+    seen = [entry_at(ledger, position) for position in current.body["seen"]]
+    registered = [entry for entry in seen if entry.kind == "model.registered"]
     judged = [entry_at(ledger, position) for entry in registered for position in entry.body["seen"]]
-    about = ledger.read(Query((), (f"version:{released.body['version']}",)), until=until)
+    about = ledger.read(Query((), (f"version:{current.body['version']}",)), until=until)
     approvals = [entry for entry in about if is_approval(entry.kind)]
-    found = {entry.position: entry for entry in (released, *registered, *judged, *approvals)}
+    found = {entry.position: entry for entry in (current, *registered, *judged, *approvals)}
     return tuple(found[position] for position in sorted(found))
 
 
@@ -75,18 +111,60 @@ def is_approval(kind: str) -> bool:
     return kind == "version.approved" or kind.startswith("approval.")
 
 
-def _registered(ledger: Ledger, version: int | None) -> Entry:
-    subjects = () if version is None else (f"version:{version}",)
-    found = next(ledger.read(Query(("model.registered",), subjects), newest_first=True), None)
-    if found is None:
-        known = sorted(entry.body["version"] for entry in ledger.read(Query(("model.registered",))))
-        which = "any version" if version is None else f"version {version}"
-        raise InvalidDefinitionError(
-            f"The ledger has not registered {which}. "
-            + (
-                f"Known: {', '.join(map(str, known))}."
-                if known
-                else "`sterling run` registers a model that passes its gates."
-            )
+def _free(view: Standing, version: int, *, at_once: bool) -> None:
+    """See that a version may be released beside what is released.
+
+    Raises:
+        Done: if it is live, or on its way.
+        RefusedError: if it is retired, or another version is on its way.
+    """
+    plan = view.plan
+    if plan.live and plan.live.version == version and plan.rollout is None:
+        raise Done(view.entry(plan.live.position))
+    if version in plan.retired:
+        raise RefusedError(f"Version {version} is retired and is never released again. Register the model anew.")
+    if plan.rollout is None:
+        return
+    if plan.rollout.version != version:
+        raise RefusedError(
+            f"Version {plan.rollout.version} is on its way ({plan.rollout.running.title}). End that first: `sterling promote` "
+            "or `sterling rollback`."
         )
-    return found
+    if not at_once:
+        raise Done(view.entry(plan.rollout.position))
+
+
+def _start(
+    plan: ReleasePlan, registered: Entry, stages: Sequence[dict[str, str | int]], seen: Sequence[int]
+) -> Evidence:
+    number, model = registered.body["version"], registered.body["model"]
+    body = {
+        "version": number,
+        "model": model,
+        "stages": list(stages),
+        "salt": token_hex(8),
+        "replaces": plan.live.version if plan.live else None,
+        "seen": [registered.position, *seen],
+    }
+    return Evidence("rollout.started", (f"version:{number}", f"model:{model}"), body)
+
+
+def _routing(plan: ReleasePlan, wanted: Routing | None) -> Facts:
+    """What the project says of units, where that is not on record; the salt stays what it was."""
+    if wanted is None:
+        return ()
+    body = {
+        "unit": wanted.unit,
+        "holdout": millionths(wanted.holdout),
+        "explore": millionths(wanted.explore),
+    }
+    known = plan.routing
+    if body == ({key: getattr(known, key) for key in body} if known else {"unit": None, "holdout": 0, "explore": 0}):
+        return ()
+    return (Evidence("routing.set", (), body | {"salt": known.salt if known else token_hex(8)}),)
+
+
+def _stage(step: Shadow | Canary) -> dict[str, str | int]:
+    if isinstance(step, Shadow):
+        return {"kind": "shadow", "share": 0, "lasts": step.lasts}
+    return {"kind": "canary", "share": millionths(step.share), "lasts": step.lasts}

@@ -34,6 +34,7 @@ _HEAD = "SELECT coalesce(max(offset), 0) FROM pushed"
 _ARRIVED = "SELECT coalesce(max(offset), 0) FROM pushed WHERE received < ?"
 _OF_EVENT = "SELECT offset, row FROM pushed WHERE source = ? AND event = ? AND offset <= ? ORDER BY offset"
 _OF_SOURCE = "SELECT offset, event FROM pushed WHERE source = ? AND offset > ? ORDER BY offset LIMIT ?"
+_ROWS = "SELECT received, row FROM pushed WHERE source = ? ORDER BY offset"
 _INSERT = "INSERT INTO pushed VALUES (?, ?, ?, ?, ?)"
 _COUNT = "INSERT INTO refused VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET rows = rows + excluded.rows"
 _POSITION = "SELECT position FROM followed WHERE source = ? AND file = ?"
@@ -198,6 +199,12 @@ class EventLog:
         return Batch(
             end, len(found), [row for rows in earlier for row in rows], [row for rows in known for row in rows]
         )
+
+    def rows(self, source: str) -> Iterator[tuple[int, Row]]:
+        """Every row of a source with the time at which it was received, in microseconds, in the order of arrival."""
+        with self._file.snapshot() as db:
+            for received, row in db.execute(_ROWS, (source,)):
+                yield received, json.loads(row)
 
     def position(self, source: str, file: str) -> int:
         """How many bytes of a file were read into the log."""

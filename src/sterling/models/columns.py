@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sterling.core.errors import DataError, InvalidDefinitionError, nearest
+from sterling.core.errors import DataError, FieldError, InvalidDefinitionError, in_row, nearest
 
 Matrix = NDArray[np.float64]
 Kind = Literal["number", "category"]
@@ -56,16 +56,16 @@ class Column:
             return math.nan
         if self.kind == "category":
             if not isinstance(value, str):
-                raise DataError(f"{self.name!r} is {_shown(value)}. It is a category: text or null.")
+                raise FieldError(f"{self.name!r} is {_shown(value)}. It is a category: text or null.", self.name)
             return self.codes.get(value, math.nan)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise DataError(f"{self.name!r} is {_shown(value)}. It is a number, or null.")
+            raise FieldError(f"{self.name!r} is {_shown(value)}. It is a number, or null.", self.name)
         try:
             number = float(value)
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):
-            raise DataError(f"{self.name!r} is {_shown(value)}. It is a finite number, or null.")
+            raise FieldError(f"{self.name!r} is {_shown(value)}. It is a finite number, or null.", self.name)
         return number
 
 
@@ -86,12 +86,41 @@ def encode_rows(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) ->
                [nan]])
     """
     matrix = np.empty((len(rows), len(columns)), dtype=np.float64)
+    if len(rows) >= _MANY_ROWS and _encode_columns(columns, rows, matrix):
+        return matrix
     for number, row in enumerate(rows):
         try:
             matrix[number] = _encode_row(columns, row)
         except DataError as error:
-            raise DataError(f"Row {number}: {error}" if len(rows) > 1 else str(error)) from None
+            raise in_row(error, number, len(rows)) from None
     return matrix
+
+
+def _encode_columns(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], matrix: Matrix) -> bool:
+    """Encode column by column, several times as fast; False where any row is amiss, for the other way to say how."""
+    if any(len(row) != len(columns) for row in rows):
+        return False
+    try:
+        for place, column in enumerate(columns):
+            values = [row[column.name] for row in rows]
+            if column.kind == "category":
+                if not {*map(type, values)} <= _TEXTS:
+                    return False
+                matrix[:, place] = [column.codes.get(value, math.nan) for value in values]
+            else:
+                if not {*map(type, values)} <= _NUMBERS:
+                    return False
+                matrix[:, place] = np.array(values, dtype=np.float64)  # None becomes NaN, and nothing else may be
+                if np.count_nonzero(np.isnan(matrix[:, place])) != values.count(None):
+                    return False
+    except (KeyError, OverflowError):
+        return False
+    return not np.isinf(matrix).any()
+
+
+_MANY_ROWS = 8
+_TEXTS = frozenset({str, type(None)})
+_NUMBERS = frozenset({float, int, type(None)})
 
 
 def _encode_row(columns: Sequence[Column], row: Mapping[str, Any]) -> list[float]:
@@ -105,10 +134,14 @@ def _encode_row(columns: Sequence[Column], row: Mapping[str, Any]) -> list[float
         absent = []
     names = [column.name for column in columns]
     if unknown := sorted(set(row) - set(names)):
-        raise DataError(f"{unknown[0][:80]!r} is no feature of this model. {nearest(unknown[0][:80], names)}")
-    raise DataError(
-        f"{', '.join(map(repr, absent[:5]))}{' and others' if len(absent) > 5 else ''} left out. Send null if unknown."
-    )
+        raise FieldError(
+            f"{unknown[0][:80]!r} is no feature of this model. {nearest(unknown[0][:80], names)}",
+            unknown[0][:80], problem="unknown-field",
+        )  # fmt: skip
+    raise FieldError(
+        f"{', '.join(map(repr, absent[:5]))}{' and others' if len(absent) > 5 else ''} left out. Send null if unknown.",
+        absent[0], problem="missing-field",
+    )  # fmt: skip
 
 
 def _shown(value: object) -> str:

@@ -16,6 +16,7 @@ from sterling.project.gates import Behaves, EverySlice, Fair, FewFlips, Gate, Go
 from sterling.project.metrics import DECISIONS
 from sterling.project.policy import Policy, Sensitive, Top, Value
 from sterling.project.recipe import Recipe, fits_task
+from sterling.project.rollout import Canary, Routing, Shadow, check_rollout
 from sterling.project.sources import Columns, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
 from sterling.project.splits import GroupKFold
@@ -72,6 +73,8 @@ class Project(Definition, frozen=True):
         policy: What is decided from a score; None where nothing is.
         sensitive: Attributes of people between whose groups decisions are compared: columns of the spine's source, or
             `Sensitive`.
+        rollout: Stages that a version goes through before it takes all traffic; none where `--now` is the only way.
+        routing: Which units keep together, and which of them stay with what is known.
     """
 
     name: str
@@ -88,6 +91,8 @@ class Project(Definition, frozen=True):
     seed: int = 0
     policy: Policy | None = None
     sensitive: Sequence[str | Sensitive] = ()
+    rollout: Sequence[Shadow | Canary] = ()
+    routing: Routing = Routing()
     task: Task = Binary()
 
     def check(self) -> None:
@@ -113,6 +118,7 @@ class Project(Definition, frozen=True):
         self._check_sources()
         self._check_rows()
         check_decisions(self.policy, self.problem.value, self.spine, self.attributes(), self.gates)
+        check_rollout(self.rollout)
 
     def sources(self) -> dict[str, Source]:
         """Every source that the project reads, by name."""

@@ -41,12 +41,14 @@ class Ingestion:
         follow: Makes what applies them, in the thread that does; it may import what the server itself does not need.
         tails: Files that are followed too.
         every_seconds: How often files and rows of other processes are looked for.
+        applies: Whether rows are applied here; else another process of the server does it.
     """
 
     def __init__(
         self, log: EventLog, follow: Callable[[], Following], tails: Sequence[FileTail] = (),
-        *, every_seconds: float = _LOOK_SECONDS,
+        *, every_seconds: float = _LOOK_SECONDS, applies: bool = True,
     ) -> None:  # fmt: skip
+        self._applies = applies
         self._log, self._follow, self._tails, self._every_seconds = log, follow, tails, every_seconds
         self._news, self._stopped = threading.Event(), threading.Event()
         self.trouble: str | None = None
@@ -70,6 +72,9 @@ class Ingestion:
     @contextmanager
     def in_background(self) -> Iterator[None]:
         """Apply rows in a thread until the block ends."""
+        if not self._applies:
+            yield
+            return
         self._stopped.clear()
         thread = threading.Thread(target=self._run, name="apply-rows")
         thread.start()
@@ -109,7 +114,7 @@ def read_from(project: Project) -> tuple[str, ...]:
 
 def ingestion_of(
     project: Project, types: Mapping[str, Mapping[str, str]], store: OnlineStore, path: Path,
-    tails: Mapping[str, Path] | None = None,
+    tails: Mapping[str, Path] | None = None, *, applies: bool = True,
 ) -> Ingestion:  # fmt: skip
     """Takes rows of all events that features of a project's windows read.
 
@@ -119,6 +124,7 @@ def ingestion_of(
         store: Where the states lie.
         path: File of the log, such as ``.sterling/events.db``.
         tails: Files or folders of JSON lines that are followed, by the name of the source that they are rows of.
+        applies: Whether rows are applied here; else another process of the server does it.
 
     Raises:
         InvalidDefinitionError: if rows of a source cannot arrive, or a file is of no such source.
@@ -134,4 +140,5 @@ def ingestion_of(
 
         return Applier(log, store, project.name, plans, types, DuckDBEngine(1))
 
-    return Ingestion(log, follow, [FileTail(log, source, file) for source, file in (tails or {}).items()])
+    found = [FileTail(log, source, file) for source, file in (tails or {}).items()]
+    return Ingestion(log, follow, found, applies=applies)

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from sterling.core.canonical import digest
 from sterling.core.code import CodeHash
-from sterling.core.errors import DataError, InvalidDefinitionError, TamperedLedgerError
+from sterling.core.errors import DataError, FieldError, InvalidDefinitionError, TamperedLedgerError, in_row
 from sterling.core.evidence import Entry, Query
 from sterling.core.ledger import Ledger
 from sterling.core.refs import Ref, ref_of, short
@@ -85,7 +85,8 @@ class Computed:
             FunctionFailedError: if the function fails, or took longer than `LIMIT_MS`.
         """
         if self.name in row:
-            raise DataError(f"{self.name!r} is computed here from {', '.join(map(repr, self.inputs))}. Leave it out.")
+            said = f"{self.name!r} is computed here from {', '.join(map(repr, self.inputs))}. Leave it out."
+            raise FieldError(said, self.name, problem="unknown-field")
         if not row.keys() >= {*self.inputs}:
             return None
         values = [self._as_in_training(column, row[column.name]) for column in self.columns]
@@ -148,7 +149,7 @@ def _filled(computed: Sequence[Computed], rows: Sequence[Mapping[str, Any]], num
     try:
         return {**row, **{item.name: item.of(row) for item in computed}}
     except DataError as error:
-        raise type(error)(f"Row {number}: {error}" if len(rows) > 1 else str(error)) from error
+        raise in_row(error, number, len(rows)) from None
 
 
 def computed_by(
@@ -233,10 +234,14 @@ def defined_by(ledger: Ledger, store: Store, release: Entry) -> Any:
 
 def types_of(ledger: Ledger, model: str) -> dict[str, str]:
     """Types of the features in the frame that a model was trained on."""
+    frame, assembled = frame_of(ledger, model), ledger.read(Query(("frame.assembled",)), newest_first=True)
+    types: dict[str, str] = next(entry for entry in assembled if entry.body["ref"] == frame).body["types"]
+    return types
+
+
+def frame_of(ledger: Ledger, model: str) -> Ref:
+    """The frame that a model was trained on."""
     trained = next(ledger.read(Query(("model.trained",), (f"model:{model}",)), newest_first=True))
     keys = tuple(subject for subject in trained.evidence.subjects if subject.startswith("key:"))
     completed = next(ledger.read(Query(("stage.completed",), keys)))
-    frame = completed.body["identity"]["inputs"]["frame"]
-    assembled = ledger.read(Query(("frame.assembled",)), newest_first=True)
-    types: dict[str, str] = next(entry for entry in assembled if entry.body["ref"] == frame).body["types"]
-    return types
+    return Ref(completed.body["identity"]["inputs"]["frame"])

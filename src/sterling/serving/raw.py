@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from sterling.core.clock import to_micros
-from sterling.core.errors import DataError, nearest
+from sterling.core.errors import FieldError, nearest
 from sterling.features.row_times import days_of, read_time
 from sterling.features.row_types import Kind, bounds, kind_of_column
 from sterling.project.checks import Check, InRange
@@ -38,11 +38,11 @@ class RawRow:
         >>> raw.cells({"departure": "1970-01-01T01:00", "distance": 95})
         Traceback (most recent call last):
             ...
-        sterling.core.errors.DataError: 'departure' is '1970-01-01T01:00'. It is a time with its zone, such as 2013-09-01T06:00:00Z, or null.
+        sterling.core.errors.FieldError: 'departure' is '1970-01-01T01:00'. It is a time with its zone, such as 2013-09-01T06:00:00Z, or null.
     """
 
     def __init__(self, needed: Iterable[str], types: Mapping[str, str], checks: Iterable[Check] = ()) -> None:
-        self.needed = tuple(sorted(needed))
+        self.needed, self.types = tuple(sorted(needed)), dict(types)
         self._known = frozenset(types)
         ranges = {check.column: check for check in checks if isinstance(check, InRange)}
         self._columns = [
@@ -53,20 +53,22 @@ class RawRow:
         """The cells of a row.
 
         Raises:
-            DataError: if a column is left out or unknown, or a value is of another kind.
+            FieldError: if a column is left out or unknown, or a value is of another kind.
         """
         if unknown := row.keys() - self._known:
             name = min(unknown)
-            raise DataError(f"{name[:80]!r} is no column of the row. {nearest(name[:80], self._known)}")
+            said = f"{name[:80]!r} is no column of the row. {nearest(name[:80], self._known)}"
+            raise FieldError(said, name[:80], problem="unknown-field")
         if absent := [name for name in self.needed if name not in row]:
-            raise DataError(f"{', '.join(map(repr, absent))} left out. Send null if unknown.")
+            said = f"{', '.join(map(repr, absent))} left out. Send null if unknown."
+            raise FieldError(said, absent[0], problem="missing-field")
         found = {}
         for name, read, said, within in self._columns:
             value = row[name]
             try:
                 cell = None if value is None else read(value)
             except (ValueError, TypeError, OverflowError, InvalidOperation):
-                raise DataError(f"{name!r} is {_shown(value)}. It is {said}, or null.") from None
+                raise FieldError(f"{name!r} is {_shown(value)}. It is {said}, or null.", name) from None
             if within is not None and cell is not None and not within.low <= cell <= within.high:
                 cell = None
             found[name] = cell

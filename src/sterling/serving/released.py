@@ -1,4 +1,4 @@
-"""The model that is served, and the one that follows it: the ledger says which, requests never ask it."""
+"""The versions that are served, and those that follow them: the ledger says which, requests never ask it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from sterling.core.errors import DataError, InvalidDefinitionError, SterlingError
+from sterling.core.canonical import digest
+from sterling.core.errors import DataError, FieldError, InvalidDefinitionError, SterlingError
 from sterling.core.evidence import Entry, Query
+from sterling.core.history import entry_at
 from sterling.core.ledger import Awaited, Ledger, head_of
 from sterling.core.refs import Ref
 from sterling.core.store import Store
@@ -21,8 +23,11 @@ from sterling.models import Model
 from sterling.models.predictors import Probabilities
 from sterling.serving.on_demand import Computed, Supplied, computed_by, defined_by, fill, intact, types_of
 from sterling.serving.requests import Asked
+from sterling.serving.router import CANARY, LIVE, SEVERAL, Assigned, Router, router_of, unit_text
+from sterling.serving.shadow import Disagreement, Shadowing
 from sterling.serving.vector import Online, Vector, Vectors, vector_of
 from sterling.tasks.policies import Decider, decider_from
+from sterling.views.release_plan import KINDS, NOTHING, Release, ReleasePlan, Rollout, release_plan
 
 _log = logging.getLogger("sterling.serving")
 
@@ -54,6 +59,7 @@ class ServedModel:
         vector: Computes all features from raw columns and the online state, where that can be done.
         why_not: Where it cannot, the reason.
         decider: What decides from a score, as the version was judged; None where nothing does.
+        features: Digest of what its features are; versions that share it read the same vector.
     """
 
     model: Model
@@ -64,6 +70,7 @@ class ServedModel:
     vector: Vector | None = None
     why_not: str | None = None
     decider: Decider | None = None
+    features: str | None = None
 
     @classmethod
     def load(
@@ -95,7 +102,8 @@ class ServedModel:
         computed = computed_by(ledger, store, release, model, supplied)
         vector, why_not = _vector(ledger, store, release, computed, online)
         decider = decider_of(ledger, store, release)
-        return cls(model, ref, release.body["version"], release.position, computed, vector, why_not, decider)
+        features = _features(ledger, store, release, model)
+        return cls(model, ref, release.body["version"], release.position, computed, vector, why_not, decider, features)
 
     def decisions(self, scores: Probabilities) -> list[bool] | None:
         """Whether each row is acted on; None where nothing decides, or a capacity does, which one request does not see."""
@@ -144,7 +152,10 @@ class ServedModel:
         except DataError as error:
             if self.why_not is None or all(row.keys() >= set(self.model.names) for row in rows):
                 raise
-            raise DataError(f"{error} From raw columns it is not computed here: {self.why_not}") from error
+            said = f"{error} From raw columns it is not computed here: {self.why_not}"
+            if isinstance(error, FieldError):
+                raise FieldError(said, error.field, error.row, problem=error.problem) from error
+            raise DataError(said) from error
 
 
 def decider_of(ledger: Ledger, store: Store, release: Entry) -> Decider | None:
@@ -175,11 +186,58 @@ def _vector(
     return found, None
 
 
+def _features(ledger: Ledger, store: Store, release: Entry, model: Model) -> str | None:
+    defined = defined_by(ledger, store, release)
+    if defined is None:
+        return None
+    return digest([defined["project"]["features"], defined.get("code"), [(c.name, c.kind) for c in model.columns]])
+
+
+class Serving(NamedTuple):
+    """What answers at one moment; a request takes it once.
+
+    Attributes:
+        plan: The release plan that it follows.
+        router: Which version answers whom.
+        live: The live version.
+        canary: The version that a canary's units are answered by, or None.
+        shadow: What scores beside the live version, or None.
+    """
+
+    plan: ReleasePlan
+    router: Router
+    live: ServedModel
+    canary: ServedModel | None = None
+    shadow: Shadowing | None = None
+
+
+class Routed(NamedTuple):
+    """Who answers a request.
+
+    Attributes:
+        served: The version.
+        assigned: Its arm, and with which probability; of a request that is about several units, the live version's.
+        unit: The unit that the request is about, or None.
+        shadow: What scores the same rows afterwards, or None.
+    """
+
+    served: ServedModel
+    assigned: Assigned
+    unit: str | None
+    shadow: Shadowing | None
+
+    def answered(self, asked: Asked, found: Predicted) -> None:
+        """Have the shadow score the same rows, once the answer is on its way."""
+        if self.shadow is not None and self.assigned.arm != CANARY:
+            self.shadow.later(asked, found, self.served.features)
+
+
 @dataclass
 class Follower:
-    """Serves the newest release, and swaps to the next one in one step.
+    """Serves every version that the release plan gives units to, and follows the plan in one step at a time.
 
-    A release that cannot be loaded changes nothing but `trouble`, and is tried again at the next look.
+    Where the live version of a newer plan cannot be loaded, the old plan stays; where a canary or a shadow cannot, the live
+    version answers its units. Either is `trouble`, and is tried again at the next look.
 
     Args:
         ledger: Where releases are recorded.
@@ -195,27 +253,64 @@ class Follower:
     supplied: Sequence[Supplied] = ()
     online: Online | None = None
     trouble: str | None = field(default=None, init=False)
-    _served: ServedModel = field(init=False)
+    _now: Serving = field(init=False)
+    _plan: ReleasePlan = field(default=NOTHING, init=False)
     _seen: int = field(default=0, init=False)
+    _loaded: dict[tuple[int, str], ServedModel] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        release = self._newer(0)
-        if release is None:
+        plan = self._read()
+        if plan.live is None:
             raise SterlingError("Nothing is released, so there is nothing to serve. `sterling release --now` releases.")
-        self._served = ServedModel.load(self.ledger, self.store, release, self.supplied, self.online)
+        self._now, self.trouble = self._serving(plan)
 
     @property
     def served(self) -> ServedModel:
-        """The model that answers now; a request takes it once and keeps it."""
-        return self._served
+        """The live version, as it is loaded now."""
+        return self._now.live
+
+    @property
+    def plan(self) -> ReleasePlan:
+        """The release plan that is followed now."""
+        return self._now.plan
+
+    @property
+    def disagreement(self) -> Disagreement | None:
+        """How a shadow's scores differ from those that were answered; None where none scores."""
+        shadow = self._now.shadow
+        return shadow.counts if shadow else None
+
+    def route(self, rows: Sequence[Mapping[str, Any]], unit: str | None, request_id: str) -> Routed:
+        """Who answers a request.
+
+        Args:
+            rows: Its rows, one of whose columns may name the unit.
+            unit: The unit that the request names itself.
+            request_id: What stands for the unit where neither does, so that the request is assigned on its own.
+        """
+        now = self._now
+        if now.router.trivial:
+            return Routed(now.live, Assigned(now.live.version, LIVE, 1.0), unit, now.shadow)
+        units = {unit or _unit_in(row, now.router.unit) for row in rows}
+        if len(units) > 1:
+            return Routed(now.live, Assigned(now.live.version, SEVERAL, 1.0), unit, now.shadow)
+        named = units.pop()
+        assigned = now.router.assign(named or request_id)
+        served = now.canary if assigned.arm == CANARY and now.canary else now.live
+        return Routed(served, assigned, named, now.shadow)
 
     async def follow(self) -> None:
         """Ask the ledger until cancelled, in one thread of its own."""
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="follow-releases") as thread:
-            while True:
-                await loop.run_in_executor(thread, self._wait)
-                await loop.run_in_executor(thread, self.look)
+            try:
+                await loop.run_in_executor(thread, self._keep_the_way_back)
+                while True:
+                    await loop.run_in_executor(thread, self._wait)
+                    await loop.run_in_executor(thread, self.look)
+            finally:
+                if self._now.shadow:
+                    self._now.shadow.close()
 
     def _wait(self) -> None:
         """Until something was appended, where the ledger can tell, or the time is over."""
@@ -227,18 +322,84 @@ class Follower:
         time.sleep(max(0.0, started + self.every_seconds - time.monotonic()))
 
     def look(self) -> None:
-        """Load the newest release, if it is newer than what is served, and swap to it."""
+        """Load what the newest plan needs, and swap to it in one step."""
         try:
-            self._seen = head_of(self.ledger)
-            if release := self._newer(self._served.position):
-                self._served = ServedModel.load(self.ledger, self.store, release, self.supplied, self.online)
-                _log.info("serving version %s, released at %s", self._served.version, release.position)
-            self.trouble = None
+            plan = self._read()
+            newer = plan.position > self._now.plan.position
+            trouble = None
+            if newer or self.trouble:
+                serving, trouble = self._serving(plan)
+                if newer or trouble is None:
+                    self._swap(serving)
         except Exception as error:  # noqa: BLE001  whatever happens, the server goes on with what it has
-            trouble = f"Version {self._served.version} stays, since a newer release cannot be followed: {error}"
-            if trouble != self.trouble:
-                _log.warning("%s", trouble)
-            self.trouble = trouble
+            trouble = f"Version {self.served.version} stays, since a newer release cannot be followed: {error}"
+        if trouble and trouble != self.trouble:
+            _log.warning("%s", trouble)
+        self.trouble = trouble
 
-    def _newer(self, position: int) -> Entry | None:
-        return next(self.ledger.read(Query(("version.released",)), after=position, newest_first=True), None)
+    def _read(self) -> ReleasePlan:
+        head = head_of(self.ledger)
+        if head > self._seen:
+            query = Query(KINDS)
+            self._plan = release_plan(self.ledger.read(query, after=self._plan.position, until=head), self._plan)
+            self._seen = head
+        return self._plan
+
+    def _swap(self, serving: Serving) -> None:
+        before = self._now.shadow
+        if before is not None and before is not serving.shadow:
+            before.close()  # nothing else may use its model at the same time, and it may answer from now on
+        self._now = serving
+        _log.info("serving %s, as of %s", serving.plan.weights, serving.plan.position)
+        self._keep_the_way_back()
+
+    def _serving(self, plan: ReleasePlan) -> tuple[Serving, str | None]:
+        """What a plan needs, loaded, and what of it is not.
+
+        Raises:
+            SterlingError: if its live version cannot be loaded.
+        """
+        assert plan.live is not None
+        live = self._load(plan.live)
+        beside, trouble = None, None
+        rollout = plan.canary or plan.shadow
+        if rollout is not None:
+            try:
+                beside = self._load(rollout)
+            except Exception as error:  # noqa: BLE001  whatever happens, the live version answers
+                what = f"Version {rollout.version} cannot be its {rollout.running.kind}"
+                trouble = f"{what}, and the live version answers all: {error}"
+        canary = beside if plan.canary else None
+        shadow = self._shadowing(beside if plan.shadow else None)
+        return Serving(plan, router_of(plan, canary=canary is not None), live, canary, shadow), trouble
+
+    def _shadowing(self, model: ServedModel | None) -> Shadowing | None:
+        if model is None:
+            return None
+        before = self._now.shadow if hasattr(self, "_now") else None
+        return before if before is not None and before.model is model else Shadowing(model)
+
+    def _load(self, wanted: Release | Rollout) -> ServedModel:
+        """A version, loaded once and kept while the plan may come back to it."""
+        found = self._loaded.get((wanted.version, wanted.model))
+        if found is None:
+            entry = entry_at(self.ledger, wanted.position)
+            found = ServedModel.load(self.ledger, self.store, entry, self.supplied, self.online)
+        elif found.position != wanted.position:
+            found = replace(found, position=wanted.position)
+        self._loaded[wanted.version, wanted.model] = found
+        return found
+
+    def _keep_the_way_back(self) -> None:
+        """Have the version ready that a rollback would lead to, and forget those that nothing leads to."""
+        plan = self._now.plan
+        wanted = [known for known in (plan.live, plan.rollout, *plan.previous[:1]) if known]
+        for back in plan.previous[:1]:
+            with suppress(Exception):  # it is said when it is needed
+                self._load(back)
+        kept = {(known.version, known.model) for known in wanted}
+        self._loaded = {key: model for key, model in self._loaded.items() if key in kept}
+
+
+def _unit_in(row: Mapping[str, Any], column: str | None) -> str | None:
+    return unit_text(row.get(column)) if column else None

@@ -2,118 +2,47 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal
 import socket
+import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
 
-import msgspec
 import uvicorn
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import Route
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sterling.core.clock import from_micros, iso
-from sterling.core.errors import DataError, StorageError
+from sterling.core.errors import StorageError
 from sterling.core.ledger import Ledger
 from sterling.core.store import Store
-from sterling.features.on_demand import FunctionFailedError
+from sterling.serving.endpoints import Endpoints, Service
+from sterling.serving.front import ARRIVED, QUEUED
 from sterling.serving.ingest import Ingestion
 from sterling.serving.on_demand import Supplied
-from sterling.serving.released import Follower, ServedModel
-from sterling.serving.requests import Limits, RefusedRequestError, read_request
+from sterling.serving.released import Follower
+from sterling.serving.requests import Limits
+from sterling.serving.sockets import listen, url_of
 from sterling.serving.vector import Online
 
 _log = logging.getLogger("sterling.serving")
-_encode = msgspec.json.Encoder().encode
 _GRACE_SECONDS = 5
-_BACKLOG = 1_024
 
 
-def application(follower: Follower, limits: Limits | None = None, ingestion: Ingestion | None = None) -> Starlette:
-    """The ASGI application.
+class Certificate(NamedTuple):
+    """What TLS needs.
 
-    ``POST /predict`` answers rows, ``GET /version`` says what answers and what it reads, ``GET /health`` whether it
-    does, and whether it still follows the ledger. With an ingestion, ``POST /v1/events/SOURCE`` takes rows of a source.
+    Attributes:
+        certificate: File of the certificate, with those that it rests on, in PEM.
+        key: File of its private key, in PEM.
     """
-    allowed = limits or Limits()
 
-    async def predict(request: Request) -> Response:
-        body = await _body(request, allowed)
-        served = follower.served
-        asked = read_request(body, allowed)
-        found = served.answer(asked)
-        answer = _release(served) | {"scores": found.scores.tolist()}
-        if (decided := served.decisions(found.scores)) is not None:
-            answer["decisions"] = decided
-        if found.at is not None:
-            answer["moment"] = iso(from_micros(found.at))
-        if asked.features:
-            answer["features"] = [{name: row[name] for name in served.model.names} for row in found.rows]
-        return _json(answer)
-
-    async def version(_: Request) -> Response:
-        served = follower.served
-        here: Mapping[str, Mapping[str, Any]] = (
-            served.vector.sources
-            if served.vector
-            else {feature.name: {"computed_from": list(feature.inputs)} for feature in served.computed}
-        )
-        features = [
-            {"name": column.name, "kind": column.kind, **here.get(column.name, {})} for column in served.model.columns
-        ]
-        raw = {"raw_columns": list(served.vector.raw.needed)} if served.vector else {}
-        policy = {"policy": said} if (said := served.policy()) else {}
-        return _json(_release(served) | {"features": features} | raw | policy)
-
-    async def events(request: Request) -> Response:
-        assert ingestion is not None
-        rows = read_request(await _body(request, allowed), allowed).rows
-        pushed = await run_in_threadpool(ingestion.push, request.path_params["source"], rows)
-        refused = [refusal._asdict() for refusal in pushed.refused]
-        return _json(pushed._asdict() | {"refused": refused}, 422 if len(refused) == len(rows) else 200)
-
-    async def health(_: Request) -> Response:
-        trouble = follower.trouble or (ingestion and ingestion.trouble)
-        status = "degraded" if trouble else "ok"
-        served = follower.served
-        fresh = served.vector.freshness() if served.vector else None
-        online = {} if fresh is None else {"online": fresh}
-        return _json({"status": status, "trouble": trouble} | _release(served) | online)
-
-    @asynccontextmanager
-    async def following(_: Starlette) -> AsyncIterator[None]:
-        task = asyncio.create_task(follower.follow())
-        with ingestion.in_background() if ingestion else nullcontext():
-            yield
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-    return Starlette(
-        routes=[
-            Route("/predict", predict, methods=["POST"]),
-            Route("/version", version),
-            Route("/health", health),
-            *([Route("/v1/events/{source}", events, methods=["POST"])] if ingestion else []),
-        ],
-        exception_handlers={
-            FunctionFailedError: _broken,
-            DataError: _refused,
-            StorageError: _unreachable,
-            HTTPException: _no_such_thing,
-            ClientDisconnect: _gone,
-            Exception: _failed,
-        },
-        lifespan=following,
-    )
+    certificate: Path
+    key: Path
 
 
 class Server:
@@ -128,10 +57,15 @@ class Server:
         supplied: The project's functions.
         ingestion: Takes rows of the project's sources, where they come to this server.
         online: The project and its online state, for features that are computed from raw columns.
+        service: What else the server does; `limits` and `ingestion` take precedence over its own.
+        certificate: What TLS needs; None for plain HTTP.
+        listening: A socket that listens already, instead of host and port.
+        drain_seconds: How long it goes on answering after it was told to end, telling clients to connect anew.
+        follower: Says what is served, instead of the newest release.
 
     Raises:
         SterlingError: if nothing is released, the model cannot be loaded, or its functions are others.
-        StorageError: if the port is taken.
+        StorageError: if the port is taken, or the certificate cannot be read.
     """
 
     def __init__(
@@ -145,15 +79,34 @@ class Server:
         supplied: Sequence[Supplied] = (),
         ingestion: Ingestion | None = None,
         online: Online | None = None,
+        service: Service | None = None,
+        certificate: Certificate | None = None,
+        listening: socket.socket | None = None,
+        drain_seconds: float = 0.0,
+        follower: Follower | None = None,
     ) -> None:
-        self.follower = Follower(ledger, store, supplied=supplied, online=online)
-        self._socket = _listen(host, port)
-        self.url = f"http://{host if ':' not in host else f'[{host}]'}:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(
-            application(self.follower, limits, ingestion), log_level="warning", access_log=False, server_header=False,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
+        self.follower = follower or Follower(ledger, store, supplied=supplied, online=online)
+        found = service or Service()
+        found = Service(
+            limits or found.limits, ingestion or found.ingestion, found.outcomes, found.log, found.keys, found.beyond,
+            found.cpu_price_hour,
         )  # fmt: skip
-        self._uvicorn = uvicorn.Server(config)
+        _check(certificate)
+        self._socket = listening or listen(host, port)
+        self.url = url_of(self._socket, secure=certificate is not None)
+        self.endpoints = Endpoints(self.follower, found, lambda: len(self._uvicorn.server_state.tasks))
+        front = self.endpoints.front()
+        config = uvicorn.Config(
+            front, log_config=None, access_log=False, server_header=False, http=_Protocol, ws="none", lifespan="on",
+            timeout_graceful_shutdown=_GRACE_SECONDS, loop="uvloop",
+            ssl_certfile=certificate and str(certificate.certificate), ssl_keyfile=certificate and str(certificate.key),
+        )  # fmt: skip
+        self._uvicorn = _Draining(config, drain_seconds)
+
+        def drain() -> None:
+            front.draining = self.endpoints.draining = True
+
+        self._uvicorn.drain = drain
 
     def run(self) -> None:
         """Serve until told to stop, by a signal in the main thread or by `stop`; open requests are answered first."""
@@ -178,6 +131,37 @@ class Server:
             thread.join()
 
 
+class _Protocol(HttpToolsProtocol):
+    """Says with each request when it came, and how many waited then."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        scope: Any = self.scope
+        scope[QUEUED], scope[ARRIVED] = len(self.tasks), time.perf_counter()
+
+
+class _Draining(uvicorn.Server):
+    """A server that goes on for a while after it was told to end, so that nobody meets a closed door."""
+
+    def __init__(self, config: uvicorn.Config, seconds: float) -> None:
+        super().__init__(config)
+        self._seconds = seconds
+        self.drain: Callable[[], None] = _nothing
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.drain()
+        if not self._seconds or self.should_exit or sig == signal.SIGINT:
+            super().handle_exit(sig, frame)
+            return
+        timer = threading.Timer(self._seconds, super().handle_exit, (sig, frame))
+        timer.daemon = True
+        timer.start()
+
+
+def _nothing() -> None:
+    pass
+
+
 def serve(
     ledger: Ledger,
     store: Store,
@@ -188,6 +172,10 @@ def serve(
     supplied: Sequence[Supplied] = (),
     online: Online | None = None,
     ingestion: Ingestion | None = None,
+    service: Service | None = None,
+    certificate: Certificate | None = None,
+    listening: socket.socket | None = None,
+    drain_seconds: float = 0.0,
 ) -> None:
     """Serve the live version until Ctrl-C or SIGTERM, and follow releases.
 
@@ -200,9 +188,16 @@ def serve(
         supplied: The project's functions, for features that are computed on demand.
         online: The project and its online state, for features that are computed from raw columns.
         ingestion: Takes rows of the project's sources, where they come to this server.
+        service: What else the server does.
+        certificate: What TLS needs; None for plain HTTP.
+        listening: A socket that listens already, instead of host and port.
+        drain_seconds: How long it goes on answering after SIGTERM.
     """
-    server = Server(ledger, store, host=host, port=port, supplied=supplied, online=online, ingestion=ingestion)
-    (say or _print)(f"Serving version {server.follower.served.version} on {server.url}/predict. Ctrl-C ends it.")
+    server = Server(
+        ledger, store, host=host, port=port, supplied=supplied, online=online, ingestion=ingestion, service=service,
+        certificate=certificate, listening=listening, drain_seconds=drain_seconds,
+    )  # fmt: skip
+    (say or _print)(f"Serving version {server.follower.served.version} on {server.url}/v1/predict. Ctrl-C ends it.")
     before = signal.signal(signal.SIGTERM, _stop_was_asked_for)
     try:
         with suppress(KeyboardInterrupt):
@@ -219,61 +214,13 @@ def _stop_was_asked_for(_signal: int, _frame: object) -> None:
     """Uvicorn has stopped gracefully, and raises the signal again: the process ends by itself, with 0."""
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named as TCP, so that asyncio sends small packets at once: an answer would wait 40 ms for an acknowledgement.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+def _check(certificate: Certificate | None) -> None:
+    """Refuse a certificate that cannot be read, before anything listens."""
+    if certificate is None:
+        return
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(_BACKLOG)
-    except (OSError, OverflowError) as error:
-        listening.close()
-        raise StorageError(f"Cannot listen on {host}:{port}: {error}. Choose another --port, or 0 for any.") from error
-    return listening
-
-
-async def _body(request: Request, limits: Limits) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limits.body_bytes:
-            raise RefusedRequestError(413, f"The body is larger than {limits.body_bytes:,} bytes. Send fewer rows.")
-    return bytes(body)
-
-
-def _release(served: ServedModel) -> dict[str, Any]:
-    return {"model": served.ref, "version": served.version, "position": served.position}
-
-
-def _refused(_: Request, error: Exception) -> Response:
-    status = error.status if isinstance(error, RefusedRequestError) else 422
-    return _json({"error": str(error)}, status)
-
-
-def _broken(_: Request, error: Exception) -> Response:
-    _log.error("%s", error)
-    return _json({"error": str(error)}, 500)
-
-
-def _unreachable(_: Request, error: Exception) -> Response:
-    _log.error("%s", error)
-    return _json({"error": str(error)}, 503)
-
-
-def _no_such_thing(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    message = f"{request.method} {request.url.path} is not served. POST /predict, GET /version and GET /health are."
-    return _json({"error": message}, error.status_code)
-
-
-def _gone(_: Request, __: Exception) -> Response:
-    return _json({"error": "The client hung up before its request had come."}, 400)
-
-
-def _failed(_: Request, __: Exception) -> Response:
-    return _json({"error": "The server failed on this request; its log says why."}, 500)
-
-
-def _json(body: dict[str, Any], status: int = 200) -> Response:
-    return Response(_encode(body), status, media_type="application/json")
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate.certificate, certificate.key)
+    except (OSError, ssl.SSLError) as error:
+        raise StorageError(
+            f"{certificate.certificate} and {certificate.key} are no certificate and its key: {error}. Both are PEM files."
+        ) from error

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sterling.core.canonical import digest
 from sterling.core.clock import Clock, from_micros, iso, to_micros, utcnow
-from sterling.core.errors import DataError, InvalidDefinitionError, StorageError
+from sterling.core.errors import DataError, InvalidDefinitionError, StorageError, in_row
 from sterling.core.evidence import Query
 from sterling.core.ledger import Ledger
 from sterling.features.kept_states import KeptStates
@@ -28,6 +28,7 @@ from sterling.project.sources import Columns
 from sterling.project.sql import quoted
 from sterling.serving.on_demand import Computed
 from sterling.serving.raw import RawRow
+from sterling.serving.requests import RefusedRequestError
 
 Row = Mapping[str, Any]
 
@@ -118,9 +119,11 @@ class Vector:
         states, offsets = self._states(cells, now if at is None else at)
         newest = _newest(states)
         if at is not None and at <= newest:
-            raise DataError(
+            raise RefusedRequestError(
+                409,
                 f"predict_at is {iso(from_micros(at))}, and the online state has moved on to {iso(from_micros(newest))}. "
-                "Ask for a later moment, or leave it out."
+                "Ask for a later moment, or leave it out.",
+                "predict_at",
             )
         moment = max(now, newest + 1) if at is None else at
         found = []
@@ -348,4 +351,4 @@ def _named(rows: int, number: int, compute: Callable[[], dict[str, Any]]) -> dic
     try:
         return compute()
     except DataError as error:
-        raise type(error)(f"Row {number}: {error}" if rows > 1 else str(error)) from error
+        raise in_row(error, number, rows) from None

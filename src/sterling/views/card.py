@@ -134,14 +134,22 @@ def model_card(entries: Iterable[Entry], version_or_model: int | str | None, def
     return f"{_front_matter(project, report)}\n# {escaped(title)}\n\n{_summary(chain, report)}\n\n{body}\n"
 
 
+_HISTORY = {
+    "model.registered": "registered", "model.refused": "refused", "version.approved": "approved",
+    "approval.revoked": "approval revoked", "rollout.started": "rollout started", "version.promoted": "promoted",
+    "version.paused": "paused", "version.released": "released", "version.rolled_back": "rolled back",
+    "version.retired": "retired",
+}  # fmt: skip
+
+
 def history_table(entries: Iterable[Entry]) -> Table:
     """Every version with its registration and its releases."""
     rows = []
     for entry in entries:
-        if entry.kind not in {"model.registered", "version.released", "model.refused"}:
+        if entry.kind not in _HISTORY:
             continue
         version = str(entry.body.get("version", "–"))
-        what = entry.kind.partition(".")[2]
+        what = _HISTORY[entry.kind]
         rows.append(
             Row(
                 (

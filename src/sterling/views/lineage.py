@@ -64,7 +64,9 @@ class Lineage:
             case "stage.completed":
                 made = self._stage(entry)
                 return replace(made, children=(Node(_identity(body["identity"]), None), *made.children))
-            case "version.released":
+            case "version.released" | "version.approved" | "approval.revoked" | "rollout.started" | "version.retired":
+                below = self._each(body["seen"])
+            case "version.promoted" | "version.paused" | "version.rolled_back":
                 below = self._each(body["seen"])
             case "model.registered" | "model.refused":
                 below = chain(self._each(body["seen"]), self._definition(body.get("definition")))

@@ -9,6 +9,7 @@ from typing import Any
 from sterling.core.evidence import Entry
 from sterling.core.refs import short
 from sterling.project.metrics import label
+from sterling.project.rollout import shown as as_percent
 from sterling.views.labels import labels
 from sterling.views.log_studies import STUDY_SENTENCES
 from sterling.views.text import cite, interval, listed, moment, number, percent, plural, size
@@ -325,10 +326,77 @@ def _refused(body: Body) -> str:
     return f"Model {short(body['model'])} is refused: {'; '.join(body['reasons'])}"
 
 
+def _approved(body: Body) -> str:
+    return f"Version {body['version']} is approved as {listed(body['roles'])}, on {cite(*body['seen'])}."
+
+
+def _revoked(body: Body) -> str:
+    return f"The approval of version {body['version']} as {listed(body['roles'])} is taken back: {_because(body)}"
+
+
+def _routed(body: Body) -> str:
+    by = body["unit"] or "what each request names"
+    shares = [f"{as_percent(body[name])} {said}" for name, said in _SHARES if body[name]]
+    return f"Units are kept together by {by}{f', {listed(shares)}' if shares else ''}."
+
+
+def _started(body: Body) -> str:
+    stages = listed([_stage(stage) for stage in body["stages"]])
+    return f"Version {body['version']} is on its way beside version {body['replaces']}: {stages}, then all traffic."
+
+
+def _stage(stage: Body) -> str:
+    share = "" if stage["kind"] == "shadow" else f" {as_percent(stage['share'])}"
+    return f"{stage['kind']}{share} for {stage['lasts']}"
+
+
+def _promoted(body: Body) -> str:
+    how = "goes on with" if body["resumed"] else "is promoted to"
+    early = ", before the stage had lasted" if body["early"] else ""
+    return f"Version {body['version']} {how} stage {body['stage']} of {body['of']}, {body['title']}{early}."
+
+
+def _paused(body: Body) -> str:
+    return f"Version {body['version']} is paused at stage {body['stage']}, and the live version answers all: {_because(body)}"
+
+
+def _rolled_back(body: Body) -> str:
+    what = "The rollout of version" if body["what"] == "rollout" else "Version"
+    return f"{what} {body['version']} is rolled back, version {body['to']} answers all: {_because(body)}"
+
+
+def _retired(body: Body) -> str:
+    return f"Version {body['version']} is retired: {_because(body)}"
+
+
+def _because(body: Body) -> str:
+    reason: str = body["reason"]
+    return f"{reason.rstrip('.')}."
+
+
+def _served(body: Body) -> str:
+    equal = body["rows"] - body["unequal"]
+    return f"The server gives {number(equal)} of {plural(body['rows'], 'training row')} the very score of training."
+
+
+def _logged(body: Body) -> str:
+    return f"{plural(body['rows'], 'prediction')} served from {moment(body['from'])} to {moment(body['to'])}."
+
+
+def _outcomes(body: Body) -> str:
+    return f"The outcome of {number(body['known'])} of {plural(body['rows'], 'served prediction')} is known."
+
+
 def _released(body: Body) -> str:
     before = f", replacing version {body['replaces']}" if body["replaces"] else ", the first release"
-    how = ", at once and not in stages" if body["rollout"] == "now" else ""
-    return f"Version {body['version']} takes all traffic{before}{how}."
+    return f"Version {body['version']} takes all traffic{before}{_HOW.get(body['rollout'], '')}."
+
+
+_SHARES = (("holdout", "held out"), ("explore", "to explore"))
+_HOW = {
+    "now": ", at once and not in stages", "staged": ", after its stages", "rollback": ", as a rollback",
+    "early": ", before its last stage had lasted", "first": "; nothing was live to compare it with in stages",
+}  # fmt: skip
 
 
 def _run(body: Body) -> str:
@@ -377,6 +445,17 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "gate.judged": _judged,
     "model.registered": _registered,
     "model.refused": _refused,
+    "version.approved": _approved,
+    "approval.revoked": _revoked,
+    "routing.set": _routed,
+    "rollout.started": _started,
+    "version.promoted": _promoted,
+    "version.paused": _paused,
+    "version.rolled_back": _rolled_back,
+    "version.retired": _retired,
+    "served.checked": _served,
+    "predictions.logged": _logged,
+    "outcomes.joined": _outcomes,
     "version.released": _released,
     "run.completed": _run,
     **STUDY_SENTENCES,

@@ -10,7 +10,8 @@ from sterling.core.refs import Ref, refs_in
 from sterling.views.facts import Run, latest_run, runs
 from sterling.views.registry import versions
 
-_ALWAYS = frozenset({"project.defined", "stage.failed"})
+_ALWAYS = frozenset({"project.defined", "stage.failed", "predictions.logged"})
+_NEWEST = frozenset({"outcomes.joined"})
 _WITH_THEIR_RUNS = ("approval.", "version.approved", "certificate.", "reproduction.")
 
 
@@ -18,7 +19,8 @@ def needed(entries: Iterable[Entry]) -> frozenset[Ref]:
     """Refs that the evidence of the last run and of every registered version names.
 
     An approval or a certificate, open or not, needs what it names itself, and every run of a model or a version that
-    it is about. Definitions and logs of failed stages are needed always: they are small, and nothing makes them again.
+    it is about. Definitions, logs of failed stages and what was predicted are needed always, and so are the newest
+    outcomes: nothing makes them again.
     Instead of what was erased, what replaced it is needed.
 
     Args:
@@ -28,6 +30,7 @@ def needed(entries: Iterable[Entry]) -> frozenset[Ref]:
     registered = (latest_run(chain, candidate=version.model) for version in versions(chain))
     kept = [fact for run in (latest_run(chain), *registered, *_vouched(chain)) if run is not None for fact in run.facts]
     kept += [entry for entry in chain if entry.kind in _ALWAYS or _vouches(entry)]
+    kept += {entry.kind: entry for entry in chain if entry.kind in _NEWEST}.values()
     erased = erasures(chain)
     named = {Ref(ref) for entry in kept for ref in (*refs_in(entry.body), *_in_subjects(entry))}
     return frozenset(_follow(named, {old: erasure.by for old, erasure in erased.items()}))

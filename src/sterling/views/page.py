@@ -48,7 +48,8 @@ from sterling.views.text import cite, day, moment, number, percent, plural
 
 _MILESTONES = frozenset({
     "project.defined", "as_of.resolved", "model.trained", "stage.failed", "stage.diverged", "model.registered",
-    "model.refused", "version.released", "run.completed",
+    "model.refused", "version.approved", "rollout.started", "version.promoted", "version.paused", "version.rolled_back",
+    "version.released", "run.completed",
 })  # fmt: skip
 _EVENTS = 24
 

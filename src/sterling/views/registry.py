@@ -19,7 +19,7 @@ class Version:
         model: Ref of the model.
         definition: Hash of the project's definition that it was trained by.
         registered: Position of its registration.
-        released: Position of its newest release, or None.
+        released: Position of its newest release; None where it never was, or was rolled back since.
         actor: Who registered it.
         time: When it was registered, ISO 8601.
         policy: Ref of what decides from its scores, or None where nothing does.
@@ -47,6 +47,8 @@ def versions(entries: Iterable[Entry]) -> tuple[Version, ...]:
             )  # fmt: skip
         elif entry.kind == "version.released":
             found[body["version"]] = replace(found[body["version"]], released=entry.position)
+        elif entry.kind == "version.rolled_back" and body["what"] == "release":
+            found[body["version"]] = replace(found[body["version"]], released=None)
     return tuple(found.values())
 
 
@@ -55,7 +57,7 @@ def live(entries: Iterable[Entry]) -> Version | None:
     return _newest(versions(entries))
 
 
-CHAMPION_KINDS = ("model.registered", "version.released", ERASED)
+CHAMPION_KINDS = ("model.registered", "version.released", "version.rolled_back", ERASED)
 """The kinds of evidence that say which version is the champion."""
 
 

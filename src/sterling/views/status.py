@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sterling.core.evidence import Entry
 from sterling.core.refs import short
 from sterling.views.facts import Run, latest_run
 from sterling.views.log import sentence
 from sterling.views.registry import Version, live, versions
+from sterling.views.release_plan import NOTHING, ReleasePlan, Rollout, release_plan
+from sterling.views.release_plan import as_json as plan_json
+from sterling.views.release_plan import facts as plan_facts
 from sterling.views.report import GateRow, candidate_name, gate_rows
 from sterling.views.text import cite, moment, plural
 
@@ -50,12 +53,14 @@ class Status:
         live: The version that takes all traffic, or None.
         gates: The candidate's gates.
         undone: What is not done, as sentences that name the next command.
+        plan: Who answers which share of the traffic.
     """
 
     candidate: Candidate | None
     live: Version | None
     gates: tuple[GateRow, ...]
     undone: tuple[str, ...]
+    plan: ReleasePlan = NOTHING
 
 
 def status(entries: Iterable[Entry]) -> Status:
@@ -65,7 +70,16 @@ def status(entries: Iterable[Entry]) -> Status:
     candidate = _candidate(run) if run else None
     gates = gate_rows(run.of("gate.judged")) if run else ()
     current = live(chain)
-    return Status(candidate, current, gates, tuple(_undone(chain, candidate, gates, current)))
+    plan = release_plan(chain)
+    return Status(candidate, current, gates, tuple(_undone(chain, candidate, gates, plan)), plan)
+
+
+def as_json(found: Status) -> dict[str, Any]:
+    """A status for programs."""
+    return {
+        "candidate": found.candidate, "live": found.live, "gates": found.gates, "undone": found.undone,
+        "release": plan_json(found.plan),
+    }  # fmt: skip
 
 
 def headline(candidate: Candidate | None, current: Version | None, gates: tuple[GateRow, ...]) -> str:
@@ -120,6 +134,8 @@ def _facts(found: Status) -> Iterator[tuple[str, str]]:
         yield "live", f"version {found.live.version}, model {short(found.live.model)} {cite(found.live.released)}"
     else:
         yield "live", "no version"
+    if found.plan.rollout:
+        yield from (pair for pair in plan_facts(found.plan) if pair[0] in {"rollout", "next", "paused"})
 
 
 def _candidate(run: Run) -> Candidate:
@@ -129,7 +145,7 @@ def _candidate(run: Run) -> Candidate:
 
 
 def _undone(
-    chain: tuple[Entry, ...], candidate: Candidate | None, gates: tuple[GateRow, ...], current: Version | None
+    chain: tuple[Entry, ...], candidate: Candidate | None, gates: tuple[GateRow, ...], plan: ReleasePlan
 ) -> Iterator[str]:
     since = candidate.run if candidate else 0
     for entry in chain:
@@ -143,9 +159,18 @@ def _undone(
             yield f"Failed gate: {gate.title}. {gate.reason} {cite(gate.position)}"
     if candidate.verdict == "ungated":
         yield "The project has no gates, so nothing is registered. Add gates=[…] to project.py."
-    waiting = [v for v in versions(chain) if v.version == candidate.version]
-    if waiting and (current is None or current.version != candidate.version):
+    if plan.rollout:
+        yield f"Version {plan.rollout.version} is on its way and not live. {_next(plan.rollout)}"
+    waiting = [v for v in versions(chain) if v.version == candidate.version and v.version not in plan.retired]
+    busy = {known.version for known in (plan.live, plan.rollout) if known}
+    if waiting and candidate.version not in busy:
         yield f"Version {candidate.version} is registered and not live. `sterling release` releases it."
+
+
+def _next(rollout: Rollout) -> str:
+    if rollout.paused:
+        return "`sterling promote` lets it go on, `sterling rollback` ends it."
+    return f"`sterling promote` takes it further from {moment(rollout.due)} on."
 
 
 def _all(count: int) -> str:

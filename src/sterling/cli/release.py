@@ -1,0 +1,213 @@
+"""Commands that decide which version answers: approve, release, promote, pause, roll back and retire."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sterling.cli.options import AsJson, ProjectFolder
+
+if TYPE_CHECKING:
+    from sterling.core.evidence import Entry
+    from sterling.core.ledger import Ledger
+    from sterling.core.store import Store
+    from sterling.project.project import Project
+
+Named = Annotated[int | None, typer.Argument(help="The version; the one on its way where it is left out.")]
+Newest = Annotated[int | None, typer.Argument(help="The version; the newest where it is left out.")]
+On = Annotated[
+    int | None,
+    typer.Option(
+        "--on", metavar="POSITION", min=0, help="What was looked at; refused where something decisive came later."
+    ),
+]
+Roles = Annotated[
+    list[str] | None,
+    typer.Option("--as", metavar="ROLE", help="In this role; may be repeated. All that are asked for if left out."),
+]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; it is recorded.")]
+Seen = Annotated[
+    list[int] | None, typer.Option("--evidence", metavar="POSITION", help="What shows it; may be repeated.")
+]
+
+_EXPLAINED = {"version.approved", "rollout.started", "version.promoted", "version.rolled_back"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands, in the order of a version's life."""
+    for command in (approve, release, promote, pause, rollback, retire):
+        app.command()(command)
+
+
+def approve(
+    version: Newest = None,
+    roles: Roles = None,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Take approvals back instead.")] = False,
+    reason: Reason = "Taken back by hand.",
+    on: On = None,
+    project: ProjectFolder = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Let a registered version pass, in the roles that its risk and its changes ask for."""
+    from sterling.core.workspace import actor
+    from sterling.decisions import approve as decision
+
+    _, ledger, store = _opened(project)
+    if revoke:
+        number = version or _newest(ledger)
+        said = decision.revoke(ledger, number, roles=roles or (), reason=reason)
+        _say(said, "Took back the approval of", as_json=as_json)
+    else:
+        said = decision.approve(ledger, store, version, actor=actor(), roles=roles or (), on=on)
+        _say(said, "Approved", as_json=as_json)
+
+
+def release(
+    version: Newest = None,
+    now: Annotated[
+        bool,
+        typer.Option("--now", help="Send all traffic to the version at once; it is recorded that no rollout was made."),
+    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only show who answers, which stage runs, and which approvals are missing.")
+    ] = False,
+    project: ProjectFolder = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Release a registered version, in the stages that the project declares or at once."""
+    from sterling.core.errors import InvalidDefinitionError
+    from sterling.decisions import release as decision
+    from sterling.serving.checked import check_unless_live
+    from sterling.serving.on_demand import supplied_by
+
+    loaded, ledger, store = _opened(project)
+    if plan:
+        _show_plan(ledger, store, version, as_json=as_json)
+        return
+    if not now and not loaded.rollout:
+        raise InvalidDefinitionError(
+            "The project declares no staged rollout. --now sends all traffic to the version at once, and records it so."
+        )
+    check_unless_live(ledger, store, version, supplied_by(loaded, project))
+    rollout = () if now else loaded.rollout
+    said = decision.release(ledger, store, version, rollout=rollout, routing=loaded.routing)
+    _say(said, "Released", "Already live:", as_json=as_json)
+
+
+def promote(
+    version: Named = None,
+    early: Annotated[
+        bool, typer.Option("--early", help="Do not wait until the stage has lasted; it is recorded.")
+    ] = False,
+    on: On = None,
+    project: ProjectFolder = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Give a version the next stage of its rollout, after the last one all traffic; a paused one goes on."""
+    from sterling.decisions import rollout as decision
+
+    _, ledger, store = _opened(project)
+    _say(decision.promote(ledger, store, version, early=early, on=on), "Promoted", "Already live:", as_json=as_json)
+
+
+def pause(
+    version: Named = None,
+    reason: Reason = "Paused by hand.",
+    evidence: Seen = None,
+    project: ProjectFolder = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Take the units away from the version that is on its way, and keep its stage."""
+    from sterling.decisions import rollout as decision
+
+    _, ledger, _ = _opened(project)
+    _say(decision.pause(ledger, version, reason=reason, evidence=evidence or ()), "Paused", as_json=as_json)
+
+
+def rollback(
+    version: Annotated[
+        int | None, typer.Argument(help="The version; the one on its way, else the live one, where it is left out.")
+    ] = None,
+    to: Annotated[
+        int | None,
+        typer.Option(metavar="VERSION", help="Go back to this one; the one that was live before if left out."),
+    ] = None,
+    reason: Reason = "Rolled back by hand.",
+    evidence: Seen = None,
+    project: ProjectFolder = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """End the rollout of a version; where none is under way, go back to the version that was live before."""
+    from sterling.decisions import rollout as decision
+
+    _, ledger, _ = _opened(project)
+    said = decision.rollback(ledger, version, to=to, reason=reason, evidence=evidence or ())
+    _say(said, "Rolled back", "Already rolled back:", as_json=as_json)
+
+
+def retire(
+    version: Annotated[int, typer.Argument(help="The version.")],
+    reason: Reason = "Retired by hand.",
+    project: ProjectFolder = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Take a version out of service for good."""
+    from sterling.decisions import rollout as decision
+
+    _, ledger, _ = _opened(project)
+    _say(decision.retire(ledger, version, reason=reason), "Retired", as_json=as_json)
+
+
+def _opened(folder: Path) -> tuple[Project, Ledger, Store]:
+    from sterling.core.elsewhere import without_erased
+    from sterling.core.workspace import Workspace
+    from sterling.project.load import load_project
+
+    loaded, workspace = load_project(folder), Workspace(folder)
+    ledger = workspace.ledger(loaded.name)
+    return loaded, ledger, without_erased(workspace.store(), ledger)
+
+
+def _newest(ledger: Ledger) -> int:
+    from sterling.decisions.standing import standing
+
+    number: int = standing(ledger).registered().body["version"]
+    return number
+
+
+def _show_plan(ledger: Ledger, store: Store, version: int | None, *, as_json: bool) -> None:
+    """Who answers, and what the version that would be released next needs."""
+    from sterling.cli.console import print_json, show
+    from sterling.core.evidence import Query
+    from sterling.decisions.standing import standing
+    from sterling.views import approvals, release_plan
+
+    view = standing(ledger)
+    plan = view.plan
+    known = next(ledger.read(Query(("model.registered",))), None)
+    asked = version or (plan.rollout.version if plan.rollout else None)
+    found = view.approvals(store, view.registered(asked)) if known or version else None
+    waits = found is not None and (plan.live is None or found.version != plan.live.version)
+    if as_json:
+        print_json(release_plan.as_json(plan) | {"approvals": found if waits else None, "on": view.head})
+        return
+    show(release_plan.render(plan))
+    if found is not None and waits:
+        show("")
+        show(approvals.render(found))
+
+
+def _say(said: tuple[Entry, bool], did: str, already: str | None = None, *, as_json: bool) -> None:
+    from sterling.cli.console import print_json
+    from sterling.views.log import sentence
+
+    entry, made = said
+    if as_json:
+        print_json({"position": entry.position, "new": made, "kind": entry.kind, **entry.body})
+        return
+    word = did if made else already or f"{did} already:"
+    print(f"{word} version {entry.body['version']} [{entry.position}].")
+    if made and entry.kind in _EXPLAINED:
+        print(sentence(entry))
