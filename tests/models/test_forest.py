@@ -149,8 +149,8 @@ def test_a_tree_that_leads_nowhere_is_refused(left: tuple[int, ...], right: tupl
 XGBOOST = XGBoost(trees=30, learning_rate=0.2, min_child_weight=1)
 
 
+@pytest.mark.slow
 def test_xgboosts_log_odds_are_kept_bit_for_bit(rows: TrainingRows) -> None:
-    pytest.importorskip("xgboost")
     model = fit(XGBOOST, rows)  # compares by itself, and refuses otherwise
     data = model.to_bytes()
     again = Model.from_bytes(data)
@@ -161,8 +161,8 @@ def test_xgboosts_log_odds_are_kept_bit_for_bit(rows: TrainingRows) -> None:
     assert any(found for tree in again.predictor.trees for found in tree.sets)  # it splits by category
 
 
+@pytest.mark.slow
 def test_xgboost_keeps_directions_and_weights(rows: TrainingRows) -> None:
-    pytest.importorskip("xgboost")
     model = fit(XGBoost(trees=20, monotone={"wind": 1}, positive_weight="balanced"), rows)
     matrix = np.repeat(rows.matrix[:30], 11, axis=0)
     matrix[:, 1] = np.tile(np.linspace(-10, 30, 11), 30)
