@@ -108,8 +108,12 @@ def test_check_names_what_fits_and_trains_nothing(released: Path) -> None:
         "labelled": 3000,
         "positives": checked["positives"],
         "frame": checked["frame"],
+        "feasible": True,
+        **{name: checked[name] for name in ("feasibility", "leakage", "positions")},
     }
     assert 0 < checked["positives"] < 3000
+    assert {gate["state"] for gate in checked["feasibility"]["gates"]} <= {"fine", "doubtful"}
+    assert checked["leakage"]["findings"] == []
 
 
 @pytest.mark.parametrize(

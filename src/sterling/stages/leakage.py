@@ -20,6 +20,7 @@ import numpy as np
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
 from sterling.models import Model, Trees
+from sterling.models.calibrated import innermost
 from sterling.models.frame import Frame
 from sterling.models.quick import quick_scores
 from sterling.stages.contract import Context, Outcome, Stage
@@ -150,8 +151,9 @@ class ModelLeakage(Stage, frozen=True):
         scores = {key: model.predict(rows.encode(model.columns)) for key, model in models.items()}
         candidate = models["candidate"]
         shares: dict[str, float] = {}
-        if isinstance(candidate.predictor, Trees):
-            shares = dict(zip(candidate.names, candidate.predictor.gain_shares(), strict=True))
+        bare = innermost(candidate.predictor)
+        if isinstance(bare, Trees):
+            shares = dict(zip(candidate.names, bare.gain_shares(), strict=True))
         simple = {key.removeprefix("baseline:"): found for key, found in scores.items() if key != "candidate"}
         return list(check_model(sample, self.candidate, scores["candidate"], simple, shares))
 
