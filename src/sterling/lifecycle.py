@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +16,8 @@ from sterling.core.canonical import canonical, digest
 from sterling.core.clock import iso, utcnow
 from sterling.core.code import source_of_module_closure
 from sterling.core.elsewhere import REFERENCED, WithoutErased, erased_in
-from sterling.core.errors import ConflictError
+from sterling.core.environment import ENVIRONMENT, environment_of
+from sterling.core.errors import ConflictError, RefusedError
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.ledger import Ledger
 from sterling.core.lock import together
@@ -132,7 +134,7 @@ def _run(opened: _Opened, steps: Sequence[Step], observe: Observer, *, release_n
     before = _head(opened.ledger)
     _record_definition(opened)
     external = _reference(opened)
-    done = execute(steps, opened.ledger, _context(opened, external), observe)
+    done = execute(steps, opened.ledger, _context(opened, external), observe, environment=partial(_environment, opened))
     candidate = next(step for step in done if step.title == CANDIDATE).outputs["model"]
     decision, judged = _judge(opened, candidate, done)
     verdict: Answer = "ungated"
@@ -143,16 +145,20 @@ def _run(opened: _Opened, steps: Sequence[Step], observe: Observer, *, release_n
         _say(observe, opened, before, f"gate: {passed} of {len(judged)} passed")
         version = _settle(opened, candidate, decision, judged)
         _say(observe, opened, before, f"register: version {version}" if version else "register: refused")
+    refused: list[str] = []
     if version and release_now:
-        release(opened.ledger, version)
-        _say(observe, opened, before, f"release: version {version}, all traffic at once")
+        try:
+            release(opened.ledger, version)
+            _say(observe, opened, before, f"release: version {version}, all traffic at once")
+        except RefusedError as error:
+            refused.append(str(error))
     newest = live(opened.ledger)
     position = _complete(opened, done, candidate, decision, verdict)
     return Result(
         opened.project.name, opened.definition, candidate, verdict, version,
         released=newest is not None and newest.body["version"] == version,
         steps=done, gates=judged, position=position, news=_head(opened.ledger) > before,
-        warnings=tuple(ended(external, utcnow())),
+        warnings=(*refused, *ended(external, utcnow())),
     )  # fmt: skip
 
 
@@ -290,7 +296,11 @@ def _prepared(
         steps = (*check_graph(project, folder, opened.intake, None), *more)
         opened.intake.save()
         context = _context(opened, _reference(opened))
-        yield opened, context, execute(steps, opened.ledger, context, observe)
+        yield (
+            opened,
+            context,
+            execute(steps, opened.ledger, context, observe, environment=partial(_environment, opened)),
+        )
 
 
 def _views(project: Project, context: Context, done: Sequence[Done]) -> Iterator[tuple[ViewPlan, StoredTable]]:
@@ -391,6 +401,21 @@ def _record_definition(opened: _Opened) -> None:
         opened.ledger.append([fact], unless=same)
 
 
+def _environment(opened: _Opened) -> str:
+    """Record what this process runs with, unless the very same is on record, and give its name."""
+    from sterling.models.blas import blas_libraries
+
+    found, lock = environment_of(opened.folder, blas_libraries())
+    name: str = found["environment"]
+    same = Query((ENVIRONMENT,), (f"environment:{name}",))
+    before = next(opened.ledger.read(same), None)
+    if before is None or not opened.store.has(before.body["lock"]):
+        ref = opened.store.put(io.BytesIO(canonical(lock)))
+        with suppress(ConflictError):
+            opened.ledger.append([Evidence(ENVIRONMENT, same.subjects, found | {"lock": ref})], unless=same)
+    return name
+
+
 def _judge(opened: _Opened, candidate: str, done: Sequence[Done]) -> tuple[str, tuple[Entry, ...]]:
     """Judge every gate on the facts of one evaluation and of parity, once: a decision is known by what it is based on."""
     gates, evaluated = opened.project.judged(), done[-1]
@@ -432,18 +457,23 @@ def _settle(opened: _Opened, candidate: str, decision: str, judged: Sequence[Ent
         return int(same.body["version"])
     while not (entry := decided(opened.ledger, decision)):
         with suppress(ConflictError):
-            register(opened.ledger, model=candidate, definition=opened.definition, decision=decision, judged=judged)
+            register(
+                opened.ledger, model=candidate, definition=opened.definition, decision=decision, judged=judged,
+                needs=opened.project.release_needs(),
+            )  # fmt: skip
     version: int | None = entry.body.get("version")
     return version
 
 
 def _complete(opened: _Opened, done: Sequence[Done], candidate: str, decision: str, verdict: Answer) -> int:
+    start, end = opened.project.holdout.span()
     body = {
         "definition": opened.definition,
         "keys": [{"title": step.title, "key": step.key} for step in done],
         "candidate": candidate,
         "decision": decision,
         "verdict": verdict,
+        "holdout": {"start_us": start, "end_us": end, "looks": opened.project.holdout.looks},
     }
     fact = Evidence("run.completed", ("run", f"definition:{opened.definition}"), body)
     while not ((last := _last_run(opened.ledger)) and last.body == body):

@@ -33,9 +33,9 @@ def test_a_gate_that_changed_is_two_gates(refused: Entries) -> None:
 
 
 def test_an_unknown_run_names_those_that_there_are(second: Entries) -> None:
-    with pytest.raises(UnknownRunError, match=r"'version:7'.*#99, #164"):
+    with pytest.raises(UnknownRunError, match=r"'version:7'.*#100, #165"):
         find(second, "version:7")
 
 
 def test_changes_are_json(second: Entries) -> None:
-    assert to_json(compare(second, find(second, "previous"), find(second, "#164")))["after"] == 164
+    assert to_json(compare(second, find(second, "previous"), find(second, "#165")))["after"] == 165

@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from sterling.cli import chains, data, evidence, features, integrity, leaks, project, team
+from sterling.cli import chains, data, evidence, features, integrity, leaks, project, reproduction, team
 
 _INTERRUPTED = 130
 _FAULT = 70
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 project.add_to(app)
 evidence.add_to(app)
+reproduction.add_to(app)
 features.add_to(app)
 leaks.add_to(app)
 integrity.add_to(app)
@@ -32,10 +33,13 @@ team.add_to(app)
 
 def main() -> None:
     """Run a command: exit with 0 where all is well, 1 where the verdict is no, 2 for wrong usage or input, 70 for a fault."""
-    from sterling.core.errors import SterlingError
+    from sterling.core.errors import RefusedError, SterlingError
 
     try:
         app()
+    except RefusedError as error:
+        print(f"sterling: {error}", file=sys.stderr)
+        sys.exit(1)
     except SterlingError as error:
         print(f"sterling: {error}", file=sys.stderr)
         sys.exit(2)

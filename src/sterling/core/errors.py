@@ -30,6 +30,10 @@ class ConflictError(SterlingError):
     """Evidence was recorded after what a decision was based on."""
 
 
+class RefusedError(SterlingError):
+    """A decision is no: the evidence that it needs is not on record; the command line exits with 1."""
+
+
 class StorageError(SterlingError):
     """A ledger or a store cannot be opened, read or written where it lies."""
 

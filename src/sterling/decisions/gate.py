@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sterling.core.evidence import Entry
-from sterling.project.gates import AtLeast, AtMost, EverySlice, Gate, Golden, Improves, NonInferior, Parity
+from sterling.project.gates import AtLeast, AtMost, EverySlice, Gate, Golden, Improves, NonInferior, Parity, Reproduced
 from sterling.project.metrics import more_is_better
 
 
@@ -62,6 +62,8 @@ def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:  # noqa: PLR0911  a 
             return _golden(facts)
         case Parity():
             return _parity(facts)
+        case Reproduced():
+            return _reproduced(facts, gate)
 
 
 def title(gate: Gate) -> str:  # noqa: PLR0911  a return for each gate
@@ -86,6 +88,8 @@ def title(gate: Gate) -> str:  # noqa: PLR0911  a return for each gate
             return f"every example of {gate.file} is answered as it says"
         case Parity():
             return "every feature is online what it is offline"
+        case Reproduced():
+            return f"the run is reproduced, at least its {gate.level}"
 
 
 def _rival(role: str) -> str:
@@ -207,6 +211,18 @@ def _parity(facts: tuple[Entry, ...]) -> Verdict:
     if brought := [feature["name"] for entry in found for feature in entry.body["not_served"]]:
         reason += f" Requests have to bring {', '.join(brought)}."
     return Verdict(not differing, reason, _positions(found))
+
+
+def _reproduced(facts: tuple[Entry, ...], gate: Reproduced) -> Verdict:
+    """The best that was reached counts: where code or libraries have changed since, that is no doubt about then."""
+    found = [entry for entry in facts if entry.kind == "run.reproduced"]
+    if not found:
+        return Verdict(False, "No evidence of reproduction: `sterling reproduce` executes the run again.", ())
+    levels = ("metrics", "predictions", "model")
+    best = max(found, key=lambda entry: levels.index(entry.body["level"]))
+    passed = levels.index(best.body["level"]) >= levels.index(gate.level)
+    reason = f"Executed again, its {best.body['level']} {'are' if best.body['level'] != 'model' else 'is'} the same."
+    return Verdict(passed, reason, (best.position,))
 
 
 def _golden(facts: tuple[Entry, ...]) -> Verdict:

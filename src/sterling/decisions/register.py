@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.ledger import Ledger
+from sterling.project.definition import to_json
+from sterling.project.gates import Gate
 
 _DECIDED = ("model.registered", "model.refused")
 
@@ -15,7 +18,15 @@ def decided(ledger: Ledger, decision: str) -> Entry | None:
     return next(ledger.read(Query(_DECIDED, (f"decision:{decision}",)), newest_first=True), None)
 
 
-def register(ledger: Ledger, *, model: str, definition: str, decision: str, judged: Sequence[Entry]) -> int:
+def register(
+    ledger: Ledger,
+    *,
+    model: str,
+    definition: str,
+    decision: str,
+    judged: Sequence[Entry],
+    needs: Sequence[Gate] = (),
+) -> int:
     """Give a model that passed every gate the next version, or record its refusal.
 
     Args:
@@ -24,6 +35,7 @@ def register(ledger: Ledger, *, model: str, definition: str, decision: str, judg
         definition: Hash of the project's definition.
         decision: Key of the decision.
         judged: The ``gate.judged`` entries of this decision.
+        needs: Gates that a release of the version must pass besides.
 
     Returns:
         Position of the entry.
@@ -39,6 +51,7 @@ def register(ledger: Ledger, *, model: str, definition: str, decision: str, judg
         return ledger.append([refused], unless=Query(_DECIDED, subjects[1:]))
     newest = next(ledger.read(Query(("model.registered",)), newest_first=True), None)
     version = newest.body["version"] + 1 if newest else 1
-    body = {"version": version, "model": model, "definition": definition, "seen": seen}
+    body: dict[str, Any] = {"version": version, "model": model, "definition": definition, "seen": seen}
+    body |= {"needs": [to_json(gate) for gate in needs]} if needs else {}
     fact = Evidence("model.registered", (*subjects, f"version:{version}"), body)
     return ledger.append([fact], unless=Query(("model.registered",)), after=newest.position if newest else 0)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from sterling.core.errors import ConflictError, InvalidDefinitionError
+from sterling.core.errors import ConflictError, InvalidDefinitionError, RefusedError
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.history import entry_at
 from sterling.core.ledger import Ledger
+from sterling.decisions.gate import judge, title
+from sterling.project.definition import from_json
+from sterling.project.gates import Reproduced
 
 
 def release(ledger: Ledger, version: int | None = None) -> tuple[Entry, bool]:
@@ -20,6 +23,7 @@ def release(ledger: Ledger, version: int | None = None) -> tuple[Entry, bool]:
 
     Raises:
         InvalidDefinitionError: if there is no such version.
+        RefusedError: if the project asks for evidence that a release needs, and it is not on record.
         ConflictError: if another version was released meanwhile.
     """
     registered = _registered(ledger, version)
@@ -27,12 +31,13 @@ def release(ledger: Ledger, version: int | None = None) -> tuple[Entry, bool]:
     number = registered.body["version"]
     if current and current.body["version"] == number:
         return current, False
+    proofs = _proofs(ledger, registered)
     body = {
         "version": number,
         "model": registered.body["model"],
         "rollout": "now",
         "replaces": current.body["version"] if current else None,
-        "seen": [registered.position],
+        "seen": [registered.position, *proofs],
     }
     fact = Evidence("version.released", (f"version:{number}", f"model:{registered.body['model']}"), body)
     try:
@@ -45,6 +50,20 @@ def release(ledger: Ledger, version: int | None = None) -> tuple[Entry, bool]:
     released = live(ledger)
     assert released is not None
     return released, True
+
+
+def _proofs(ledger: Ledger, registered: Entry) -> tuple[int, ...]:
+    """Positions of the evidence that the release of a version needs, besides that of its registration."""
+    model, seen = registered.body["model"], list[int]()
+    for needed in registered.body.get("needs", ()):
+        gate = from_json(needed, Reproduced)
+        verdict = judge(gate, ledger.read(Query(("run.reproduced",), (f"model:{model}",))))
+        if not verdict.passed:
+            raise RefusedError(
+                f"Version {registered.body['version']} is not released: the project asks that {title(gate)}. {verdict.reason}"
+            )
+        seen += verdict.seen
+    return tuple(seen)
 
 
 def live(ledger: Ledger, *, until: int | None = None) -> Entry | None:
@@ -62,7 +81,8 @@ def evidence_of_release(ledger: Ledger, until: int) -> tuple[Entry, ...]:
     released = live(ledger, until=until)
     if released is None:
         return ()
-    registered = [entry_at(ledger, position) for position in released.body["seen"]]
+    seen = [entry_at(ledger, position) for position in released.body["seen"]]
+    registered = [entry for entry in seen if entry.kind == "model.registered"]
     judged = [entry_at(ledger, position) for entry in registered for position in entry.body["seen"]]
     about = ledger.read(Query((), (f"version:{released.body['version']}",)), until=until)
     approvals = [entry for entry in about if is_approval(entry.kind)]

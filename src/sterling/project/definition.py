@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from types import FunctionType, NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from sterling.core.errors import InvalidDefinitionError
 
+Kind = TypeVar("Kind", bound="Definition")
 _DOCUMENTATION = frozenset({"owner", "description", "retention"})
 
 
@@ -37,6 +38,11 @@ class Definition(msgspec.Struct, frozen=True, tag=True, tag_field="type", forbid
 def to_json(value: object) -> Any:
     """A definition, or a tree of them, as JSON, every default spelled out."""
     return msgspec.to_builtins(value, str_keys=True, enc_hook=_attributes)
+
+
+def from_json(value: object, kind: type[Kind]) -> Kind:
+    """What `to_json` made JSON of, where it holds none of a project's own objects."""
+    return msgspec.convert(value, kind)
 
 
 def essence(value: object) -> Any:

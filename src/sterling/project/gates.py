@@ -116,7 +116,21 @@ class Parity(Definition, frozen=True):
     """
 
 
-Gate = Improves | NonInferior | AtLeast | AtMost | EverySlice | Golden | Parity
+class Reproduced(Definition, frozen=True):
+    """The run is reproduced: executed again in a fresh process, it made the same. Judged at the release, not in the run.
+
+    A run can be executed again only once it is complete, so its own gates cannot ask for it; `sterling reproduce`
+    records the evidence, and a release without it is refused.
+
+    Args:
+        level: What must be equal at least: the ``"predictions"`` on the holdout, byte for byte, the ``"model"`` as well,
+            or ``"metrics"`` within their intervals.
+    """
+
+    level: Literal["model", "predictions", "metrics"] = "predictions"
+
+
+Gate = Improves | NonInferior | AtLeast | AtMost | EverySlice | Golden | Parity | Reproduced
 
 
 def _at_least_zero(field: str, value: float) -> None:

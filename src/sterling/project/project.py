@@ -11,7 +11,7 @@ from sterling.core.errors import InvalidDefinitionError, nearest
 from sterling.project.checks import References
 from sterling.project.definition import Definition
 from sterling.project.features import FeatureService, FeatureView, First, Last, feature_names, served
-from sterling.project.gates import EverySlice, Gate, Golden, Parity
+from sterling.project.gates import EverySlice, Gate, Golden, Parity, Reproduced
 from sterling.project.recipe import Recipe
 from sterling.project.sources import Columns, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
@@ -83,6 +83,11 @@ class Project(Definition, frozen=True):
             raise InvalidDefinitionError(f"Project.error_budget is {self.error_budget}. It lies between 0 and 0.5.")
         if sum(isinstance(gate, Golden) for gate in self.gates) > 1:
             raise InvalidDefinitionError("Project.gates has two Golden gates. Put all examples into one file.")
+        if self.release_needs() and not self._gates_of_run():
+            raise InvalidDefinitionError(
+                "Project.gates has Reproduced alone, which is judged at the release. Add a gate that the run is judged by, "
+                "such as gates.AtLeast('roc_auc', 0.7)."
+            )
         self._check_label()
         self._check_sources()
         self._check_rows()
@@ -97,8 +102,12 @@ class Project(Definition, frozen=True):
 
     def judged(self) -> tuple[Gate, ...]:
         """The gates that a model must pass: the project's own, and parity before them where features have two ways."""
-        two_ways = any(map(served, self.features.features))
-        return tuple(dict.fromkeys((Parity(), *self.gates))) if self.gates and two_ways else tuple(self.gates)
+        two_ways, gates = any(map(served, self.features.features)), self._gates_of_run()
+        return tuple(dict.fromkeys((Parity(), *gates))) if gates and two_ways else gates
+
+    def release_needs(self) -> tuple[Gate, ...]:
+        """The gates that are judged at the release, on evidence that there can be only after the run."""
+        return tuple(gate for gate in self.gates if isinstance(gate, Reproduced))
 
     def slices(self) -> tuple[str, ...]:
         """Columns that gates slice by, each once, in order."""
@@ -116,6 +125,9 @@ class Project(Definition, frozen=True):
         from sterling.lifecycle import run_project
 
         return run_project(self, Path(folder), as_of=as_of, release_now=release_now)
+
+    def _gates_of_run(self) -> tuple[Gate, ...]:
+        return tuple(gate for gate in self.gates if not isinstance(gate, Reproduced))
 
     def _mentioned(self) -> Iterator[Source]:
         yield self.spine.source

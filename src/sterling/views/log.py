@@ -68,6 +68,28 @@ def _erased(body: Body) -> str:
     )
 
 
+def _environment(body: Body) -> str:
+    at = f", at commit {body['commit'][:12]}{' with changes' if body['dirty'] else ''}" if body["commit"] else ""
+    where = f"{body['implementation']} {body['python']}, {plural(body['distributions'], 'distribution')}"
+    return f"{where}, {plural(body['threads'], 'thread')} on {body['platform']}{at}."
+
+
+def _reproduced(body: Body) -> str:
+    level = {
+        "model": "the bytes of the model and of its predictions are equal",
+        "predictions": "the bytes of the predictions are equal, those of the model are not",
+        "metrics": "predictions differ, every metric lies within its interval",
+    }
+    refs = f"{number(body['equal'])} of {plural(body['refs'], 'ref')} equal"
+    return f"Run [{body['run']}] was executed again in a fresh {body['fresh']}: {level[body['level']]}; {refs}."
+
+
+def _not_reproduced(body: Body) -> str:
+    first: Body = body["differences"][0] if body["differences"] else {"title": "nothing", "causes": []}
+    why = f" ({first['causes'][0]['detail']})" if first["causes"] else ""
+    return f"Run [{body['run']}] was executed again and is another one from {first['title']} on{why}."
+
+
 def _referenced(body: Body) -> str:
     where = f"{body['locator']}, {size(body['bytes'])}"
     return f"{where}, is read where it lies; its owner keeps it until {moment(body['until'])}."
@@ -261,6 +283,7 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "data.erased": _erased,
     "data.referenced": _referenced,
     "data.snapshotted": _snapshotted,
+    "environment.recorded": _environment,
     "as_of.resolved": _as_of,
     "data.validated": _validated,
     "spine.built": _spine,
@@ -290,6 +313,8 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "model.refused": _refused,
     "version.released": _released,
     "run.completed": _run,
+    "run.reproduced": _reproduced,
+    "reproduction.failed": _not_reproduced,
 }
 
 

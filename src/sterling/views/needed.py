@@ -11,7 +11,7 @@ from sterling.views.facts import Run, latest_run, runs
 from sterling.views.registry import versions
 
 _ALWAYS = frozenset({"project.defined", "stage.failed"})
-_WITH_THEIR_RUNS = ("approval.", "version.approved", "certificate.", "reproduction.")
+_WITH_THEIR_RUNS = ("approval.", "version.approved", "certificate.", "run.reproduced", "reproduction.")
 
 
 def needed(entries: Iterable[Entry]) -> frozenset[Ref]:

@@ -103,6 +103,9 @@ def _key_facts(project: Mapping[str, Any], report: Report) -> Iterator[tuple[str
     if judged and judged.rows is not None:
         span = f"{project['holdout']['start']} to {project['holdout']['end']} {cite(judged.position)}"
         yield "Judged on", plural(judged.rows, "row"), span
+    if report.looks:
+        planned = f"of {report.looks.declared} planned {cite(report.looks.positions[-1])}"
+        yield "Judged on these rows", plural(report.looks.models, "model"), planned
     if spine := report.fact("spine.built"):
         share = spine.body["positives"] / spine.body["matured"] if spine.body["matured"] else None
         yield "Positive", percent(share), f"of {number(spine.body['matured'])} labels {cite(spine.position)}"

@@ -10,6 +10,7 @@ from typing import Any
 from sterling.core.evidence import Entry
 from sterling.project.metrics import in_order, more_is_better, rank
 from sterling.views.facts import NoRunError, Run, latest_run
+from sterling.views.looks import Looks, looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,7 @@ class Report:
         features: Features, in the vector's order where it is known.
         calibration: Bins of the candidate's calibration curve.
         positions: Where single facts stand, by kind: the newest of each.
+        looks: How many models were judged on the holdout's rows, or None where nothing was judged.
     """
 
     run: Run
@@ -208,6 +210,7 @@ class Report:
     features: tuple[FeatureRow, ...]
     calibration: tuple[Bin, ...]
     positions: Mapping[str, int]
+    looks: Looks | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -229,10 +232,14 @@ class Report:
         return next((c for c in self.comparisons if best and c.metric == metric and c.against == best.model), None)
 
     def warnings(self) -> tuple[tuple[str, int], ...]:
-        """What the run warns of, and where it says so: features of which little is known in time, doubtful clocks."""
+        """What the run warns of, and where it says so: doubtful clocks, features little known in time, looks."""
         facts = self.run.of("lateness.measured", "censoring.measured")
         said = ((entry.body.get("feature") or entry.body["source"], entry) for entry in facts if entry.body["warning"])
-        return tuple((f"{name}: {entry.body['warning']}", entry.position) for name, entry in said)
+        over = self.looks.warning if self.looks else None
+        return (
+            *(((f"Holdout: {over}", self.looks.positions[-1]),) if self.looks and over else ()),
+            *((f"{name}: {entry.body['warning']}", entry.position) for name, entry in said),
+        )
 
     def fact(self, kind: str) -> Entry | None:
         """The newest fact of a kind, of the candidate where the kind is about models."""
@@ -251,7 +258,8 @@ def run_report(entries: Iterable[Entry], run: Run | None = None) -> Report:
     Raises:
         NoRunError: if no run is completed.
     """
-    run = run or latest_run(entries)
+    chain = tuple(entries)
+    run = run or latest_run(chain)
     if run is None:
         raise NoRunError("No run is completed yet. `sterling run` completes one.")
     measured = _measures(run)
@@ -272,6 +280,7 @@ def run_report(entries: Iterable[Entry], run: Run | None = None) -> Report:
         features=_features(run),
         calibration=_calibration(run),
         positions={entry.kind: entry.position for entry in run.facts},
+        looks=looks(chain, run),
     )
 
 

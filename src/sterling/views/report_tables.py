@@ -41,7 +41,7 @@ def models_table(report: Report) -> Table:
             model = f"▸ {measure.name}" if own else f"  {measure.name}"
             cells = name, model, estimate(measure), number(measure.rows), cite(measure.position)
             rows.append(Row(cells, strong=own))
-    return Table("Models", ("", "model", ">estimate", ">rows", ""), tuple(rows), note=_confidence(report))
+    return Table("Models", ("", "model", ">estimate", ">rows", ""), tuple(rows), note=_under_models(report))
 
 
 def comparisons_table(report: Report) -> Table:
@@ -222,6 +222,13 @@ def _confidence(report: Report) -> str | None:
         if shares
         else None
     )
+
+
+def _under_models(report: Report) -> str | None:
+    """How to read the table of models, and how often its rows were looked at."""
+    looks = report.looks
+    beware = f" Beware: {looks.warning}." if looks and looks.warning else ""
+    return " ".join(filter(None, (_confidence(report), f"{looks.said}{beware}" if looks else None))) or None
 
 
 def _error_rate(report: Report) -> str | None:

@@ -10,6 +10,7 @@ from sterling.core.evidence import Entry
 from sterling.core.refs import short
 from sterling.views.facts import Run, latest_run
 from sterling.views.log import sentence
+from sterling.views.looks import looks
 from sterling.views.registry import Version, live, versions
 from sterling.views.report import GateRow, candidate_name, gate_rows
 from sterling.views.text import cite, moment, plural
@@ -144,8 +145,17 @@ def _undone(
     if candidate.verdict == "ungated":
         yield "The project has no gates, so nothing is registered. Add gates=[…] to project.py."
     waiting = [v for v in versions(chain) if v.version == candidate.version]
+    if over := overused(chain):
+        yield over
     if waiting and (current is None or current.version != candidate.version):
         yield f"Version {candidate.version} is registered and not live. `sterling release` releases it."
+
+
+def overused(chain: tuple[Entry, ...]) -> str | None:
+    """What is to be done about a holdout on which more models were judged than planned."""
+    run = latest_run(chain)
+    found = looks(chain, run) if run else None
+    return f"Holdout: {found.warning} {cite(found.positions[-1])}." if found and found.warning else None
 
 
 def _all(count: int) -> str:
