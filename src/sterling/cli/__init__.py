@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from sterling.cli import chains, data, evidence, features, integrity, leaks, project, reproduction, team
+from sterling.cli import chains, data, evaluation, evidence, features, integrity, leaks, project, reproduction, team
 
 _INTERRUPTED = 130
 _FAULT = 70
@@ -25,6 +25,7 @@ evidence.add_to(app)
 reproduction.add_to(app)
 features.add_to(app)
 leaks.add_to(app)
+evaluation.add_to(app)
 integrity.add_to(app)
 data.add_to(app)
 chains.add_to(app)

@@ -20,6 +20,7 @@ from sterling.views.charts import (
     timeline_chart,
 )
 from sterling.views.facts import Run
+from sterling.views.fragments import environment
 from sterling.views.log import Line, log
 from sterling.views.registry import live
 from sterling.views.report import Report, run_report
@@ -33,7 +34,7 @@ from sterling.views.report_tables import (
     slices_table,
 )
 from sterling.views.status import headline, status
-from sterling.views.text import cite, day, moment, number, percent, plural
+from sterling.views.text import cite, day, number, percent, plural
 
 _MILESTONES = frozenset({
     "project.defined", "as_of.resolved", "model.trained", "stage.failed", "stage.diverged", "model.registered",
@@ -56,37 +57,33 @@ def report_page(entries: Iterable[Entry], definition: Mapping[str, Any], *, run:
     Raises:
         NoRunError: if no run is completed.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
     chain = tuple(entries)
     report = run_report(chain, run)
     project = definition["project"]
-    environment = Environment(
-        loader=PackageLoader("sterling.views"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"cite": cite, "moment": moment, "svg": lambda chart: Markup(chart.svg)}  # noqa: S704  drawn by us, its texts escaped
     found = status(chain)
-    return environment.get_template("page.html.j2").render(
-        project=project,
-        report=report,
-        headline=headline(found.candidate, found.live, report.gates),
-        live=live(chain),
-        key_facts=tuple(_key_facts(project, report)),
-        timeline=_timeline(project, report),
-        metrics=tuple(_metrics(report)),
-        comparisons=comparisons_table(report),
-        calibration=calibration_chart(report.calibration) if report.calibration else None,
-        calibration_rows=calibration_table(report),
-        slices=tuple(_slices(report)),
-        importance=importance_chart(report.features) if _weighed(report) else None,
-        features=features_table(report),
-        data=data_table(report),
-        failures=tuple((source, failure) for source in report.sources for failure in source.failures),
-        not_measured=not_measured(report),
-        events=_events(chain),
-        earlier=max(0, sum(entry.kind in _MILESTONES for entry in chain) - _EVENTS),
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            project=project,
+            report=report,
+            headline=headline(found.candidate, found.live, report.gates),
+            live=live(chain),
+            key_facts=tuple(_key_facts(project, report)),
+            timeline=_timeline(project, report),
+            metrics=tuple(_metrics(report)),
+            comparisons=comparisons_table(report),
+            calibration=calibration_chart(report.calibration) if report.calibration else None,
+            calibration_rows=calibration_table(report),
+            slices=tuple(_slices(report)),
+            importance=importance_chart(report.features) if _weighed(report) else None,
+            features=features_table(report),
+            data=data_table(report),
+            failures=tuple((source, failure) for source in report.sources for failure in source.failures),
+            not_measured=not_measured(report),
+            events=_events(chain),
+            earlier=max(0, sum(entry.kind in _MILESTONES for entry in chain) - _EVENTS),
+        )
     )
 
 

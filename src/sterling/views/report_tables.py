@@ -234,7 +234,8 @@ def _under_models(report: Report) -> str | None:
 def _error_rate(report: Report) -> str | None:
     rates = sorted({c.error_rate for c in report.comparisons if c.error_rate is not None})
     champion = any(c.against_role == "champion" for c in report.comparisons)
-    rivals = f"{'the champion and ' if champion else ''}the best baseline of each metric"
+    baseline = any(c.against_role == "baseline" for c in report.comparisons)
+    rivals = " and ".join(["the champion"] * champion + ["the best baseline of each metric"] * baseline)
     return (
         f"Against {rivals}. Each bound is one-sided and errs with a chance of {100 * rates[0]:g} %." if rates else None
     )
