@@ -417,9 +417,10 @@ def _environment(opened: _Opened) -> str:
 
 
 def _judge(opened: _Opened, candidate: str, done: Sequence[Done]) -> tuple[str, tuple[Entry, ...]]:
-    """Judge every gate on the facts of one evaluation and of parity, once: a decision is known by what it is based on."""
+    """Judge every gate on the facts of one evaluation, of models from outside and of parity, once: a decision is known by what it is based on."""
     gates, evaluated = opened.project.judged(), done[-1]
     parity = [step.key for step in done if step.title.startswith("parity ")]
+    outside = [step.key for step in done if step.title.startswith("against ")]
     basis = {
         "gates": [to_json(gate) for gate in gates],
         "error_budget": opened.project.error_budget,
@@ -427,11 +428,12 @@ def _judge(opened: _Opened, candidate: str, done: Sequence[Done]) -> tuple[str, 
         "evaluation": evaluated.key,
         "parity": parity,
         "source": source_of_module_closure("sterling.decisions.gate"),
+        **({"outside": outside} if outside else {}),
     }
     decision = digest(basis)
     same = Query(("gate.judged",), (f"decision:{decision}",))
     if gates and not (judged := tuple(opened.ledger.read(same))):
-        keys = (*parity, evaluated.key)
+        keys = (*parity, *outside, evaluated.key)
         facts = tuple(entry for key in keys for entry in opened.ledger.read(Query(subjects=(f"key:{key}",))))
         verdicts = [_judged(gate, facts, candidate, decision) for gate in gates]
         with suppress(ConflictError):

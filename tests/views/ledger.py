@@ -144,6 +144,10 @@ class Flights:
                  "fresh": "process", "not_installed": [], "as_recorded": [], "seconds": 61.2,
                  "environment": {"environment": self.environment, "python": "3.11.9", "threads": 2,
                                  "platform": "Linux-6.1.0-x86_64-with-glibc2.36"}}  # fmt: skip
+        self.append("predictions.fetched", (f"model:{ref('scores of the vendor')}",), {
+            "name": "vendor", "role": "champion", "url": "https://scores.example.com/predict", "protocol": "rows",
+            "version": "2013-09", "columns": ["carrier", "distance"], "ref": ref("scores of the vendor"), "rows": 27_004,
+            "requests": 28, "answered_at": "2013-10-03T06:19:30.000000Z"})  # fmt: skip
         threads = {"kind": "threads", "detail": "8 → 2"}
         metrics = [{"metric": "roc_auc", "before": 0.7452, "low": 0.7328, "high": 0.7576, "after": 0.7449}]
         about = f"model:{last.body['candidate']}", f"definition:{last.body['definition']}", f"run:{last.position}"

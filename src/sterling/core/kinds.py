@@ -16,7 +16,7 @@ KINDS: dict[str, tuple[Upcaster, ...]] = dict.fromkeys(
         "data.erased", "data.prepared", "data.referenced",
         "data.snapshotted", "data.validated", "environment.recorded", "features.built", "frame.assembled", "gate.judged", "golden.checked",
         "importance.measured", "lateness.measured", "leaks.evaluated", "leaks.measured", "metric.compared", "metric.measured", "model.refused", "model.registered",
-        "model.trained", "model.validated", "parity.measured", "predictions.made", "project.defined", "reproduction.failed", "run.completed", "run.reproduced", "spine.built",
+        "model.trained", "model.validated", "parity.measured", "predictions.fetched", "predictions.made", "project.defined", "reproduction.failed", "run.completed", "run.reproduced", "spine.built",
         "stage.completed", "stage.diverged", "stage.failed", "version.released", "versions.counted",
     ),
     (),

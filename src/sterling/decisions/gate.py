@@ -161,13 +161,17 @@ def _worse_side(body: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _without_champion(facts: tuple[Entry, ...]) -> Verdict | None:
-    found = next((entry for entry in facts if entry.kind == "champion.resolved"), None)
-    if found is None:
+    found = [entry for entry in facts if entry.kind == "champion.resolved"]
+    if not found:
         return Verdict(False, "No evidence of a champion, nor of its absence: the evaluation did not record it.", ())
-    if found.body["champion"] is None:
-        return Verdict(True, "First release: there is no champion to compare with.", (found.position,))
-    if not found.body["comparable"]:
-        return Verdict(False, f"The champion cannot be compared: {found.body['reason']}.", (found.position,))
+    champions = [entry for entry in found if entry.body["champion"] is not None]
+    if not champions:
+        return Verdict(True, "First release: there is no champion to compare with.", _positions(found))
+    unreadable = [entry for entry in champions if not entry.body["comparable"]]
+    if unreadable:
+        return Verdict(
+            False, f"The champion cannot be compared: {unreadable[0].body['reason']}.", _positions(unreadable)
+        )
     return None
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Literal
 from sterling.core.errors import InvalidDefinitionError, nearest
 from sterling.project.checks import References
 from sterling.project.definition import Definition
+from sterling.project.external import ExternalModel
 from sterling.project.features import FeatureService, FeatureView, First, Last, feature_names, served
 from sterling.project.gates import EverySlice, Gate, Golden, Parity, Reproduced
-from sterling.project.recipe import Recipe
+from sterling.project.recipe import CANDIDATE, Recipe, model_name
 from sterling.project.sources import Columns, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
 
@@ -59,6 +60,7 @@ class Project(Definition, frozen=True):
         gates: What evidence must show before a release.
         error_budget: Chance, in (0, 0.5), to pass all gates when at least one of them should have failed.
         seed: Seed of everything that is random.
+        external: Models that live elsewhere, behind a URL, and that the candidate is held against.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Project(Definition, frozen=True):
     gates: Sequence[Gate] = ()
     error_budget: float = 0.05
     seed: int = 0
+    external: Sequence[ExternalModel] = ()
 
     def check(self) -> None:
         """Refuse what does not fit together."""
@@ -91,6 +94,7 @@ class Project(Definition, frozen=True):
         self._check_label()
         self._check_sources()
         self._check_rows()
+        self._check_external()
 
     def sources(self) -> dict[str, Source]:
         """Every source that the project reads, by name."""
@@ -162,6 +166,24 @@ class Project(Definition, frozen=True):
                     raise InvalidDefinitionError(
                         f"{source.name}: References names the source {check.source!r}. {nearest(check.source, sources)}"
                     )
+
+    def _check_external(self) -> None:
+        names = [model.name for model in self.external]
+        taken = {model_name(trainer) for trainer in (self.recipe.model, *self.recipe.baselines)} | {
+            CANDIDATE,
+            "champion",
+        }
+        if twice := sorted({name for name in names if names.count(name) > 1 or name in taken}):
+            raise InvalidDefinitionError(
+                f"Two models of the project are called {twice[0]!r}. Rename the ExternalModel."
+            )
+        known = feature_names(self.features)
+        for model in self.external:
+            if unknown := [column for column in model.columns if column not in known]:
+                raise InvalidDefinitionError(
+                    f"ExternalModel.columns of {model.name!r} names {unknown[0]!r}, which is no feature. "
+                    f"{nearest(unknown[0], known)}"
+                )
 
     def _check_rows(self) -> None:
         names = feature_names(self.features)

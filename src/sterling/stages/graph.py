@@ -35,6 +35,7 @@ from sterling.stages.features import has_leaks, reads
 from sterling.stages.frame import assemble
 from sterling.stages.leak_effect import LeakEffect
 from sterling.stages.on_demand import OnDemandFeatures
+from sterling.stages.outside import Against, Ask
 from sterling.stages.parity import Parity, RowParity
 from sterling.stages.raw import Intake
 from sterling.stages.row import RowFeatures
@@ -195,6 +196,7 @@ def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool
         baseline = Train(trainer, "baseline", start, code=supplied_code(trainer, folder))
         yield Step(baseline, {"frame": _FRAME})
         models[f"baseline:{model_name(trainer)}"] = Output(baseline.title, "model")
+    yield from _outside(project)
     for gate in project.gates:
         if isinstance(gate, Golden):
             models["golden"] = intake.take(gate.file, folder)[0].ref
@@ -204,6 +206,21 @@ def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool
         project.slices(), tuple(dict.fromkeys(sliced)),
     )  # fmt: skip
     yield Step(evaluate, {"frame": _FRAME, **models}, champion_of="candidate")
+
+
+def _outside(project: Project) -> Iterator[Step]:
+    """Models from outside: what they answer, and the candidate against them."""
+    start, end = project.holdout.span()
+    name = model_name(project.recipe.model)
+    for model in project.external:
+        asked = Ask(model, start, end)
+        yield Step(asked, {"frame": _FRAME})
+        against = Against(name, model.name, model.role, start, end, project.error_budget, project.cluster is not None)
+        inputs: Inputs = {
+            "candidate": Output("train candidate", "model"),
+            "predictions": Output(asked.title, "predictions"),
+        }
+        yield Step(against, {"frame": _FRAME, **inputs})
 
 
 def feature_stage(

@@ -199,6 +199,12 @@ def _predictions(body: Body) -> str:
     return f"{body['name']} scored {plural(body['rows'], 'row')} of the holdout."
 
 
+def _fetched(body: Body) -> str:
+    version = f" {body['version']}" if body["version"] else ""
+    when = f", answered {moment(body['answered_at'])} by its own clock" if body["answered_at"] else ""
+    return f"{body['name']}{version} at {body['url']} scored {plural(body['rows'], 'row')} of the holdout{when}."
+
+
 def _measured(body: Body) -> str:
     part = "".join(
         f" where {column} is {'missing' if value is None else value}" for column, value in body["slice"].items()
@@ -298,6 +304,7 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "frame.assembled": _frame,
     "model.trained": _trained,
     "model.validated": _fold,
+    "predictions.fetched": _fetched,
     "predictions.made": _predictions,
     "metric.measured": _measured,
     "metric.compared": _compared,
