@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "runner": {"stages", "decisions", "views", "project", "core"},
     "lifecycle": {"runner", "engine", "features", "models", "stages", "decisions", "views", "project", "core"},
     "reproduction": {"engine", "models", "stages", "decisions", "views", "project", "core"},
-    "standalone": {"models", "tasks", "decisions", "views", "stats", "project", "core"},
+    "standalone": {"engine", "models", "tasks", "decisions", "views", "project", "core"},
     "erasure": {"engine", "stages", "models", "decisions", "views", "project", "core"},
     "serving": {"decisions", "views", "tasks", "models", "features", "stats", "engine", "project", "core"},
     "testing": {"core", "project", "stages", "engine", "features", "decisions", "views", "runner"},

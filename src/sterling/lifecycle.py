@@ -83,6 +83,20 @@ class Result:
     news: bool
     warnings: tuple[str, ...] = ()
 
+    def _repr_html_(self) -> str:
+        """The result in a notebook."""
+        from sterling.views.fragments import result_fragment
+        from sterling.views.report import gate_rows
+
+        said = {"passed": "passed its gates", "failed": "failed a gate", "ungated": "was trained; there are no gates"}
+        as_version = f" and is version {self.version}" if self.version else ""
+        live = ", which takes all traffic" if self.released else ""
+        steps = ((step.title, "from the ledger" if step.cached else "ran", step.position) for step in self.steps)
+        return result_fragment(
+            f"{self.project}: the candidate {said[self.verdict]}{as_version}{live} [{self.position}].",
+            gate_rows(self.gates), steps,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class _Opened:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from sterling.reproduction.recorded import Recorded
+from sterling.views.environments import places, some, versions
 
 Level = Literal["model", "predictions", "metrics", "none"]
 LEVELS: tuple[Level, ...] = ("none", "metrics", "predictions", "model")
 """How much was equal, the least first."""
 CANDIDATE, EVALUATE = "train candidate", "evaluate"
-_NAMED = 5
 
 
 class Cause(NamedTuple):
@@ -142,14 +142,14 @@ def _code(
         elif code["sha256"] != before["sha256"]:
             yield Cause("code", f"{name} in the project is another one now{_at(step)}")
         elif code["libraries"] != before["libraries"]:
-            yield Cause("libraries", f"{name} uses {_versions(before['libraries'], code['libraries'])}")
+            yield Cause("libraries", f"{name} uses {versions(before['libraries'], code['libraries'])}")
     if "source" not in found or found["source"] == step.identity["source"]:
         return
     if lock is None:
         yield Cause("code", "Sterling's code is another one now; which module, is not on record")
         return
     changed = [name for name in found["modules"] if lock["modules"].get(name) != now["modules"].get(name)]
-    yield Cause("code", f"Sterling's code is another one now: {_some(changed) or 'a module is no longer read'}")
+    yield Cause("code", f"Sterling's code is another one now: {some(changed) or 'a module is no longer read'}")
     if not found["same_parameters"]:
         yield Cause("code", "the parameters of the stage are read otherwise now")
 
@@ -166,54 +166,27 @@ def _at(step: Recorded) -> str:
 def _libraries(
     step: Recorded, found: Mapping[str, Any], lock: Mapping[str, Any] | None, now: Mapping[str, Any]
 ) -> Iterator[Cause]:
-    versions = found.get("libraries", {})
-    if versions and versions != step.identity["libraries"]:
-        yield Cause("libraries", _versions(step.identity["libraries"], versions))
+    named = found.get("libraries", {})
+    if named and named != step.identity["libraries"]:
+        yield Cause("libraries", versions(step.identity["libraries"], named))
     if lock is None:
         return
     before, after = (
-        {one["name"]: one for one in each["distributions"] if one["needed"] or one["name"] in versions}
+        {one["name"]: one for one in each["distributions"] if one["needed"] or one["name"] in named}
         for each in (lock, now)
     )
-    others = {name: one["version"] for name, one in before.items() if name not in versions}
+    others = {name: one["version"] for name, one in before.items() if name not in named}
     others_now = {name: after[name]["version"] if name in after else "absent" for name in others}
-    if changed := _versions(others, others_now):
+    if changed := versions(others, others_now):
         yield Cause("environment", changed)
     same = [name for name in before if name in after and before[name]["version"] == after[name]["version"]]
     altered = [n for n in same if before[n]["files"] and after[n]["files"] and before[n]["files"] != after[n]["files"]]
     if altered := [name for name in altered if name != "sterling-ml"]:
-        yield Cause("environment", f"{_some(altered)} installed other files under the same version")
+        yield Cause("environment", f"{some(altered)} installed other files under the same version")
 
 
 def _place(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> Iterator[Cause]:
     if before is None:
         yield Cause("environment", "what the step ran with is not on record")
         return
-    if before["threads"] != now["threads"]:
-        yield Cause("threads", f"{before['threads']} → {now['threads']}")
-    elif [one["threads"] for one in before["blas"]] != [one["threads"] for one in now["blas"]]:
-        both = (", ".join(str(one["threads"]) for one in each["blas"]) for each in (before, now))
-        yield Cause("threads", "of BLAS: {} → {}".format(*both))
-    names = {"python": "Python", "implementation": "implementation", "platform": "platform", "cpu": "processor"}
-    for key, name in names.items():
-        if before[key] != now[key]:
-            yield Cause("environment", f"{name}: {before[key]} → {now[key]}")
-    kernels, kernels_now = (sorted(map(_kernel, each["blas"])) for each in (before, now))
-    if kernels != kernels_now:
-        yield Cause("environment", f"BLAS: {', '.join(kernels)} → {', '.join(kernels_now)}")
-
-
-def _kernel(blas: Mapping[str, Any]) -> str:
-    return " ".join(str(blas[part]) for part in ("library", "version", "kernel") if blas.get(part))
-
-
-def _versions(before: Mapping[str, str], after: Mapping[str, str]) -> str:
-    """Versions that differ, such as ``lightgbm 4.6.0 → 4.7.0``."""
-    names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
-    return _some([f"{name} {before.get(name, 'absent')} → {after.get(name, 'absent')}" for name in names])
-
-
-def _some(names: Iterable[str]) -> str:
-    every = tuple(names)
-    rest = f" and {len(every) - _NAMED} more" if len(every) > _NAMED else ""
-    return ", ".join(every[:_NAMED]) + rest
+    yield from (Cause(*one) for one in places(before, now))

@@ -6,14 +6,21 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sterling.views.report_tables import calibration_table, comparisons_table, gates_table, models_table, slices_table
+from sterling.views.report_tables import (
+    calibration_table,
+    comparisons_table,
+    gates_table,
+    models_table,
+    slices_table,
+    verdicts_table,
+)
+from sterling.views.tables import Row, Table
 from sterling.views.text import cite, moment
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from sterling.views.report import GateRow, Report
-    from sterling.views.tables import Table
 
 WORST = 12
 """Slices of each metric and column that are shown where there is little room."""
@@ -48,6 +55,18 @@ def report_fragment(report: Report, *, positions: bool = True) -> str:
     return fragment(
         verdict_of(report.run.verdict, report.gates), tables if positions else map(without_positions, tables)
     )
+
+
+def result_fragment(headline: str, gates: Iterable[GateRow], steps: Iterable[tuple[str, str, int]]) -> str:
+    """What a run came to as a piece of HTML.
+
+    Args:
+        headline: What it came to.
+        gates: The gates that were judged.
+        steps: Each step: its title, whether it ran, and where its completion stands.
+    """
+    rows = (Row((title, state, cite(position))) for title, state, position in steps)
+    return fragment(headline, (verdicts_table(gates), Table("Steps", ("step", "", ""), tuple(rows))))
 
 
 def evaluation_tables(report: Report, *, worst: int | None = None) -> tuple[Table, ...]:

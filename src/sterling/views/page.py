@@ -22,6 +22,7 @@ from sterling.views.charts import (
 from sterling.views.facts import Run
 from sterling.views.fragments import environment
 from sterling.views.log import Line, log
+from sterling.views.parity import parity_table
 from sterling.views.registry import live
 from sterling.views.report import Report, run_report
 from sterling.views.report_tables import (
@@ -30,6 +31,7 @@ from sterling.views.report_tables import (
     comparisons_table,
     data_table,
     features_table,
+    leak_effect_table,
     metric_table,
     slices_table,
 )
@@ -80,6 +82,10 @@ def report_page(entries: Iterable[Entry], definition: Mapping[str, Any], *, run:
             features=features_table(report),
             data=data_table(report),
             failures=tuple((source, failure) for source in report.sources for failure in source.failures),
+            leaks=leak_effect_table(report),
+            parity=parity_table(report.run.of("parity.measured")),
+            parity_said=_parity(report),
+            warnings=report.warnings(),
             not_measured=not_measured(report),
             events=_events(chain),
             earlier=max(0, sum(entry.kind in _MILESTONES for entry in chain) - _EVENTS),
@@ -102,7 +108,7 @@ def _key_facts(project: Mapping[str, Any], report: Report) -> Iterator[tuple[str
         yield "Judged on", plural(judged.rows, "row"), span
     if report.looks:
         planned = f"of {report.looks.declared} planned {cite(report.looks.positions[-1])}"
-        yield "Judged on these rows", plural(report.looks.models, "model"), planned
+        yield "Judged on these rows so far", plural(report.looks.models, "model"), planned
     if spine := report.fact("spine.built"):
         share = spine.body["positives"] / spine.body["matured"] if spine.body["matured"] else None
         yield "Positive", percent(share), f"of {number(spine.body['matured'])} labels {cite(spine.position)}"
@@ -137,6 +143,14 @@ def _slices(report: Report) -> Iterator[dict[str, Any]]:
             "chart": slices_chart(report, metric, column),
             "table": slices_table(report, metric=metric, column=column),
         }
+
+
+def _parity(report: Report) -> str:
+    """Parity in one sentence, so that the table need not be read where every cell is equal."""
+    features = [feature for entry in report.run.of("parity.measured") for feature in entry.body["features"]]
+    cells, different = (sum(feature[what] for feature in features) for what in ("cells", "different"))
+    said = f"{number(different)} of {number(cells)} cells of {plural(len(features), 'feature')} differ"
+    return f"{said} between training and what is served."
 
 
 def _weighed(report: Report) -> bool:

@@ -241,6 +241,12 @@ class Report:
             *((f"{name}: {entry.body['warning']}", entry.position) for name, entry in said),
         )
 
+    def _repr_html_(self) -> str:
+        """The report in a notebook."""
+        from sterling.views.fragments import report_fragment
+
+        return report_fragment(self)
+
     def fact(self, kind: str) -> Entry | None:
         """The newest fact of a kind, of the candidate where the kind is about models."""
         facts = self.run.of(kind)

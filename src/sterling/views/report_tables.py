@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sterling.core.evidence import Entry
 from sterling.project.metrics import in_order, label, more_is_better
-from sterling.views.report import Comparison, Measure, Report, SourceRow
+from sterling.views.report import Comparison, GateRow, Measure, Report, SourceRow
 from sterling.views.tables import Row, Table, in_terminal
 from sterling.views.text import cite, day, decimals_for, interval, number, percent
 
@@ -67,9 +67,13 @@ def metric_table(report: Report, metric: str) -> Table:
 
 def gates_table(report: Report) -> Table:
     """Gates with verdicts and reasons."""
+    return verdicts_table(report.gates)
+
+
+def verdicts_table(gates: Iterable[GateRow]) -> Table:
+    """The same of any gates that were judged."""
     rows = (
-        Row(("✓ passed" if gate.passed else "✗ failed", gate.title, gate.reason, cite(gate.position)))
-        for gate in report.gates
+        Row(("✓ passed" if gate.passed else "✗ failed", gate.title, gate.reason, cite(gate.position))) for gate in gates
     )
     return Table("Gates", ("verdict", "gate", "why", ""), tuple(rows), empty="The project has no gates.")
 
