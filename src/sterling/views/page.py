@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sterling.core.clock import from_micros, iso
@@ -36,6 +37,7 @@ from sterling.views.report_tables import (
     slices_table,
 )
 from sterling.views.status import headline, status
+from sterling.views.tables import Table
 from sterling.views.text import cite, day, number, percent, plural
 
 _MILESTONES = frozenset({
@@ -79,7 +81,7 @@ def report_page(entries: Iterable[Entry], definition: Mapping[str, Any], *, run:
             calibration_rows=calibration_table(report),
             slices=tuple(_slices(report)),
             importance=importance_chart(report.features) if _weighed(report) else None,
-            features=features_table(report),
+            features=_narrow(features_table(report)),
             data=data_table(report),
             failures=tuple((source, failure) for source in report.sources for failure in source.failures),
             leaks=leak_effect_table(report),
@@ -151,6 +153,17 @@ def _parity(report: Report) -> str:
     cells, different = (sum(feature[what] for feature in features) for what in ("cells", "different"))
     said = f"{number(different)} of {number(cells)} cells of {plural(len(features), 'feature')} differ"
     return f"{said} between training and what is served."
+
+
+def _narrow(features: Table) -> Table:
+    """Features without what a screen has no room for: what a view reads stands in its rows, its hash in the card."""
+    keep = [place for place, name in enumerate(features.columns) if name != "definition"]
+    view = features.columns.index("view")
+    rows = tuple(
+        replace(row, cells=tuple(row.cells[p].partition("[")[0] if p == view else row.cells[p] for p in keep))
+        for row in features.rows
+    )
+    return replace(features, columns=tuple(features.columns[place] for place in keep), rows=rows)
 
 
 def _weighed(report: Report) -> bool:
