@@ -33,9 +33,9 @@ def test_nothing_heavy_is_loaded(program: str) -> None:
 
 def test_the_public_surface_is_pinned() -> None:
     assert sterling.__all__ == [
-        "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine", "Expression", "External", "ExternalModel",
+        "Binary", "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine", "Expression", "External", "ExternalModel",
         "FeatureService", "FeatureView", "First", "Holdout", "Label", "Last", "LightGBM", "Logistic", "Max", "Mean", "Min",
-        "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "ScheduledSpine", "Sum",
+        "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Regression", "Ridge", "ScheduledSpine", "Sum",
         "TimeSeriesSplit", "Variance", "checks", "gates",
     ]  # fmt: skip
 

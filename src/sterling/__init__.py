@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from sterling.project.external import ExternalModel
     from sterling.project.features import Derived, Expression, FeatureService, FeatureView, First, Last, OnDemand
     from sterling.project.project import Problem, Project
-    from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Recipe, TimeSeriesSplit
+    from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Recipe, Ridge, TimeSeriesSplit
     from sterling.project.sources import Columns, Delay, EntitySource, EventSource, External, Query
     from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
+    from sterling.project.tasks import Binary, Regression
 
 __all__ = [
+    "Binary",
     "Columns",
     "Count",
     "CountDistinct",
@@ -50,6 +52,8 @@ __all__ = [
     "Project",
     "Query",
     "Recipe",
+    "Regression",
+    "Ridge",
     "ScheduledSpine",
     "Sum",
     "TimeSeriesSplit",
@@ -63,9 +67,10 @@ _MODULES = {
     "external": ("ExternalModel",),
     "features": ("Derived", "Expression", "FeatureService", "FeatureView", "First", "Last", "OnDemand"),
     "project": ("Problem", "Project"),
-    "recipe": ("Custom", "LightGBM", "Logistic", "Prior", "Recipe", "TimeSeriesSplit"),
+    "recipe": ("Custom", "LightGBM", "Logistic", "Prior", "Recipe", "Ridge", "TimeSeriesSplit"),
     "sources": ("Columns", "Delay", "EntitySource", "EventSource", "External", "Query"),
     "spine": ("EventSpine", "Holdout", "Label", "Occurs", "ScheduledSpine"),
+    "tasks": ("Binary", "Regression"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -186,7 +186,7 @@ class Checked:
         features: Names of its features, in order.
         rows: Moments of prediction.
         labelled: How many of them have a label.
-        positives: How many of these are positive.
+        positives: How many of these are positive; None where they are numbers.
         frame: Ref of the table with every feature.
     """
 
@@ -195,7 +195,7 @@ class Checked:
     features: tuple[str, ...]
     rows: int
     labelled: int
-    positives: int
+    positives: int | None
     frame: Ref
 
 
@@ -213,7 +213,7 @@ def check_project(project: Project, folder: Path, *, observe: Observer = ignore)
     spine = next(opened.ledger.read(Query(("spine.built",), (f"key:{key}",)))).body
     return Checked(
         project.name, tuple(project.sources()), feature_names(project.features),
-        spine["rows"], spine["matured"], spine["positives"],
+        spine["rows"], spine["matured"], spine.get("positives"),
         next(step.outputs["frame"] for step in done if step.title == "frame"),
     )  # fmt: skip
 

@@ -108,6 +108,16 @@ def test_many_random_expressions_are_those_of_duckdb(sqls: list[str], cells: lis
     assert differences(sqls, cells) == []
 
 
+def test_what_lies_between_two_times_is_duckdbs_around_1970_too() -> None:
+    edges = [
+        day + edge
+        for day in (-86_400_000_000, 0)
+        for edge in (-1_500, -1_001, -1_000, -999, -1, 0, 1, 2, 500, 999, 1_000)
+    ]
+    cells = [NULLS | {"t": end, "v": start, "n": end} for end in edges for start in edges]
+    assert differences(["epoch(t - v)", "epoch(v - t)", "epoch(n - TIMESTAMP '1970-01-01 00:00:00.0005')"], cells) == []
+
+
 def test_every_call_on_every_type_is_duckdbs_and_fails_where_duckdb_fails() -> None:
     sqls = re.split(r" \| |\n", CALLS.strip())
     cells = [

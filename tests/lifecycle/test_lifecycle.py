@@ -208,6 +208,7 @@ def test_check_needs_no_training(tmp_path: Path) -> None:
     checked = check_project(load_project(folder), folder)
     assert checked.features == ("depot", "weight", "busy_count_1d", "slow_mean_hours_3d")
     assert checked.rows == 3000
+    assert checked.positives is not None
     assert checked.positives < checked.labelled <= checked.rows
     assert entries(folder, "model.trained") == []
 

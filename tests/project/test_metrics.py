@@ -5,14 +5,16 @@ from typing import get_args
 from sterling.project.gates import Metric
 from sterling.project.metrics import METRICS
 from sterling.stats.metrics import METRICS as COMPUTED
+from sterling.stats.regression import METRICS as OF_NUMBERS
 from sterling.tasks.binary import BINARY
+from sterling.tasks.regression import REGRESSION
 
 
 def test_gates_tables_and_statistics_name_the_same_metrics() -> None:
-    assert list(get_args(Metric)) == list(METRICS) == list(BINARY.metrics)
+    assert list(get_args(Metric)) == list(METRICS) == [*BINARY.metrics, *REGRESSION.metrics]
 
 
 def test_which_way_is_better_is_what_the_statistics_say() -> None:
     assert {name: metric.more_is_better for name, metric in METRICS.items()} == {
-        name: COMPUTED[name].greater_is_better for name in METRICS
+        name: {**COMPUTED, **OF_NUMBERS}[name].greater_is_better for name in METRICS
     }

@@ -45,6 +45,16 @@ def test_mlflow_is_asked_by_its_own_protocol(shape: Callable[[float], Any]) -> N
     assert found.asked[0].body == {"dataframe_split": {"columns": ["depot", "weight"], "data": data}}
 
 
+def test_numbers_are_taken_where_no_probabilities_are_wanted() -> None:
+    with server(lambda body: Said({"scores": [12.5, -3, 0.1]})) as found:
+        assert ask(ExternalModel(found.url), ROWS, 3, probabilities=False).scores.tolist() == [12.5, -3.0, 0.1]
+    with (
+        server(lambda body: Said(b'{"scores": [1, Infinity, 3]}')) as found,
+        pytest.raises(DataError, match="answers inf for row 2, which is no finite number"),
+    ):
+        ask(ExternalModel(found.url), ROWS, 3, probabilities=False)
+
+
 def test_a_token_comes_from_the_environment_and_follows_no_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
     model = ExternalModel("http://127.0.0.1:1/", token_env="SCORES_TOKEN_OF_THIS_TEST")
     with pytest.raises(MissingExtraError, match="SCORES_TOKEN_OF_THIS_TEST is not set"):

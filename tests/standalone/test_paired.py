@@ -50,4 +50,9 @@ def test_features_that_came_went_or_changed_are_named(folder: Path) -> None:
     sterling(folder, "run", "--no-leak-effect")
     features = sterling(folder, "compare", "--json").json["features"]
     said = [" ".join(line.split()[:2]) for line in features]
-    assert said == ["busy_count_2d: added", "slow_mean_hours_5d: added", "slow_mean_hours_3d: removed"]
+    assert said == [
+        "busy_count_1d: another",
+        "busy_count_2d: added",
+        "slow_mean_hours_5d: added",
+        "slow_mean_hours_3d: removed",
+    ]

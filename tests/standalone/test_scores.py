@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from sklearn.datasets import load_breast_cancer
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score, root_mean_squared_error
 from sklearn.model_selection import cross_val_predict
 from sklearn.tree import DecisionTreeClassifier
 
@@ -20,7 +20,8 @@ from sterling.core.errors import DataError, InvalidDefinitionError
 from sterling.core.refs import Ref
 from sterling.core.store import LocalStore
 from sterling.engine.tables import read_table
-from sterling.project.gates import AtLeast, EverySlice, Improves
+from sterling.project.gates import AtLeast, AtMost, EverySlice, Improves
+from sterling.project.tasks import Regression
 from sterling.standalone.scores import Wanted, evaluate_scores
 from tests.cli.conftest import sterling
 
@@ -82,6 +83,20 @@ def test_the_numbers_are_those_of_a_run_on_the_same_predictions(released: Path) 
     for metric, body in recorded.items():
         own = found["score", metric]
         assert (own.value, own.low, own.high) == pytest.approx((body["value"], body["low"], body["high"]), abs=1e-9)
+
+
+def test_numbers_are_judged_as_numbers() -> None:
+    x, y = load_diabetes(return_X_y=True)
+    expected = cross_val_predict(LinearRegression(), x, y, cv=5)
+    table = pa.table({"y": y, "expected": expected, "mean": np.full(len(y), y.mean())})
+    gates = (AtMost("rmse", 60.0), Improves("rmse", over="champion"))
+    found = evaluate_scores(table, Wanted("y", "expected", champion="mean", gates=gates, task=Regression()))
+    assert (found.verdict, found.positives) == ("passed", None)
+    assert found.report.of_metric("rmse")[0].value == pytest.approx(root_mean_squared_error(y, expected))
+    with pytest.raises(
+        InvalidDefinitionError, match=r"roc_auc is not measured under this task. Use one of rmse, mae, r2"
+    ):
+        Wanted("y", "expected", gates=(AtLeast("roc_auc", 0.7),), task=Regression())
 
 
 def test_rows_without_a_label_are_left_out_and_counted(tumours: pa.Table) -> None:

@@ -20,8 +20,10 @@ def add_to(app: typer.Typer) -> None:
 
 def evaluate(
     scores: Annotated[Path, typer.Argument(metavar="FILE", help="Parquet or CSV file with a row for each prediction.")],
-    label: Annotated[str, typer.Option("--label", metavar="COLUMN", help="What happened: 0 or 1, false or true.")],
-    score: Annotated[str, typer.Option("--score", metavar="COLUMN", help="What was predicted: the probability of 1.")],
+    label: Annotated[str, typer.Option("--label", metavar="COLUMN", help="What happened: 0 or 1; or how much it was.")],
+    score: Annotated[
+        str, typer.Option("--score", metavar="COLUMN", help="What was predicted: the probability of 1; or how much.")
+    ],
     champion: Annotated[
         str | None, typer.Option("--champion", metavar="COLUMN", help="Another model's predictions of the same rows.")
     ] = None,
@@ -34,7 +36,9 @@ def evaluate(
     gate: Annotated[
         list[str] | None, typer.Option("--gate", metavar="GATE", help="Such as 'roc_auc>=0.7'; may be repeated.")
     ] = None,
-    task: Annotated[Literal["binary"], typer.Option("--task", help="What kind of problem it is.")] = "binary",
+    task: Annotated[
+        Literal["binary", "regression"], typer.Option("--task", help="What kind of problem it is.")
+    ] = "binary",
     error_rate: Annotated[
         float, typer.Option("--error-rate", metavar="RATE", help="Error rate of the bounds that gates are judged on.")
     ] = 0.05,
@@ -49,15 +53,16 @@ def evaluate(
     from sterling.cli.documents import write
     from sterling.core.errors import StorageError
     from sterling.engine.files import read_file
+    from sterling.project.tasks import Binary, Regression, Task
     from sterling.standalone.gates import parse_gate
     from sterling.standalone.scores import Wanted, evaluate_scores
     from sterling.standalone.show import as_page, as_program, in_terminal
 
-    del task  # there is one so far
     if html and not html.parent.is_dir():
         raise StorageError(f"There is no folder {html.parent} to write {html.name} into. Make it, or name another.")
     gates = [parse_gate(text, min_rows=min_rows) for text in gate or ()]
-    wanted = Wanted(label, score, champion, slices or (), cluster, gates, error_rate)
+    tasks: dict[str, Task] = {"binary": Binary(), "regression": Regression()}
+    wanted = Wanted(label, score, champion, slices or (), cluster, gates, error_rate, tasks[task])
     found = evaluate_scores(read_file(scores, scores.name), wanted)
     if html:
         write(html, as_page(found, scores.name))

@@ -61,7 +61,11 @@ def check(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
     if as_json:
         print_json(checked)
     else:
-        share = f" ({checked.positives / checked.labelled:.1%} positive)" if checked.labelled else ""
+        share = (
+            f" ({checked.positives / checked.labelled:.1%} positive)"
+            if checked.labelled and checked.positives is not None
+            else ""
+        )
         print(
             f"{checked.project}: {len(checked.sources)} sources, {len(checked.features)} features. Every column is there and fits,"
         )
@@ -122,6 +126,8 @@ def compare(
     from sterling.cli.evidence import ledger_of
     from sterling.core.elsewhere import without_erased
     from sterling.core.workspace import Workspace
+    from sterling.project.definition import from_json, to_json
+    from sterling.project.tasks import CONDITION, Task
     from sterling.reproduction.recorded import lock_of
     from sterling.standalone.paired import paired
     from sterling.views import compare as view
@@ -132,7 +138,8 @@ def compare(
     definitions = (definition_of(project, before), definition_of(project, after))
     locks = (lock_of(view.environment_of(before), store), lock_of(view.environment_of(after), store))
     clustered = definitions[1]["project"]["cluster"] is not None
-    same_rows = paired(store, before, after, clustered=clustered)
+    task = from_json(definitions[1]["project"].get("task", to_json(CONDITION)), Task)
+    same_rows = paired(store, before, after, clustered=clustered, task=task)
     found = view.compare(entries, before, after, definitions=definitions, locks=locks, paired=same_rows)
     if as_json:
         print_json(found)

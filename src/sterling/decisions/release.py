@@ -56,7 +56,7 @@ def _proofs(ledger: Ledger, registered: Entry) -> tuple[int, ...]:
     """Positions of the evidence that the release of a version needs, besides that of its registration."""
     model, seen = registered.body["model"], list[int]()
     for needed in registered.body.get("needs", ()):
-        gate = from_json(needed, Reproduced)
+        gate: Reproduced = from_json(needed, Reproduced)
         verdict = judge(gate, ledger.read(Query(("run.reproduced",), (f"model:{model}",))))
         if not verdict.passed:
             raise RefusedError(

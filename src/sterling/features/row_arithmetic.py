@@ -7,7 +7,7 @@ from typing import Any
 
 from sterling.features import row_numbers as numbers
 from sterling.features.row_logic import converted, strict
-from sterling.features.row_times import added, span, subtracted
+from sterling.features.row_times import added, span, subtracted, zoned_span
 from sterling.features.row_types import (
     BIGINT,
     DATE,
@@ -96,7 +96,7 @@ def _times(symbol: str, left: Term, right: Term) -> Term | None:  # noqa: PLR091
         case (("+" | "-"), "date", "int") if right.kind.width <= 32:
             return _made(DATE, (lambda a, b: a + b) if symbol == "+" else (lambda a, b: a - b), left, right)
         case "-", ("timestamp" | "timestamptz"), ("timestamp" | "timestamptz") if left.kind == right.kind:
-            return _made(INTERVAL, span, left, right)
+            return _made(INTERVAL, zoned_span if left.kind.name == "timestamptz" else span, left, right)
     return None
 
 

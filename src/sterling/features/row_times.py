@@ -171,6 +171,16 @@ def span(end: int, start: int) -> Interval:
     return Interval((0, days, left) if end >= start else (0, -days, -left))
 
 
+def zoned_span(end: int, start: int) -> Interval:
+    """The interval between two times with a zone, in days and what is left.
+
+    DuckDB counts a millisecond too many from before 1970 into its first millisecond, where the start has more microseconds.
+    """
+    first, last = sorted((start, end))
+    extra = 1000 if first < 0 < last < first % 1000 else 0
+    return span(end + extra, start) if end > start else span(end, start + extra)
+
+
 def interval_of(unit: str) -> Callable[[int], Interval]:
     """How a number of units, one of `UNITS`, is an interval.
 

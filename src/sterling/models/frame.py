@@ -24,6 +24,7 @@ from sterling.engine.tables import read_table
 from sterling.models.columns import Column, Matrix
 from sterling.models.model import training_columns
 from sterling.models.rows import TrainingRows
+from sterling.project.tasks import CONDITION, Task
 
 SPINE = ("unit", "predict_at", "label", "matured_at", "status", "cluster")
 SLICE = "_slice_"
@@ -75,7 +76,7 @@ class Frame:
 
     @cached_property
     def label(self) -> NDArray[np.float64]:
-        """Labels, 0.0 or 1.0; NaN where there is none."""
+        """Labels: 0.0 or 1.0, or numbers; NaN where there is none."""
         return _floats(self.table["label"])
 
     def known_before(self, start_us: int) -> NDArray[np.bool_]:
@@ -142,10 +143,10 @@ class Frame:
                 return f"its feature {column.name!r} is a {column.kind}, and a {kind} in the frame"
         return None
 
-    def training_rows(self, seed: int) -> TrainingRows:
+    def training_rows(self, seed: int, task: Task = CONDITION) -> TrainingRows:
         """All rows, encoded with their own categories."""
         columns = self.columns()
-        return TrainingRows(columns, self.encode(columns), self.label, seed)
+        return TrainingRows(columns, self.encode(columns), self.label, seed, task)
 
 
 def _categories(values: pa.ChunkedArray) -> list[str]:

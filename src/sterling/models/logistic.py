@@ -1,4 +1,4 @@
-"""Logistic regression on standardised numbers and one-hot categories, with a weight of its own for what is missing."""
+"""Logistic and ridge regression on standardised numbers and one-hot categories, with a weight of its own for what is missing."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from sterling.models.blas import one_blas_thread
 from sterling.models.columns import Column, Matrix
 from sterling.models.predictors import CategoryTerm, Linear, NumberTerm
 from sterling.models.rows import TrainingRows
-from sterling.project.recipe import Logistic
+from sterling.project.recipe import Logistic, Ridge
 
 _MOST_ITERATIONS = 1_000
+_LEAST_PENALTY = 1e-8
+"""Keeps columns that say the same from having no one solution."""
 
 
 def fit_logistic(trainer: Logistic, rows: TrainingRows) -> Linear:
@@ -29,9 +31,7 @@ def fit_logistic(trainer: Logistic, rows: TrainingRows) -> Linear:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    if not rows.columns:
-        raise DataError("Logistic needs at least one feature.")
-    blocks = [_block(column, rows.matrix[:, place]) for place, column in enumerate(rows.columns)]
+    blocks = _blocks(rows, "Logistic")
     model = LogisticRegression(C=trainer.c, max_iter=_MOST_ITERATIONS)
     with one_blas_thread(), warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
@@ -39,9 +39,39 @@ def fit_logistic(trainer: Logistic, rows: TrainingRows) -> Linear:
             model.fit(sp.hstack([block.design for block in blocks], format="csr"), rows.label)
         except ConvergenceWarning:
             raise DataError(f"Logistic did not converge in {_MOST_ITERATIONS} steps. Lower c={trainer.c:g}.") from None
+    return Linear(float(model.intercept_[0]), _terms(blocks, model.coef_[0]))
+
+
+def fit_ridge(trainer: Ridge, rows: TrainingRows) -> Linear:
+    """Fit by Cholesky on one BLAS thread; the intercept is not penalised.
+
+    References:
+        Hoerl & Kennard (1970), Technometrics 12(1), eq. 2.1.
+    """
+    import scipy.sparse as sp
+    from scipy.linalg import cho_factor, cho_solve
+
+    blocks = _blocks(rows, "Ridge")
+    design = sp.hstack(
+        [sp.csr_matrix(np.ones((len(rows.label), 1))), *(block.design for block in blocks)], format="csr"
+    )
+    penalty = np.full(design.shape[1], max(trainer.strength, _LEAST_PENALTY))
+    penalty[0] = 0.0
+    with one_blas_thread():
+        gram = (design.T @ design).toarray() + np.diag(penalty)
+        weights = cho_solve(cho_factor(gram, lower=True), np.asarray(design.T @ rows.label))
+    return Linear(float(weights[0]), _terms(blocks, weights[1:]), "number")
+
+
+def _blocks(rows: TrainingRows, name: str) -> list[_Numbers | _Categories]:
+    if not rows.columns:
+        raise DataError(f"{name} needs at least one feature.")
+    return [_block(column, rows.matrix[:, place]) for place, column in enumerate(rows.columns)]
+
+
+def _terms(blocks: list[_Numbers | _Categories], weights: NDArray[np.float64]) -> tuple[NumberTerm | CategoryTerm, ...]:
     ends = np.cumsum([block.design.shape[1] for block in blocks])
-    weights = np.split(model.coef_[0], ends[:-1])
-    return Linear(float(model.intercept_[0]), tuple(b.term(w) for b, w in zip(blocks, weights, strict=True)))
+    return tuple(b.term(w) for b, w in zip(blocks, np.split(weights, ends[:-1]), strict=True))
 
 
 @dataclass(frozen=True, slots=True)

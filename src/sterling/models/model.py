@@ -7,28 +7,40 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from sterling.core.canonical import canonical
 from sterling.core.errors import DataError, InvalidDefinitionError
 from sterling.core.refs import Ref, ref_of
 from sterling.models.columns import Column, Matrix, encode_rows
-from sterling.models.predictors import Constant, Linear, Predictor, Probabilities, constant_from, linear_from
+from sterling.models.predictors import (
+    Constant,
+    Linear,
+    Number,
+    Predictor,
+    Probabilities,
+    constant_from,
+    linear_from,
+    number_from,
+)
 from sterling.models.trees import Trees, trees_from
 
 FORMAT = "sterling.model/1"
 _FORMS: dict[str, Callable[[Mapping[str, Any]], Predictor]] = {
     "constant": constant_from,
     "linear": linear_from,
+    "number": number_from,
     "trees": trees_from,
 }
 
 
 @dataclass(frozen=True)
 class Model:
-    """Everything that turns a row of features into a probability.
+    """Everything that turns a row of features into a probability, or a number.
 
     Attributes:
         columns: The features that it reads, in order.
-        predictor: What answers, a `Constant`, `Linear` or `Trees`.
+        predictor: What answers: a `Constant`, `Number`, `Linear` or `Trees`.
 
     Raises:
         InvalidDefinitionError: if the predictor is no predictor, or was made for other columns.
@@ -45,10 +57,10 @@ class Model:
     predictor: Predictor
 
     def __post_init__(self) -> None:
-        if not isinstance(self.predictor, Constant | Linear | Trees):
+        if not isinstance(self.predictor, Constant | Number | Linear | Trees):
             raise InvalidDefinitionError(
                 f"{type(self.predictor).__name__} is no predictor. A model is data: return Constant(probability), "
-                "Linear(intercept, terms) or Trees(booster.model_to_string()), all in sterling.models."
+                "Number(value), Linear(intercept, terms) or Trees(booster.model_to_string()), all in sterling.models."
             )
         names = [column.name for column in self.columns]
         if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -66,22 +78,25 @@ class Model:
         return ref_of(self.to_bytes())
 
     def predict(self, matrix: Matrix) -> Probabilities:
-        """Probability of each encoded row.
+        """Answer to each encoded row.
 
         Args:
             matrix: Shape (rows, columns), as the columns encode it.
 
         Raises:
-            DataError: if the predictor answers with something else than probabilities.
+            DataError: if the predictor answers with something else than probabilities, or finite numbers.
         """
         answers = self.predictor.predict(matrix)
-        if not ((answers >= 0) & (answers <= 1)).all():
+        if self.predictor.answers == "number":
+            if not np.isfinite(answers).all():
+                raise DataError(f"The model answers {answers[~np.isfinite(answers)][0]!r}, which is no finite number.")
+        elif not ((answers >= 0) & (answers <= 1)).all():
             bad = answers[~((answers >= 0) & (answers <= 1))][0]
             raise DataError(f"The model answers {bad!r}, which is no probability.")
         return answers
 
     def predict_rows(self, rows: Sequence[Mapping[str, Any]]) -> Probabilities:
-        """Probability of each row of named values; see `encode_rows`."""
+        """Answer to each row of named values; see `encode_rows`."""
         return self.predict(encode_rows(self.columns, rows))
 
     def to_bytes(self) -> bytes:

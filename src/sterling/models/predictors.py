@@ -1,7 +1,7 @@
 """Predictors as data: what any trainer must come down to, so that a model is read by anyone and runs no code of its own.
 
 A predictor gets the matrix that its model's columns encode: shape (rows, columns), float64, NaN where a value is
-missing, a category as its place among the column's categories. It answers with probabilities.
+missing, a category as its place among the column's categories. It answers with probabilities, or with numbers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +18,21 @@ from sterling.core.errors import InvalidDefinitionError
 from sterling.models.columns import Column, Matrix
 
 Probabilities = NDArray[np.float64]
+Answers = Literal["probability", "number"]
 _CERTAIN = 1e100
 """Scores and log odds beyond this are as certain as any, and would overflow."""
 
 
 class Predictor(Protocol):
-    """What answers with probabilities and is nothing but data: `Constant`, `Linear` or `Trees`."""
+    """What answers and is nothing but data: `Constant`, `Number`, `Linear` or `Trees`."""
+
+    @property
+    def answers(self) -> Answers:
+        """What it answers with."""
+        ...
 
     def predict(self, matrix: Matrix) -> Probabilities:
-        """Probability of each row, shape (rows,)."""
+        """Answer to each row, shape (rows,)."""
         ...
 
     def check(self, columns: Sequence[Column]) -> None:
@@ -47,6 +53,7 @@ class Constant:
     """
 
     probability: float
+    answers: ClassVar[Answers] = "probability"
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:
@@ -70,8 +77,40 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
+class Number:
+    """One number for every row.
+
+    Attributes:
+        value: Finite.
+    """
+
+    value: float
+    answers: ClassVar[Answers] = "number"
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise InvalidDefinitionError(f"Number.value is {self.value}. It is finite.")
+
+    def predict(self, matrix: Matrix) -> Probabilities:
+        """The number, once a row.
+
+        Example:
+            >>> Number(7.5).predict(np.zeros((2, 3)))
+            array([7.5, 7.5])
+        """
+        return np.full(len(matrix), float(self.value))
+
+    def check(self, columns: Sequence[Column]) -> None:
+        """Refuse nothing: it reads no column."""
+
+    def document(self) -> dict[str, Any]:
+        """The predictor as JSON."""
+        return {"type": "number", "value": float(self.value)}
+
+
+@dataclass(frozen=True, slots=True)
 class NumberTerm:
-    """What a number adds to the log odds: ``weight * (x - center) / scale``, or ``missing`` where it is missing."""
+    """What a number adds to the sum: ``weight * (x - center) / scale``, or ``missing`` where it is missing."""
 
     center: float
     scale: float
@@ -81,7 +120,7 @@ class NumberTerm:
 
 @dataclass(frozen=True, slots=True)
 class CategoryTerm:
-    """What a category adds to the log odds: its own weight, or ``missing`` where it is missing or was never seen."""
+    """What a category adds to the sum: its own weight, or ``missing`` where it is missing or was never seen."""
 
     weights: tuple[float, ...]
     missing: float
@@ -89,14 +128,15 @@ class CategoryTerm:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """Log odds as a sum of terms, one for each column.
+    """Log odds as a sum of terms, one for each column; or a number as such a sum.
 
     Sums are made column by column and never by BLAS, so that one row alone and the same row among others get the same
     probability, bit for bit.
 
     Attributes:
-        intercept: Log odds where every term is 0.
+        intercept: The sum where every term is 0.
         terms: One for each column, in order.
+        answers: What the sum is: log odds of a probability, or the number itself.
 
     Example:
         >>> model = Linear(0.0, (NumberTerm(center=10, scale=5, weight=1.0, missing=0.5),))
@@ -106,6 +146,7 @@ class Linear:
 
     intercept: float
     terms: tuple[NumberTerm | CategoryTerm, ...]
+    answers: Answers = "probability"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "intercept", float(self.intercept))
@@ -116,10 +157,12 @@ class Linear:
             raise InvalidDefinitionError("A scale of a Linear is not above 0. Use 1 for a constant column.")
 
     def predict(self, matrix: Matrix) -> Probabilities:
-        """Probability of each row."""
+        """Answer to each row."""
         odds = np.full(len(matrix), self.intercept)
         for position, term in enumerate(self.terms):
             odds += _contribution(term, np.ascontiguousarray(matrix[:, position]))
+        if self.answers == "number":
+            return odds
         tail = np.exp(-np.abs(odds))
         probabilities: Probabilities = np.where(odds >= 0, 1.0, tail) / (1.0 + tail)
         return probabilities
@@ -139,7 +182,9 @@ class Linear:
 
     def document(self) -> dict[str, Any]:
         """The predictor as JSON."""
-        return {"type": "linear", "intercept": self.intercept, "terms": [_term_document(term) for term in self.terms]}
+        link = {} if self.answers == "probability" else {"answers": self.answers}
+        terms = [_term_document(term) for term in self.terms]
+        return {"type": "linear", "intercept": self.intercept, "terms": terms} | link
 
     def _numbers(self) -> Iterable[float]:
         yield self.intercept
@@ -155,9 +200,15 @@ def constant_from(document: Mapping[str, Any]) -> Constant:
     return Constant(float(document["probability"]))
 
 
+def number_from(document: Mapping[str, Any]) -> Number:
+    """Read what `Number.document` wrote."""
+    return Number(float(document["value"]))
+
+
 def linear_from(document: Mapping[str, Any]) -> Linear:
     """Read what `Linear.document` wrote."""
-    return Linear(document["intercept"], tuple(_term_from(term) for term in document["terms"]))
+    terms = tuple(_term_from(term) for term in document["terms"])
+    return Linear(document["intercept"], terms, document.get("answers", "probability"))
 
 
 def _contribution(term: NumberTerm | CategoryTerm, values: Matrix) -> Matrix:

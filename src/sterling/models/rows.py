@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sterling.models.columns import Column, Matrix
+from sterling.project.tasks import CONDITION, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +19,16 @@ class TrainingRows:
         columns: The features, with the categories that these rows hold.
         matrix: Shape (rows, columns), float64, in C order; NaN where a value is missing, a category as its place among
             its column's categories.
-        label: Shape (rows,), 0.0 or 1.0.
+        label: Shape (rows,), 0.0 or 1.0; numbers where the task is a regression.
         seed: Seed for everything random.
+        task: What kind of problem it is.
     """
 
     columns: tuple[Column, ...]
     matrix: Matrix
     label: NDArray[np.float64]
     seed: int
+    task: Task = CONDITION
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -13,15 +13,16 @@ import numpy as np
 from sterling.core.errors import InvalidDefinitionError
 from sterling.models.columns import Column, Matrix
 from sterling.models.lightgbm_library import Booster
-from sterling.models.predictors import Probabilities
+from sterling.models.predictors import Answers, Probabilities
 
 _PARAMETERS = re.compile(r"\n*parameters:\n.*", re.DOTALL)
+_OBJECTIVE = re.compile(r"^objective=(binary|regression)\b", re.MULTILINE)
 _LINE = re.compile(r"^(split_feature|split_gain)=(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Trees:
-    """Trees of a LightGBM booster with ``objective="binary"``.
+    """Trees of a LightGBM booster with ``objective="binary"`` or ``objective="regression"``.
 
     The block ``parameters:`` is cut off: it is the only part that differs between numbers of threads, and prediction
     does not read it.
@@ -37,12 +38,20 @@ class Trees:
             raise InvalidDefinitionError(
                 "Trees take a model in LightGBM's text format: booster.model_to_string() of a lightgbm.Booster."
             )
-        if "\nobjective=binary " not in self.text:
-            raise InvalidDefinitionError("Trees give probabilities. Train the booster with objective='binary'.")
+        if _OBJECTIVE.search(self.text) is None:
+            raise InvalidDefinitionError(
+                "Trees give probabilities or numbers. Train the booster with objective='binary' or 'regression'."
+            )
         object.__setattr__(self, "text", _PARAMETERS.sub("\n", self.text))
 
+    @property
+    def answers(self) -> Answers:
+        """What they answer with."""
+        found = _OBJECTIVE.search(self.text)
+        return "probability" if found is not None and found[1] == "binary" else "number"
+
     def predict(self, matrix: Matrix) -> Probabilities:
-        """Probability of each row, bit for bit what LightGBM itself answers."""
+        """Answer to each row, bit for bit what LightGBM itself answers."""
         return self._booster.predict(matrix)
 
     def check(self, columns: Sequence[Column]) -> None:

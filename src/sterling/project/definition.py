@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from types import FunctionType, NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from sterling.core.errors import InvalidDefinitionError
 
-Kind = TypeVar("Kind", bound="Definition")
 _DOCUMENTATION = frozenset({"owner", "description", "retention"})
 
 
@@ -40,8 +39,13 @@ def to_json(value: object) -> Any:
     return msgspec.to_builtins(value, str_keys=True, enc_hook=_attributes)
 
 
-def from_json(value: object, kind: type[Kind]) -> Kind:
-    """What `to_json` made JSON of, where it holds none of a project's own objects."""
+def from_json(value: object, kind: Any) -> Any:
+    """What `to_json` made JSON of, where it holds none of a project's own objects.
+
+    Args:
+        value: The JSON.
+        kind: A definition, or a union of such.
+    """
     return msgspec.convert(value, kind)
 
 

@@ -12,7 +12,7 @@ from sterling.core.errors import InvalidDefinitionError
 from sterling.project.definition import Definition
 from sterling.project.metrics import more_is_better
 
-Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "ece"]
+Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "ece", "rmse", "mae", "r2"]
 
 
 class Improves(Definition, frozen=True):
@@ -95,7 +95,9 @@ class EverySlice(Definition, frozen=True):
         if not self.by:
             raise InvalidDefinitionError("EverySlice.by is empty. Name columns whose values make the slices.")
         if not more_is_better(self.metric):
-            raise InvalidDefinitionError(f"EverySlice.metric is {self.metric!r}. Use 'roc_auc' or 'average_precision'.")
+            raise InvalidDefinitionError(
+                f"EverySlice.metric is {self.metric!r}. Use 'roc_auc' or 'average_precision', or 'r2' of numbers."
+            )
 
 
 class Golden(Definition, frozen=True):

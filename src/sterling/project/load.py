@@ -85,7 +85,7 @@ def _given(project: Project) -> Iterator[str | External]:
 
 def trainers(project: Project) -> tuple[Trainer, ...]:
     """The candidate and the baselines."""
-    return (project.recipe.model, *project.recipe.baselines)
+    return project.recipe.trainers(project.task)
 
 
 def on_demand(project: Project) -> tuple[OnDemand, ...]:

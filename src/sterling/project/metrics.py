@@ -26,6 +26,9 @@ METRICS = {
     "log_loss": MetricName("log loss", False, "surprise at what happened, in nats"),
     "brier": MetricName("Brier score", False, "mean squared error of the probabilities"),
     "ece": MetricName("calibration error", False, "mean gap between predicted and observed shares"),
+    "rmse": MetricName("RMSE", False, "root of the mean squared error"),
+    "mae": MetricName("MAE", False, "mean absolute error"),
+    "r2": MetricName("R²", True, "share of the variance that is explained"),
 }
 
 

@@ -13,9 +13,10 @@ from sterling.project.definition import Definition
 from sterling.project.external import ExternalModel
 from sterling.project.features import FeatureService, FeatureView, First, Last, feature_names, served
 from sterling.project.gates import EverySlice, Gate, Golden, Parity, Reproduced
-from sterling.project.recipe import CANDIDATE, Recipe, model_name
+from sterling.project.recipe import CANDIDATE, Recipe, fits_task, model_name
 from sterling.project.sources import Columns, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
+from sterling.project.tasks import METRICS_OF, Binary, Task
 
 if TYPE_CHECKING:
     from sterling.lifecycle import Result
@@ -52,6 +53,7 @@ class Project(Definition, frozen=True):
         problem: The decision that the model serves.
         spine: The moments of prediction.
         label: What is to be predicted.
+        task: What kind of problem that is; a condition by default.
         features: The vector that the model reads.
         holdout: The block that models are judged on.
         recipe: What is trained.
@@ -75,6 +77,7 @@ class Project(Definition, frozen=True):
     error_budget: float = 0.05
     seed: int = 0
     external: Sequence[ExternalModel] = ()
+    task: Task = Binary()
 
     def check(self) -> None:
         """Refuse what does not fit together."""
@@ -92,6 +95,7 @@ class Project(Definition, frozen=True):
                 "such as gates.AtLeast('roc_auc', 0.7)."
             )
         self._check_label()
+        self._check_task()
         self._check_sources()
         self._check_rows()
         self._check_external()
@@ -158,6 +162,20 @@ class Project(Definition, frozen=True):
                     f"{self.spine.source.name}. {nearest(missing[0], self.spine.source.entities)}"
                 )
 
+    def _check_task(self) -> None:
+        kind, task = type(self.task), type(self.task).__name__
+        if isinstance(self.label, Occurs) and not isinstance(self.task, Binary):
+            raise InvalidDefinitionError(f"Occurs says yes or no, and Project.task is {task}. Use a Label of a number.")
+        for gate in self.gates:
+            metric = getattr(gate, "metric", None)
+            if metric is not None and metric not in METRICS_OF[kind]:
+                raise InvalidDefinitionError(
+                    f"{type(gate).__name__}.metric is {metric!r}, which is not measured under the task {task}. "
+                    f"Use one of {', '.join(METRICS_OF[kind])}."
+                )
+        for trainer in self.recipe.trainers(self.task):
+            fits_task(trainer, self.task)
+
     def _check_sources(self) -> None:
         sources = self.sources()
         for source in sources.values():
@@ -169,10 +187,7 @@ class Project(Definition, frozen=True):
 
     def _check_external(self) -> None:
         names = [model.name for model in self.external]
-        taken = {model_name(trainer) for trainer in (self.recipe.model, *self.recipe.baselines)} | {
-            CANDIDATE,
-            "champion",
-        }
+        taken = {CANDIDATE, "champion", *map(model_name, self.recipe.trainers(self.task))}
         if twice := sorted({name for name in names if names.count(name) > 1 or name in taken}):
             raise InvalidDefinitionError(
                 f"Two models of the project are called {twice[0]!r}. Rename the ExternalModel."

@@ -7,11 +7,12 @@ from typing import Any
 
 from sterling.core.errors import InvalidDefinitionError
 from sterling.project.definition import Definition
+from sterling.project.tasks import Binary, Regression, Task
 from sterling.project.times import micros
 
 
 class Prior(Definition, frozen=True):
-    """The share of positives in training, for every row: the least that a model must beat."""
+    """What the labels are on average in training, for every row: the least that a model must beat."""
 
 
 class Logistic(Definition, frozen=True):
@@ -27,6 +28,21 @@ class Logistic(Definition, frozen=True):
         """Refuse a strength that is none."""
         if self.c <= 0:
             raise InvalidDefinitionError(f"Logistic.c is {self.c}. It is the inverse strength of the penalty, above 0.")
+
+
+class Ridge(Definition, frozen=True):
+    """L2-penalised linear regression of a number on standardised numbers and one-hot categories.
+
+    Args:
+        strength: Strength of the penalty on the weights, in rows; at least 0.
+    """
+
+    strength: float = 1.0
+
+    def check(self) -> None:
+        """Refuse a strength below 0."""
+        if self.strength < 0:
+            raise InvalidDefinitionError(f"Ridge.strength is {self.strength}. It is 0 or more.")
 
 
 class LightGBM(Definition, frozen=True):
@@ -81,7 +97,7 @@ class Custom(Definition, frozen=True):
 
 
 CANDIDATE = "candidate"
-Trainer = Prior | Logistic | LightGBM | Custom
+Trainer = Prior | Logistic | Ridge | LightGBM | Custom
 
 
 class TimeSeriesSplit(Definition, frozen=True):
@@ -110,23 +126,51 @@ class Recipe(Definition, frozen=True):
 
     Args:
         model: The candidate.
-        baselines: What it is compared with, on the same rows.
+        baselines: What it is compared with, on the same rows; None for the task's own ladder: `Prior`, and `Logistic`
+            for a condition or `Ridge` for a number.
         cv: Validation on earlier blocks; None for the holdout alone.
     """
 
     model: Trainer = LightGBM()
-    baselines: Sequence[Trainer] = (Prior(), Logistic())
+    baselines: Sequence[Trainer] | None = None
     cv: TimeSeriesSplit | None = None
 
     def check(self) -> None:
         """Refuse two models of one name."""
-        names = [model_name(model) for model in (self.model, *self.baselines)]
+        names = [model_name(model) for model in (self.model, *(self.baselines or ()))]
         if CANDIDATE in names:
             raise InvalidDefinitionError(
                 f"A Custom model is called {CANDIDATE!r}, as the recipe's model is. Rename it."
             )
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise InvalidDefinitionError(f"Two models of the recipe are called {twice[0]!r}.")
+
+    def ladder(self, task: Task) -> tuple[Trainer, ...]:
+        """The baselines, those of the task where none are named.
+
+        Example:
+            >>> [model_name(trainer) for trainer in Recipe().ladder(Regression())]
+            ['prior', 'ridge']
+        """
+        if self.baselines is not None:
+            return tuple(self.baselines)
+        return (Prior(), Logistic()) if isinstance(task, Binary) else (Prior(), Ridge())
+
+    def trainers(self, task: Task) -> tuple[Trainer, ...]:
+        """The candidate, and its baselines."""
+        return (self.model, *self.ladder(task))
+
+
+def fits_task(trainer: Trainer, task: Task) -> None:
+    """Refuse a trainer that answers another kind of question.
+
+    Raises:
+        InvalidDefinitionError: naming one that fits.
+    """
+    if isinstance(task, Binary) and isinstance(trainer, Ridge):
+        raise InvalidDefinitionError("Ridge predicts a number, and Project.task is Binary. Use Logistic.")
+    if isinstance(task, Regression) and isinstance(trainer, Logistic):
+        raise InvalidDefinitionError("Logistic predicts a condition, and Project.task is Regression. Use Ridge.")
 
 
 def model_name(trainer: Trainer) -> str:

@@ -42,16 +42,19 @@ class Answered(NamedTuple):
     answered_at: str | None
 
 
-def ask(model: ExternalModel, columns: Mapping[str, Sequence[Any]], rows: int) -> Answered:
+def ask(
+    model: ExternalModel, columns: Mapping[str, Sequence[Any]], rows: int, *, probabilities: bool = True
+) -> Answered:
     """Ask a model for the scores of rows, one batch after the other.
 
     Args:
         model: Where it lives and how it speaks.
         columns: Values by feature, None where one is not known.
         rows: How many rows there are.
+        probabilities: Whether a score is the probability of 1; else it is any number.
 
     Raises:
-        DataError: if it cannot be reached, refuses, or answers with something else than one probability a row.
+        DataError: if it cannot be reached, refuses, or answers with something else than one such number a row.
         MissingExtraError: if the environment variable of its token is not set.
     """
     headers = {"Content-Type": "application/json", "Accept": "application/json", **_token(model)}
@@ -61,7 +64,7 @@ def ask(model: ExternalModel, columns: Mapping[str, Sequence[Any]], rows: int) -
         batch = {name: values[start : start + model.batch_rows] for name, values in columns.items()}
         count = min(model.batch_rows, rows - start)
         body, answered_at = _post(model, json.dumps(_question(model, batch, count)).encode(), headers)
-        found.append(_scores(model, body, start, count))
+        found.append(_scores(model, body, start, count, probabilities=probabilities))
     return Answered(np.concatenate(found) if found else np.empty(0), len(found), answered_at)
 
 
@@ -121,7 +124,7 @@ class _NoRedirect(HTTPRedirectHandler):
         return None
 
 
-def _scores(model: ExternalModel, body: bytes, start: int, rows: int) -> NDArray[np.float64]:
+def _scores(model: ExternalModel, body: bytes, start: int, rows: int, *, probabilities: bool) -> NDArray[np.float64]:
     key = "predictions" if model.protocol == "mlflow" else "scores"
     try:
         answer = json.loads(body)
@@ -129,22 +132,35 @@ def _scores(model: ExternalModel, body: bytes, start: int, rows: int) -> NDArray
         raise DataError(f"The model {model.name!r} answers with no JSON: {body[:_SAID]!r}.") from None
     found = answer.get(key) if isinstance(answer, dict) else answer
     if not isinstance(found, list):
-        raise DataError(f"The model {model.name!r} answers without {key!r}, a list of a probability a row.")
+        raise DataError(f"The model {model.name!r} answers without {key!r}, a list of a number a row.")
     if len(found) != rows:
         raise DataError(f"The model {model.name!r} answers with {len(found):,} scores for {rows:,} rows.")
-    return np.fromiter(_probabilities(model, found, start), dtype=np.float64, count=rows)
+    numbers = _probabilities(model, found, start) if probabilities else _numbers(model, found, start)
+    return np.fromiter(numbers, dtype=np.float64, count=rows)
 
 
 def _probabilities(model: ExternalModel, found: Sequence[Any], start: int) -> Iterator[float]:
     for number, value in enumerate(found, start + 1):
         one = value[1] if isinstance(value, list) and len(value) == 2 else value  # what predict_proba answers
-        good = isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) and 0 <= one <= 1
-        if not good:
+        if not (_is_number(one) and 0 <= one <= 1):
             raise DataError(
                 f"The model {model.name!r} answers {value!r} for row {number:,}. A score is the probability of 1, in [0, 1]; "
                 "an MLflow model of scikit-learn gives it when it is logged with pyfunc_predict_fn='predict_proba'."
             )
         yield float(one)
+
+
+def _numbers(model: ExternalModel, found: Sequence[Any], start: int) -> Iterator[float]:
+    for number, value in enumerate(found, start + 1):
+        if not _is_number(value):
+            raise DataError(
+                f"The model {model.name!r} answers {value!r} for row {number:,}, which is no finite number."
+            )
+        yield float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _date(header: str | None) -> str | None:

@@ -16,11 +16,13 @@ from sterling.core.refs import Ref
 from sterling.models import Model
 from sterling.models.blas import one_blas_thread
 from sterling.models.frame import Frame
+from sterling.project.tasks import Binary, Task
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.golden import answer_golden
 from sterling.stages.predictions import put_predictions
-from sterling.tasks.binary import BINARY
+from sterling.tasks.of import task_of
 from sterling.tasks.task import Measured
+from sterling.tasks.task import Task as Measuring
 
 BASELINE = "baseline:"
 MOST_SLICES = 1_000
@@ -41,6 +43,7 @@ class Evaluate(Stage, frozen=True):
         clustered: Whether the frame's ``cluster`` names rows that are not independent.
         slices: Features, or slices of the frame, whose values make slices.
         slice_metrics: What is measured in slices, besides what the task measures anyway.
+        task: What kind of problem it is.
     """
 
     candidate: str
@@ -50,6 +53,7 @@ class Evaluate(Stage, frozen=True):
     clustered: bool = False
     slices: Sequence[str] = ()
     slice_metrics: Sequence[str] = ()
+    task: Task = Binary()
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -64,7 +68,7 @@ class Evaluate(Stage, frozen=True):
         """
         frame = Frame.read(context.store, inputs["frame"])
         holdout, left_out = holdout_of(frame, self.start_us, self.end_us)
-        judged = _Judged(holdout, clusters_of(holdout, clustered=self.clustered), self.error_rate)
+        judged = _Judged(holdout, clusters_of(holdout, clustered=self.clustered), self.error_rate, task_of(self.task))
         contenders = {key: self._contender(key, ref, context) for key, ref in sorted(inputs.items()) if _is_model(key)}
         resolved = _resolve(contenders, frame)
         scores = {key: found.model.predict(holdout.encode(found.model.columns)) for key, found in contenders.items()}
@@ -90,14 +94,14 @@ class Evaluate(Stage, frozen=True):
     ) -> Iterator[Evidence]:
         candidate, ours = contenders["candidate"], scores["candidate"]
         for key, contender in contenders.items():
-            yield from judged.measured(contender, scores[key], BINARY.metrics)
+            yield from judged.measured(contender, scores[key], judged.task.metrics)
         for key, contender in contenders.items():
             if contender is not candidate:
                 yield from judged.compared(candidate, ours, contender, scores[key])
-        metrics = tuple(dict.fromkeys((*BINARY.slice_metrics, *self.slice_metrics)))
+        metrics = tuple(dict.fromkeys((*judged.task.slice_metrics, *self.slice_metrics)))
         for column in self.slices:
             for value, mask in _slices(judged.rows, column):
-                inside = _Judged(judged.rows.take(mask), judged.clusters[mask], judged.error_rate)
+                inside = _Judged(judged.rows.take(mask), judged.clusters[mask], judged.error_rate, judged.task)
                 yield from inside.measured(candidate, ours[mask], metrics, {column: value})
         yield judged.calibrated(candidate, ours)
 
@@ -154,6 +158,7 @@ class _Judged:
     rows: Frame
     clusters: NDArray[np.int64]
     error_rate: float
+    task: Measuring
 
     def measured(
         self,
@@ -163,7 +168,7 @@ class _Judged:
         part: Mapping[str, Any] | None = None,
     ) -> Iterator[Evidence]:
         for metric in metrics:
-            found = BINARY.measure(metric, self.rows.label, scores, self.clusters, error_rate=self.error_rate)
+            found = self.task.measure(metric, self.rows.label, scores, self.clusters, error_rate=self.error_rate)
             body = {"metric": metric, "role": contender.role, "slice": dict(part or {}), "value": found.value}
             yield contender.fact("metric.measured", body | _bounds(found), f"metric:{metric}")
 
@@ -171,15 +176,15 @@ class _Judged:
         self, ours: _Contender, our_scores: NDArray[np.float64], theirs: _Contender, their_scores: NDArray[np.float64]
     ) -> Iterator[Evidence]:
         against = {"against": theirs.ref, "against_name": theirs.name, "against_role": theirs.role}
-        for metric in BINARY.metrics:
-            found = BINARY.compare(
+        for metric in self.task.metrics:
+            found = self.task.compare(
                 metric, self.rows.label, our_scores, their_scores, self.clusters, error_rate=self.error_rate
             )
             body = {"metric": metric, **against, "difference": found.value}
             yield ours.fact("metric.compared", body | _bounds(found), f"metric:{metric}")
 
     def calibrated(self, contender: _Contender, scores: NDArray[np.float64]) -> Evidence:
-        found = BINARY.calibration(self.rows.label, scores, self.clusters)
+        found = self.task.calibration(self.rows.label, scores, self.clusters)
         names = ("predicted", "observed", "low", "high", "rows")
         bins = [{name: getattr(bin_, name) for name in names} for bin_ in found]
         return contender.fact("calibration.measured", {"bins": bins})

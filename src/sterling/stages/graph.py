@@ -131,7 +131,9 @@ def _data(project: Project, as_of: str | None) -> Iterator[Step]:
         inputs |= {f"snapshot:{name}": Output(f"snapshot {name}", "snapshot") for name in sorted(others)}
         yield Step(Validate(source), inputs)
     inputs = {_clean(source): _cleaned(source) for source in (project.spine.source, project.label.source)}
-    yield Step(Spine(project.spine, project.label, project.cluster), inputs | {"as_of": Output("as of", "as_of")})
+    yield Step(
+        Spine(project.spine, project.label, project.cluster, project.task), inputs | {"as_of": Output("as of", "as_of")}
+    )
 
 
 def _clean(source: Source) -> str:
@@ -184,16 +186,17 @@ def _leaks(features: Iterable[Feature], service: FeatureService) -> Inputs:
 def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool) -> Iterator[Step]:
     start, end = project.holdout.span()
     recipe = project.recipe
-    candidate = Train(recipe.model, "candidate", start, recipe.cv, supplied_code(recipe.model, folder))
+    candidate = Train(recipe.model, "candidate", start, recipe.cv, supplied_code(recipe.model, folder), project.task)
     yield Step(candidate, {"frame": _FRAME})
     models: Inputs = {"candidate": Output(candidate.title, "model")}
     if (leaks := _leaks(project.features.features, project.features)) and leak_effect:
         effect = LeakEffect(
-            recipe.model, start, end, project.error_budget, project.cluster is not None, candidate.code
+            recipe.model, start, end, project.error_budget, project.cluster is not None, candidate.code,
+            project.task,
         )  # fmt: skip
         yield Step(effect, {"frame": _FRAME, **models, **leaks})
-    for trainer in recipe.baselines:
-        baseline = Train(trainer, "baseline", start, code=supplied_code(trainer, folder))
+    for trainer in recipe.ladder(project.task):
+        baseline = Train(trainer, "baseline", start, code=supplied_code(trainer, folder), task=project.task)
         yield Step(baseline, {"frame": _FRAME})
         models[f"baseline:{model_name(trainer)}"] = Output(baseline.title, "model")
     yield from _outside(project)
@@ -203,7 +206,7 @@ def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool
     sliced = [gate.metric for gate in project.gates if isinstance(gate, EverySlice)]
     evaluate = Evaluate(
         model_name(project.recipe.model), start, end, project.error_budget, project.cluster is not None,
-        project.slices(), tuple(dict.fromkeys(sliced)),
+        project.slices(), tuple(dict.fromkeys(sliced)), project.task,
     )  # fmt: skip
     yield Step(evaluate, {"frame": _FRAME, **models}, champion_of="candidate")
 
@@ -213,9 +216,10 @@ def _outside(project: Project) -> Iterator[Step]:
     start, end = project.holdout.span()
     name = model_name(project.recipe.model)
     for model in project.external:
-        asked = Ask(model, start, end)
+        asked = Ask(model, start, end, project.task)
         yield Step(asked, {"frame": _FRAME})
-        against = Against(name, model.name, model.role, start, end, project.error_budget, project.cluster is not None)
+        clustered = project.cluster is not None
+        against = Against(name, model.name, model.role, start, end, project.error_budget, clustered, project.task)
         inputs: Inputs = {
             "candidate": Output("train candidate", "model"),
             "predictions": Output(asked.title, "predictions"),

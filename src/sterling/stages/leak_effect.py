@@ -22,12 +22,13 @@ from sterling.models.blas import one_blas_thread
 from sterling.models.frame import Frame
 from sterling.models.training import fit
 from sterling.project.recipe import Trainer, model_name
+from sterling.project.tasks import Binary, Task
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.evaluate import clusters_of, holdout_of
 from sterling.stages.features import NAIVE, blinded, leaks_beside
 from sterling.stages.predictions import put_predictions
 from sterling.stages.train import LIBRARIES, rows_before
-from sterling.tasks.binary import BINARY
+from sterling.tasks.of import task_of
 
 
 class LeakEffect(Stage, frozen=True):
@@ -43,6 +44,7 @@ class LeakEffect(Stage, frozen=True):
         error_rate: Error rate of one-sided bounds, in (0, 0.5).
         clustered: Whether the frame's ``cluster`` names rows that are not independent.
         code: What identifies code that the project supplies, as JSON.
+        task: What kind of problem it is.
     """
 
     trainer: Trainer
@@ -51,6 +53,7 @@ class LeakEffect(Stage, frozen=True):
     error_rate: float = 0.05
     clustered: bool = False
     code: Sequence[Any] = ()
+    task: Task = Binary()
 
     @property
     def title(self) -> str:
@@ -76,7 +79,11 @@ class LeakEffect(Stage, frozen=True):
         changed = {name: float(rows.table[_LEAKS].to_numpy().mean()) for name, rows in honest.items()}
         honest, blind = ({name: _bare(rows) for name, rows in both.items()} for both in (honest, blind))
         candidate = Model.from_bytes(context.store.open(inputs["candidate"]).read_bytes())
-        model = fit(self.trainer, blind["train"].training_rows(context.seed)) if any(changed.values()) else candidate
+        model = (
+            fit(self.trainer, blind["train"].training_rows(context.seed, self.task))
+            if any(changed.values())
+            else candidate
+        )
         known, seen = honest["holdout"], blind["holdout"]
         scores = {
             "claimed": model.predict(seen.encode(model.columns)),
@@ -85,7 +92,7 @@ class LeakEffect(Stage, frozen=True):
         }
         clusters = clusters_of(known, clustered=self.clustered)
         with one_blas_thread():
-            metrics = [self._metric(name, known.label, scores, clusters) for name in BINARY.metrics]
+            metrics = [self._metric(name, known.label, scores, clusters) for name in task_of(self.task).metrics]
         body = {
             "model": inputs["candidate"], "name": model_name(self.trainer), "rows": len(known),
             "train_rows": len(blind["train"]), "changed": changed["holdout"], "train_changed": changed["train"],
@@ -102,8 +109,10 @@ class LeakEffect(Stage, frozen=True):
         clusters: NDArray[np.int64],
     ) -> dict[str, Any]:
         """A metric of each, and the difference between what is claimed and what would be had, with its interval."""
-        values = {name: BINARY.score(label, found).get(metric) for name, found in scores.items()}
-        found = BINARY.compare(metric, label, scores["claimed"], scores["had"], clusters, error_rate=self.error_rate)
+        values = {name: task_of(self.task).score(label, found).get(metric) for name, found in scores.items()}
+        found = task_of(self.task).compare(
+            metric, label, scores["claimed"], scores["had"], clusters, error_rate=self.error_rate
+        )
         bounds = {"low": found.low, "high": found.high, "confidence": found.confidence, "method": found.method}
         difference = found.value
         if np.array_equal(scores["claimed"], scores["had"]) and values["had"] is not None:
@@ -129,7 +138,7 @@ def _blinded(table: pa.Table, leaks: pa.Table) -> pa.Table:
 def _split(stage: LeakEffect, frame: Frame) -> dict[str, Frame]:
     where = f"before the holdout, {iso(from_micros(stage.start_us))}"
     return {
-        "train": rows_before(frame, stage.start_us, where),
+        "train": rows_before(frame, stage.start_us, where, stage.task),
         "holdout": holdout_of(frame, stage.start_us, stage.end_us)[0],
     }
 

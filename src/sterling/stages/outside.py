@@ -18,11 +18,12 @@ from sterling.models import Model
 from sterling.models.blas import one_blas_thread
 from sterling.models.frame import Frame
 from sterling.project.external import ExternalModel
+from sterling.project.tasks import CONDITION, Binary, Task
 from sterling.stages.asking import ask
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.evaluate import clusters_of, holdout_of
 from sterling.stages.predictions import put_predictions
-from sterling.tasks.binary import BINARY
+from sterling.tasks.of import task_of
 
 
 class Ask(Stage, frozen=True):
@@ -35,11 +36,13 @@ class Ask(Stage, frozen=True):
         model: The model.
         start_us: Start of the holdout, microseconds in UTC.
         end_us: Its end, which is no part of it.
+        task: What kind of problem it is, which says what a score may be.
     """
 
     model: ExternalModel
     start_us: int
     end_us: int
+    task: Task = CONDITION
 
     @property
     def title(self) -> str:
@@ -73,7 +76,8 @@ class Ask(Stage, frozen=True):
                 f"The model {self.model.name!r} is to be sent {unknown[0]!r}, which is no feature. "
                 f"{nearest(unknown[0], frame.features)}"
             )
-        answered = ask(self.model, {name: _values(rows.table[name]) for name in names}, len(rows))
+        columns = {name: _values(rows.table[name]) for name in names}
+        answered = ask(self.model, columns, len(rows), probabilities=isinstance(self.task, Binary))
         ref = put_predictions(context.store, rows, answered.scores)
         body = {
             "name": self.model.name, "role": self.model.role, "url": self.model.url, "protocol": self.model.protocol,
@@ -97,6 +101,7 @@ class Against(Stage, frozen=True):
         end_us: Its end, which is no part of it.
         error_rate: Error rate of one-sided bounds, in (0, 0.5).
         clustered: Whether the frame's ``cluster`` names rows that are not independent.
+        task: What kind of problem it is.
     """
 
     candidate: str
@@ -106,6 +111,7 @@ class Against(Stage, frozen=True):
     end_us: int
     error_rate: float = 0.05
     clustered: bool = False
+    task: Task = CONDITION
 
     @property
     def title(self) -> str:
@@ -137,12 +143,12 @@ class Against(Stage, frozen=True):
             reason = f"the project names the model {self.rival} from outside"
             body = {"model": candidate, "name": self.candidate, "champion": rival, "comparable": True, "reason": reason}
             yield Evidence("champion.resolved", (f"model:{candidate}",), body)
-        for metric in BINARY.metrics:
-            found = BINARY.measure(metric, rows.label, theirs, clusters, error_rate=self.error_rate)
+        for metric in task_of(self.task).metrics:
+            found = task_of(self.task).measure(metric, rows.label, theirs, clusters, error_rate=self.error_rate)
             named = {"metric": metric, "model": rival, "name": self.rival, "role": self.role, "slice": {}}
             yield Evidence("metric.measured", (f"model:{rival}", f"metric:{metric}"), named | _body(found, "value"))
-        for metric in BINARY.metrics:
-            found = BINARY.compare(metric, rows.label, ours, theirs, clusters, error_rate=self.error_rate)
+        for metric in task_of(self.task).metrics:
+            found = task_of(self.task).compare(metric, rows.label, ours, theirs, clusters, error_rate=self.error_rate)
             against = {"against": rival, "against_name": self.rival, "against_role": self.role}
             named = {"metric": metric, "model": candidate, "name": self.candidate, **against}
             subjects = (f"model:{candidate}", f"metric:{metric}")

@@ -5,7 +5,8 @@
 | `Spine` | ``clean:<source>`` for the spine's and the label's source, ``as_of`` | ``spine`` |
 
 Columns of the spine, ordered by (predict_at, unit): ``unit`` (text), ``predict_at`` (int64 microseconds), ``label``
-(int8, null), ``matured_at`` (int64, null), ``status`` (``matured``, ``pending``, ``missing``), ``cluster`` (text, null)
+(int8, or float64 where the
+task is a regression; null), ``matured_at`` (int64, null), ``status`` (``matured``, ``pending``, ``missing``), ``cluster`` (text, null)
 and ``row`` (int64): the position, in the clean table of the spine's source, of the row that the moment stands on.
 """
 
@@ -22,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sterling.core.clock import from_micros, to_micros
-from sterling.core.errors import InvalidDefinitionError, NotKnownAtPredictionError, nearest
+from sterling.core.errors import DataError, InvalidDefinitionError, NotKnownAtPredictionError, nearest
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
 from sterling.engine.tables import put_table, read_table
@@ -42,12 +43,14 @@ from sterling.features.windows import NEVER, key_codes, latest
 from sterling.project.sources import Delay, EntitySource
 from sterling.project.spine import EventSpine, Label, Occurs, ScheduledSpine
 from sterling.project.sql import check_columns, quoted
+from sterling.project.tasks import Binary, Regression, Task
 from sterling.project.times import calendar, micros, zone
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.snapshot import read_as_of, span
+from sterling.tasks.of import task_of
 
 _STATUS = np.array(["matured", "pending", "missing"])
-_NO_LABEL = -1
+_CONDITION = pa.array([0, 1, None])
 
 
 class Spine(Stage, frozen=True):
@@ -57,11 +60,13 @@ class Spine(Stage, frozen=True):
         spine: Which moments.
         label: What each of them waits for.
         cluster: Column of the spine's source whose values name rows that are not independent.
+        task: What kind of problem it is.
     """
 
     spine: EventSpine | ScheduledSpine
     label: Label | Occurs
     cluster: str | None = None
+    task: Task = Binary()
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -75,8 +80,10 @@ class Spine(Stage, frozen=True):
         events = read_table(context.store, inputs[f"clean:{self.label.source.name}"])
         find = _scheduled if isinstance(self.spine, ScheduledSpine) else _per_event
         moments, later = find(self.spine, own, as_of, context)  # type: ignore[arg-type]
-        label = _joined if isinstance(self.label, Label) else _occurred
-        labels = label(self.label, moments, own, events, as_of, context)  # type: ignore[arg-type]
+        if isinstance(self.label, Label):
+            labels = _joined(self.label, moments, own, events, as_of, context, self.task)
+        else:
+            labels = _occurred(self.label, moments, own, events, as_of, context)
         table = pa.table(
             {
                 "unit": moments.column("unit"),
@@ -87,7 +94,7 @@ class Spine(Stage, frozen=True):
             }
         )
         ref = put_table(context.store, table)
-        return Outcome({"spine": ref}, (Evidence("spine.built", (), _summary(table, ref, later)),))
+        return Outcome({"spine": ref}, (Evidence("spine.built", (), _summary(table, ref, later, self.task)),))
 
     def _clusters(self, own: pa.Table, moments: pa.Table) -> pa.ChunkedArray:
         if self.cluster is None:
@@ -212,7 +219,7 @@ def _unit(source: EntitySource) -> str:
 
 
 def _joined(
-    label: Label, moments: pa.Table, own: pa.Table, events: pa.Table, as_of: int, context: Context
+    label: Label, moments: pa.Table, own: pa.Table, events: pa.Table, as_of: int, context: Context, task: Task
 ) -> dict[str, pa.Array]:
     """The label as an expression on the event of the same id: on its newest version within the horizon."""
     reads = check_columns(label.expression, _names(events), "Label")
@@ -232,19 +239,47 @@ def _joined(
         version = f"AND {AVAILABLE_AT} <= settled AND ({REPLACED_AT} IS NULL OR {REPLACED_AT} > settled)"
         also = f"{AVAILABLE_AT}, {REPLACED_AT}, "
     found = context.engine.query(
-        f"SELECT CAST(CAST(value AS BOOLEAN) AS TINYINT) AS value, known_at FROM ids LEFT JOIN "
+        f"SELECT value, known_at FROM ids LEFT JOIN "
         f"(SELECT {EVENT_ID}, {also}({label.expression}) AS value, CASE WHEN {every} THEN {known} END AS known_at FROM events) "
         f"ON id = {EVENT_ID} {version} ORDER BY i",
         {"ids": ids, "events": events},
     )
     known_at = latest([found.column("known_at")])
-    values = pc.fill_null(found.column("value"), _NO_LABEL).to_numpy().astype(np.int8)
-    matured = (values != _NO_LABEL) & (known_at <= np.minimum(deadline, as_of))
+    cells = _values(label, found.column("value"), task)
+    values, there = pc.fill_null(cells, 0).to_numpy(), pc.is_valid(cells).to_numpy()
+    matured = there & (known_at <= np.minimum(deadline, as_of))
     missing = ~matured & (deadline <= as_of)
     if label.missing != "drop":
-        values, known_at = np.where(missing, label.missing, values), np.where(missing, deadline, known_at)
+        values, known_at = (
+            np.where(missing, label.missing, values).astype(values.dtype),
+            np.where(missing, deadline, known_at),
+        )
         matured |= missing
     return _labels(values, known_at, matured, missing)
+
+
+def _values(label: Label, found: pa.ChunkedArray, task: Task) -> pa.ChunkedArray:
+    """The label's values as the task has them: 0 and 1, or finite numbers."""
+    kind = found.type
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    if isinstance(task, Regression):
+        if not number:
+            raise InvalidDefinitionError(
+                f"Label: {label.expression!r} is {kind}, and Project.task is Regression, whose label is a number."
+                + (" A condition is the label of the task Binary." if pa.types.is_boolean(kind) else "")
+            )
+        cells = found.cast(pa.float64())
+        if odd := pc.sum(pc.invert(pc.is_finite(cells))).as_py():
+            raise DataError(
+                f"Label: {label.expression!r} is infinite or no number in {odd:,} rows. It is a finite number."
+            )
+        return cells
+    if not pa.types.is_boolean(kind) and not (number and pc.all(pc.is_in(found, _CONDITION.cast(kind))).as_py()):
+        raise InvalidDefinitionError(
+            f"Label: {label.expression!r} is {kind}, and Project.task is Binary, whose label is a condition, or 0 and 1. "
+            + ("Write a condition, or task=sl.Regression()." if number else "Write a condition.")
+        )
+    return found.cast(pa.int8())
 
 
 def _occurred(
@@ -327,7 +362,7 @@ def _range_maximum(values: Ints, first: Ints, last: Ints) -> Ints:
 def _labels(values: np.ndarray, known_at: Ints, matured: np.ndarray, missing: np.ndarray) -> dict[str, pa.Array]:
     status = np.where(matured, 0, np.where(missing, 2, 1))
     return {
-        "label": pa.array(values.astype(np.int8), mask=~matured),
+        "label": pa.array(values, mask=~matured),
         "matured_at": pa.array(known_at, mask=~matured),
         "status": pa.array(_STATUS[status]),
     }
@@ -337,7 +372,7 @@ def _names(table: pa.Table) -> list[str]:
     return [name for name in table.schema.names if not name.startswith("_")]
 
 
-def _summary(table: pa.Table, ref: Ref, later: int) -> dict[str, Any]:
+def _summary(table: pa.Table, ref: Ref, later: int, task: Task) -> dict[str, Any]:
     status = table.column("status")
     counts = {name: pc.sum(pc.equal(status, name)).as_py() or 0 for name in _STATUS.tolist()}
     return {
@@ -345,7 +380,7 @@ def _summary(table: pa.Table, ref: Ref, later: int) -> dict[str, Any]:
         "rows": table.num_rows,
         **counts,
         "after_as_of": later,
-        "positives": pc.sum(table.column("label")).as_py() or 0,
+        **task_of(task).summary(table.column("label").drop_null().to_numpy().astype(np.float64)),
         "predict_at": span(table.column("predict_at")),
         "clusters": pc.count_distinct(table.column("cluster"), mode="only_valid").as_py(),
     }

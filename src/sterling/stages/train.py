@@ -16,10 +16,11 @@ from sterling.core.refs import Ref
 from sterling.models import Model, Trees
 from sterling.models.frame import Frame
 from sterling.models.training import fit, kernel
-from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, TimeSeriesSplit, Trainer, model_name
+from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Ridge, TimeSeriesSplit, Trainer, model_name
+from sterling.project.tasks import CONDITION, Task
 from sterling.stages.contract import Context, Outcome, Stage, put_bytes
 from sterling.stages.predictions import put_predictions
-from sterling.tasks.binary import BINARY
+from sterling.tasks.of import task_of
 from sterling.tasks.splits import Fold, rolling_origin
 
 PROBES = 256
@@ -27,6 +28,7 @@ PROBES = 256
 LIBRARIES: dict[type[Trainer], tuple[str, ...]] = {
     Prior: (),
     Logistic: ("scikit-learn", "scipy"),
+    Ridge: ("scipy",),
     LightGBM: ("lightgbm",),
     Custom: ("lightgbm", "scikit-learn", "scipy"),
 }
@@ -44,6 +46,7 @@ class Train(Stage, frozen=True):
         start_us: Start of the holdout, microseconds in UTC.
         cv: Validation on earlier blocks; None for none.
         code: What identifies code that the project supplies, as JSON.
+        task: What kind of problem it is.
     """
 
     trainer: Trainer
@@ -51,6 +54,7 @@ class Train(Stage, frozen=True):
     start_us: int
     cv: TimeSeriesSplit | None = None
     code: Sequence[Any] = ()
+    task: Task = CONDITION
 
     @property
     def title(self) -> str:
@@ -69,7 +73,7 @@ class Train(Stage, frozen=True):
             DataError: if too few labels were known in time, or they are of one class.
         """
         frame = Frame.read(context.store, inputs["frame"])
-        rows = rows_before(frame, self.start_us, f"before the holdout, {_moment(self.start_us)}")
+        rows = rows_before(frame, self.start_us, f"before the holdout, {_moment(self.start_us)}", self.task)
         started = time.process_time()
         model = self._fit(rows, context.seed)
         seconds = time.process_time() - started
@@ -78,7 +82,7 @@ class Train(Stage, frozen=True):
         probe = put_predictions(context.store, probes, model.predict(probes.encode(model.columns)))
         trained = {
             "model": ref, "name": model_name(self.trainer), "role": self.role, "rows": len(rows),
-            "positives": int(rows.label.sum()), "from": _moment(rows.predict_at[0]), "to": _moment(rows.predict_at[-1]),
+            **task_of(self.task).summary(rows.label), "from": _moment(rows.predict_at[0]), "to": _moment(rows.predict_at[-1]),
             "features": list(model.names), "seconds_cpu": round(seconds, 3), "kernel": kernel(self.trainer),
             "probe": probe,
         }  # fmt: skip
@@ -89,7 +93,7 @@ class Train(Stage, frozen=True):
         return Outcome({"model": ref, "probe": probe}, tuple(facts))
 
     def _fit(self, rows: Frame, seed: int) -> Model:
-        return fit(self.trainer, rows.training_rows(seed))
+        return fit(self.trainer, rows.training_rows(seed, self.task))
 
     def _fact(self, kind: str, model: Ref, body: dict[str, Any]) -> Evidence:
         return Evidence(kind, (f"model:{model}",), body)
@@ -98,7 +102,10 @@ class Train(Stage, frozen=True):
         """A model of the same recipe for each fold, judged on the labels that were known before the holdout."""
         for fold in rolling_origin(self.cv, self.start_us) if self.cv else ():
             rows = rows_before(
-                frame, fold.train_before, f"before {_moment(fold.train_before)}, where fold {fold.number} trains"
+                frame,
+                fold.train_before,
+                f"before {_moment(fold.train_before)}, where fold {fold.number} trains",
+                self.task,
             )
             judged = frame.take(_block(frame, fold) & frame.known_before(self.start_us))
             if not len(judged):
@@ -110,7 +117,7 @@ class Train(Stage, frozen=True):
             yield {
                 "model": ref, "name": model_name(self.trainer), "fold": fold.number, "from": _moment(fold.start),
                 "to": _moment(fold.end), "train_rows": len(rows), "rows": len(judged),
-                "metrics": BINARY.score(judged.label, model.predict(judged.encode(model.columns))),
+                "metrics": task_of(self.task).score(judged.label, model.predict(judged.encode(model.columns))),
             }  # fmt: skip
 
     def _importance(self, model: Model, trees: Trees, ref: Ref) -> dict[str, Any]:
@@ -120,17 +127,17 @@ class Train(Stage, frozen=True):
         return {"model": ref, "name": model_name(self.trainer), "method": "gain", "features": features}
 
 
-def rows_before(frame: Frame, before_us: int, where: str) -> Frame:
+def rows_before(frame: Frame, before_us: int, where: str, task: Task = CONDITION) -> Frame:
     """The rows that a training at a moment may use.
 
     Raises:
-        DataError: if too few labels were known in time, or they are of one class.
+        DataError: if no labels were known in time, or they are all alike.
     """
     early = int((frame.predict_at < before_us).sum())
     rows = frame.take(frame.known_before(before_us))
     if early and not len(rows):
         raise DataError(f"{early:,} rows are predicted {where}, and none of their labels is known by then.")
-    BINARY.check_labels(rows.label, where=where)
+    task_of(task).check_labels(rows.label, where=where)
     return rows
 
 

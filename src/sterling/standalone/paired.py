@@ -12,14 +12,17 @@ from sterling.core.refs import Ref
 from sterling.core.store import Store
 from sterling.engine.tables import read_table
 from sterling.models.blas import one_blas_thread
-from sterling.tasks.binary import BINARY
+from sterling.project.tasks import CONDITION, Task
+from sterling.tasks.of import task_of
 from sterling.views.compare import Paired
 from sterling.views.facts import Run
 
 _ROW = ("unit", "predict_at")
 
 
-def paired(store: Store, before: Run, after: Run, *, clustered: bool, error_rate: float = 0.05) -> Mapping[str, Paired]:
+def paired(
+    store: Store, before: Run, after: Run, *, clustered: bool, task: Task = CONDITION, error_rate: float = 0.05
+) -> Mapping[str, Paired]:
     """The difference of each metric on the rows that both candidates were judged on.
 
     A row is the same where unit and moment are, and its label is the same in both runs; if any label is another one, the
@@ -30,6 +33,7 @@ def paired(store: Store, before: Run, after: Run, *, clustered: bool, error_rate
         before: The old run.
         after: The new run.
         clustered: Whether the frame's ``cluster`` names rows that are not independent.
+        task: What kind of problem it is.
         error_rate: Error rate of one-sided bounds.
 
     Returns:
@@ -49,10 +53,10 @@ def paired(store: Store, before: Run, after: Run, *, clustered: bool, error_rate
     clusters = np.arange(len(label))
     if clustered and both["cluster"].null_count == 0:
         clusters = both["cluster"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-    found = {}
+    found, measuring = {}, task_of(task)
     with one_blas_thread():
-        for metric in BINARY.metrics:
-            one = BINARY.compare(metric, label, ours, theirs, clusters, error_rate=error_rate)
+        for metric in measuring.metrics:
+            one = measuring.compare(metric, label, ours, theirs, clusters, error_rate=error_rate)
             if one.value is not None:
                 found[metric] = Paired(one.value, one.low, one.high, len(label))
     return found

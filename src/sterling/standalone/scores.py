@@ -18,9 +18,11 @@ from sterling.decisions.gate import judge, title
 from sterling.models.blas import one_blas_thread
 from sterling.project.definition import to_json
 from sterling.project.gates import EverySlice, Gate, Improves, NonInferior
+from sterling.project.tasks import CONDITION, METRICS_OF, Binary, Task
 from sterling.standalone.table import Predictions, predictions_of
-from sterling.tasks.binary import BINARY
+from sterling.tasks.of import task_of
 from sterling.tasks.task import Measured
+from sterling.tasks.task import Task as Measuring
 from sterling.views.report import Report, run_report
 
 Answer = Literal["passed", "failed", "ungated"]
@@ -33,13 +35,14 @@ class Wanted:
     """What is to be evaluated.
 
     Attributes:
-        label: Column of what happened, 0 and 1.
-        score: Column of the probability of 1.
+        label: Column of what happened, 0 and 1; or how much it was.
+        score: Column of the probability of 1; or of what was expected.
         champion: Column of another model's, or None.
         slices: Columns whose values make slices.
         cluster: Column whose values name rows that are not independent, or None.
         gates: What the evidence must show.
         error_rate: Error rate of one-sided bounds, in (0, 0.5).
+        task: What kind of problem it is.
     """
 
     label: str
@@ -49,12 +52,19 @@ class Wanted:
     cluster: str | None = None
     gates: Sequence[Gate] = ()
     error_rate: float = 0.05
+    task: Task = CONDITION
 
     def __post_init__(self) -> None:
         if not 0 < self.error_rate < 0.5:
             raise InvalidDefinitionError(f"The error rate is {self.error_rate}. It lies between 0 and 0.5.")
         if self.champion == self.score:
             raise InvalidDefinitionError(f"Score and champion are both {self.score!r}. Name another column.")
+        metrics = METRICS_OF[type(self.task)]
+        for gate in self.gates:
+            if (metric := getattr(gate, "metric", None)) not in metrics:
+                raise InvalidDefinitionError(
+                    f"{title(gate)}: {metric} is not measured under this task. Use one of {', '.join(metrics)}."
+                )
         rivals = [gate for gate in self.gates if isinstance(gate, Improves | NonInferior)]
         if rivals and self.champion is None:
             raise InvalidDefinitionError(f"{title(rivals[0])}: there is no champion. Name its column with --champion.")
@@ -73,7 +83,7 @@ class Evaluation:
     Attributes:
         wanted: What was asked for.
         rows: Rows that were judged.
-        positives: How many of them are 1.
+        positives: How many of them are 1; None where labels are numbers.
         clusters: How many clusters they form; None where all are independent.
         left_out: Rows that have no label.
         entries: The evidence, each at the position that tables name.
@@ -83,7 +93,7 @@ class Evaluation:
 
     wanted: Wanted
     rows: int
-    positives: int
+    positives: int | None
     clusters: int | None
     left_out: int
     entries: tuple[Entry, ...] = field(repr=False)
@@ -114,7 +124,10 @@ def evaluate_scores(table: pa.Table, wanted: Wanted) -> Evaluation:
         (0.75, 'ungated')
     """
     models = [wanted.score, *([wanted.champion] if wanted.champion else [])]
-    rows = predictions_of(table, label=wanted.label, scores=models, cluster=wanted.cluster, slices=wanted.sliced)
+    rows = predictions_of(
+        table, label=wanted.label, scores=models, cluster=wanted.cluster, slices=wanted.sliced,
+        shares=isinstance(wanted.task, Binary),
+    )  # fmt: skip
     judged = _Judged(wanted, {name: ref_of(np.ascontiguousarray(rows.scores[name]).tobytes()) for name in models})
     with one_blas_thread():
         facts = (*judged.facts(rows), _stage(rows, judged.refs[wanted.score]))
@@ -124,10 +137,11 @@ def evaluate_scores(table: pa.Table, wanted: Wanted) -> Evaluation:
     verdict: Answer = ("passed" if passed else "failed") if verdicts else "ungated"
     entries = _placed((*facts, *verdicts, _completed(wanted, judged.refs[wanted.score], verdict)))
     clusters = len(np.unique(rows.clusters)) if wanted.cluster else None
+    positives = int(rows.label.sum()) if isinstance(wanted.task, Binary) else None
     return Evaluation(
         wanted,
         len(rows.label),
-        int(rows.label.sum()),
+        positives,
         clusters,
         rows.left_out,
         entries,
@@ -143,24 +157,29 @@ class _Judged:
     wanted: Wanted
     refs: Mapping[str, Ref]
 
+    @property
+    def measuring(self) -> Measuring:
+        """What is measured under the task."""
+        return task_of(self.wanted.task)
+
     def facts(self, rows: Predictions) -> Iterator[Evidence]:
         """What a run's evaluation records, of these columns."""
         wanted = self.wanted
         ours, rate = rows.scores[wanted.score], wanted.error_rate
         yield self._resolved()
-        yield from self._measured(rows, wanted.score, "candidate", BINARY.metrics)
+        yield from self._measured(rows, wanted.score, "candidate", self.measuring.metrics)
         if wanted.champion:
             theirs = rows.scores[wanted.champion]
-            yield from self._measured(rows, wanted.champion, "champion", BINARY.metrics)
-            for metric in BINARY.metrics:
-                found = BINARY.compare(metric, rows.label, ours, theirs, rows.clusters, error_rate=rate)
+            yield from self._measured(rows, wanted.champion, "champion", self.measuring.metrics)
+            for metric in self.measuring.metrics:
+                found = self.measuring.compare(metric, rows.label, ours, theirs, rows.clusters, error_rate=rate)
                 yield self._compared(metric, found)
         of_gates = [gate.metric for gate in wanted.gates if isinstance(gate, EverySlice)]
         for column, values in rows.slices.items():
             for value, inside in _parts(rows, values):
-                metrics = tuple(dict.fromkeys((*BINARY.slice_metrics, *of_gates)))
+                metrics = tuple(dict.fromkeys((*self.measuring.slice_metrics, *of_gates)))
                 yield from self._measured(inside, wanted.score, "candidate", metrics, {column: value})
-        curve = BINARY.calibration(rows.label, ours, rows.clusters)
+        curve = self.measuring.calibration(rows.label, ours, rows.clusters)
         names = ("predicted", "observed", "low", "high", "rows")
         bins = [{name: getattr(one, name) for name in names} for one in curve]
         yield self._fact("calibration.measured", wanted.score, {"bins": bins})
@@ -181,7 +200,7 @@ class _Judged:
     ) -> Iterator[Evidence]:
         rate = self.wanted.error_rate
         for metric in metrics:
-            found = BINARY.measure(metric, rows.label, rows.scores[name], rows.clusters, error_rate=rate)
+            found = self.measuring.measure(metric, rows.label, rows.scores[name], rows.clusters, error_rate=rate)
             body = {"metric": metric, "role": role, "slice": dict(part or {}), "value": found.value}
             yield self._fact("metric.measured", name, body | _bounds(found))
 

@@ -51,13 +51,15 @@ def as_program(found: Evaluation) -> dict[str, Any]:
 def _said(found: Evaluation) -> str:
     of = "" if found.clusters is None else f" in {plural(found.clusters, 'cluster')} by {found.wanted.cluster}"
     rest = f"; {plural(found.left_out, 'row')} without a label left out" if found.left_out else ""
+    positive = "" if found.positives is None else f", {percent(found.positives / found.rows)} positive"
     independent = "" if found.wanted.cluster else ", taken as independent of each other"
-    return f"{plural(found.rows, 'row')}{of}{independent}, {percent(found.positives / found.rows)} positive{rest}."
+    return f"{plural(found.rows, 'row')}{of}{independent}{positive}{rest}."
 
 
 def _facts(found: Evaluation) -> Iterator[tuple[str, str, str]]:
     yield "Judged on", plural(found.rows, "row"), f"{number(found.left_out)} without a label left out"
-    yield "Positive", percent(found.positives / found.rows), f"{number(found.positives)} rows"
+    if found.positives is not None:
+        yield "Positive", percent(found.positives / found.rows), f"{number(found.positives)} rows"
     if found.clusters is not None:
         yield "Clusters", number(found.clusters), f"by {found.wanted.cluster}"
     if found.wanted.champion:

@@ -22,7 +22,7 @@ class Predictions:
     """Rows with a label, and what was predicted of them.
 
     Attributes:
-        label: 0 and 1, shape (rows,).
+        label: 0 and 1, or numbers, shape (rows,).
         scores: Predictions by the name of their column, each of shape (rows,).
         clusters: Number of the cluster of each row; every row its own where none is named.
         slices: Values by the name of their column.
@@ -37,7 +37,13 @@ class Predictions:
 
 
 def predictions_of(
-    table: pa.Table, *, label: str, scores: Sequence[str], cluster: str | None, slices: Sequence[str]
+    table: pa.Table,
+    *,
+    label: str,
+    scores: Sequence[str],
+    cluster: str | None,
+    slices: Sequence[str],
+    shares: bool = True,
 ) -> Predictions:
     """The columns of a table, as rows that can be judged.
 
@@ -47,6 +53,7 @@ def predictions_of(
         scores: Columns of the probability of 1.
         cluster: Column whose values name rows that are not independent; None where all are.
         slices: Columns whose values make slices.
+        shares: Whether labels are 0 and 1 and scores probabilities; else both are numbers.
 
     Raises:
         DataError: if a column is missing, or holds what cannot be judged; the message names the column and a value.
@@ -61,8 +68,8 @@ def predictions_of(
     if not known.num_rows:
         raise DataError(f"{label!r} is null in all {left_out:,} rows, so there is nothing to judge by.")
     return Predictions(
-        _labels(known.column(label), label),
-        {name: _scores(known.column(name), name) for name in scores},
+        (_labels if shares else _numbers)(known.column(label), label),
+        {name: (_scores if shares else _numbers)(known.column(name), name) for name in scores},
         _clusters(known.column(cluster), cluster) if cluster else np.arange(known.num_rows),
         {name: _slices(known.column(name), name) for name in dict.fromkeys(slices)},
         left_out,
@@ -92,6 +99,14 @@ def _scores(column: pa.ChunkedArray, name: str) -> Floats:
             "1 / (1 + exp(-x))."
         )
     return values
+
+
+def _numbers(column: pa.ChunkedArray, name: str) -> Floats:
+    if column.null_count:
+        raise DataError(
+            f"{name!r} is null in {column.null_count:,} of {len(column):,} rows that have a label. Score them."
+        )
+    return _floats(column, f"{name!r} holds {column.type}. It is to be a number.")
 
 
 def _clusters(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:

@@ -23,7 +23,6 @@ from sterling.stats.rows import (
     OneClassError,
     bin_sums,
     calibration_bins,
-    check_rows,
     cluster_codes,
 )
 
@@ -116,7 +115,7 @@ def metric_interval(
     """Interval and bounds of a metric.
 
     A smooth metric is judged by the delete-one-cluster jackknife on the logit scale (log for a metric without a highest
-    value; its own unit where an estimate touches an end), with Student's t corrected for skewness: see `jackknife`. A
+    or a lowest value; its own unit where an estimate touches an end), with Student's t corrected for skewness: see `jackknife`. A
     calibration error has the bounds of a sum of absolute values, which allow for its upward bias: see `absolute`.
 
     Args:
@@ -142,7 +141,7 @@ def metric_interval(
         (0.1512, True, 10)
     """
     chosen, levels = _metric(metric), _levels(confidence, error_rate)
-    rows = check_rows(y, p)
+    rows = chosen.check(y, p)
     sample = _sample(rows.y, *cluster_codes(clusters, len(rows.y)))
     return _metric_interval(chosen, sample, rows.p, levels)
 
@@ -184,7 +183,7 @@ def difference_interval(
         0.0
     """
     chosen, levels = _metric(metric), _levels(confidence, error_rate)
-    rows, other = check_rows(y, candidate), check_rows(y, reference)
+    rows, other = chosen.check(y, candidate), chosen.check(y, reference)
     sample = _sample(rows.y, *cluster_codes(clusters, len(rows.y)))
     if chosen.bins is not None:
         gaps = (_gaps(sample, p, chosen.bins) for p in (rows.p, other.p))
@@ -236,7 +235,7 @@ def slice_intervals(
         '3 clusters. An interval needs at least 8: use more data, or a smaller unit as the cluster.'
     """
     chosen, levels = _metric(metric), _levels(confidence, error_rate)
-    rows = check_rows(y, p)
+    rows = chosen.check(y, p)
     codes, _ = cluster_codes(clusters, len(rows.y))
     return {
         name: _slice(chosen, rows.y, rows.p, codes, _mask(name, mask, len(rows.y)), levels)
@@ -283,6 +282,9 @@ def _scale(metric: Metric, values: Floats) -> tuple[str, Callable[..., Floats], 
         return "own unit", np.asarray, _within((metric.lowest, metric.highest))
     if np.isinf(metric.highest):
         return "log scale", lambda v: np.log(v - metric.lowest), lambda v: metric.lowest + float(np.exp(v))
+    if np.isinf(metric.lowest):
+        top = metric.highest
+        return "log scale of what is missing", lambda v: -np.log(top - v), lambda v: top - float(np.exp(-v))
     width = metric.highest - metric.lowest
     return (
         "logit scale",

@@ -18,6 +18,7 @@ from sterling.stats.rows import (
     Floats,
     OneClassError,
     Ordered,
+    Rows,
     bin_sums,
     bins_of_steps,
     calibration_bins,
@@ -65,6 +66,8 @@ class Metric(NamedTuple):
     """Largest possible value; infinite where there is none."""
     bins: int | None = None
     """Bins, for a calibration error; its bounds need the signed gaps inside them."""
+    check: Callable[..., Rows] = check_rows
+    """`check(y, p)`: the rows, or a refusal of what is none."""
 
 
 def roc_auc(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) -> float:

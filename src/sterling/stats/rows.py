@@ -17,6 +17,7 @@ __all__ = [
     "bin_sums",
     "bins_of_steps",
     "calibration_bins",
+    "check_numbers",
     "check_rows",
     "cluster_codes",
 ]
@@ -60,21 +61,45 @@ def check_rows(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) -> 
         >>> check_rows([0, 1], [0.2, 0.7]).weights.tolist()
         [1.0, 1.0]
     """
-    labels, probabilities = _column("y", y), _column("p", p)
+    rows = _rows(y, p, weights, "probability")
+    _refuse("y", rows.y, (rows.y == 0) | (rows.y == 1), "Labels are 0 and 1.")
+    _refuse("p", rows.p, (rows.p >= 0) & (rows.p <= 1), "Probabilities lie in [0, 1].")
+    return rows
+
+
+def check_numbers(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) -> Rows:
+    """Return measured numbers, predicted ones and weights as float64 arrays of one length.
+
+    Args:
+        y: What was measured, shape (rows,), finite.
+        p: What was predicted, shape (rows,), finite.
+        weights: Multiplicities, shape (rows,), 0 or more; 1 each by default.
+
+    Raises:
+        BadRowsError: as `check_rows` does.
+
+    Example:
+        >>> check_numbers([3, -1], [2.5, 0]).y.tolist()
+        [3.0, -1.0]
+    """
+    rows = _rows(y, p, weights, "prediction")
+    for name, values in (("y", rows.y), ("p", rows.p)):
+        _refuse(name, values, np.isfinite(values), "Numbers are finite.")
+    return rows
+
+
+def _rows(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None, what: str) -> Rows:
+    labels, predicted = _column("y", y), _column("p", p)
     multiplicities = np.ones(len(labels)) if weights is None else _column("weights", weights)
-    lengths = {"y": len(labels), "p": len(probabilities), "weights": len(multiplicities)}
+    lengths = {"y": len(labels), "p": len(predicted), "weights": len(multiplicities)}
     if len(set(lengths.values())) > 1:
-        raise BadRowsError(
-            f"Different numbers of rows: {lengths}. Pass one label, one probability and one weight a row."
-        )
+        raise BadRowsError(f"Different numbers of rows: {lengths}. Pass one label, one {what} and one weight a row.")
     if not len(labels):
         raise BadRowsError("No rows. A metric needs at least one.")
-    _refuse("y", labels, (labels == 0) | (labels == 1), "Labels are 0 and 1.")
-    _refuse("p", probabilities, (probabilities >= 0) & (probabilities <= 1), "Probabilities lie in [0, 1].")
     _refuse("weights", multiplicities, (multiplicities >= 0) & np.isfinite(multiplicities), "Weights are 0 or more.")
     if not multiplicities.any():
         raise BadRowsError("All weights are 0. A metric needs at least one row with a positive weight.")
-    return Rows(labels, probabilities, multiplicities)
+    return Rows(labels, predicted, multiplicities)
 
 
 def cluster_codes(clusters: ArrayLike, rows: int) -> tuple[Ints, int]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from sterling.core.errors import DataError
-from sterling.project.metrics import METRICS as NAMES
+from sterling.project.tasks import METRICS_OF
+from sterling.project.tasks import Binary as Wanted
 from sterling.stats.calibration import ReliabilityBin, reliability_curve
 from sterling.stats.intervals import (
-    ClusteredInterval,
     NoVariationError,
     TooFewClustersError,
     difference_interval,
@@ -16,11 +18,8 @@ from sterling.stats.intervals import (
 )
 from sterling.stats.metrics import METRICS
 from sterling.stats.rows import OneClassError
-from sterling.tasks.task import Clusters, Floats, Measured, Task
+from sterling.tasks.task import CALIBRATION_BINS, CONFIDENCE, Clusters, Floats, Measured, Task, measured, undefined
 
-CONFIDENCE = 0.95
-"""Confidence of two-sided intervals, which people look at; gates look at one-sided bounds."""
-CALIBRATION_BINS = 10
 _UNDEFINED = (TooFewClustersError, OneClassError, NoVariationError)
 
 
@@ -32,7 +31,7 @@ class Binary:
         0.25
     """
 
-    metrics: tuple[str, ...] = tuple(NAMES)
+    metrics: tuple[str, ...] = METRICS_OF[Wanted]
     slice_metrics: tuple[str, ...] = ("roc_auc",)
 
     def check_labels(self, label: Floats, *, where: str) -> None:
@@ -50,6 +49,10 @@ class Binary:
             raise DataError(f"No label is known {where}, so there is nothing to train on.")
         if (label == label[0]).all():
             raise DataError(f"All {len(label):,} labels known {where} are {label[0]:g}. Training needs both classes.")
+
+    def summary(self, label: Floats) -> dict[str, Any]:
+        """How many are positive."""
+        return {"positives": int(label.sum())}
 
     def score(self, label: Floats, predicted: Floats) -> dict[str, float]:
         """The metrics without intervals; one that is undefined on these rows is left out."""
@@ -71,8 +74,8 @@ class Binary:
         try:
             found = metric_interval(metric, label, predicted, clusters, confidence=CONFIDENCE, error_rate=error_rate)
         except _UNDEFINED as error:
-            return _undefined(str(error), label, clusters, error_rate)
-        return _measured(found)
+            return undefined(str(error), label, clusters, error_rate)
+        return measured(found)
 
     def compare(
         self, metric: str, label: Floats, ours: Floats, theirs: Floats, clusters: Clusters, *, error_rate: float
@@ -83,8 +86,8 @@ class Binary:
                 metric, label, ours, theirs, clusters, confidence=CONFIDENCE, error_rate=error_rate
             )
         except _UNDEFINED as error:
-            return _undefined(str(error), label, clusters, error_rate)
-        return _measured(found)
+            return undefined(str(error), label, clusters, error_rate)
+        return measured(found)
 
     def calibration(self, label: Floats, predicted: Floats, clusters: Clusters) -> tuple[ReliabilityBin, ...]:
         """Bins of equal mass in the order of the predictions, the lowest first; ties are never divided."""
@@ -96,15 +99,3 @@ BINARY: Task = Binary()
 
 def _has_both(label: Floats) -> bool:
     return bool((label == 0).any() and (label == 1).any())
-
-
-def _measured(found: ClusteredInterval) -> Measured:
-    return Measured(
-        found.estimate, found.low, found.high, found.confidence, found.lower, found.upper, found.error_rate, found.rows,
-        found.clusters, found.method,
-    )  # fmt: skip
-
-
-def _undefined(reason: str, label: Floats, clusters: Clusters, error_rate: float) -> Measured:
-    count = len(np.unique(clusters))
-    return Measured(None, None, None, CONFIDENCE, None, None, error_rate, len(label), count, None, reason)

@@ -8,9 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sterling.stats.calibration import ReliabilityBin
+from sterling.stats.intervals import ClusteredInterval
+from sterling.stats.regression import NumberBin
 
 Floats = NDArray[np.float64]
 Clusters = NDArray[Any]
+
+
+CONFIDENCE = 0.95
+"""Confidence of two-sided intervals, which people look at; gates look at one-sided bounds."""
+CALIBRATION_BINS = 10
 
 
 class Measured(NamedTuple):
@@ -52,6 +59,10 @@ class Task(Protocol):
         """Refuse labels that nothing can be learnt from."""
         ...
 
+    def summary(self, label: Floats) -> dict[str, Any]:
+        """What the labels are like, as JSON."""
+        ...
+
     def score(self, label: Floats, predicted: Floats) -> dict[str, float]:
         """The metrics without intervals; one that is undefined on these rows is left out."""
         ...
@@ -68,6 +79,22 @@ class Task(Protocol):
         """The difference of a metric on the same rows, ours minus theirs, with its bounds."""
         ...
 
-    def calibration(self, label: Floats, predicted: Floats, clusters: Clusters) -> tuple[ReliabilityBin, ...]:
+    def calibration(
+        self, label: Floats, predicted: Floats, clusters: Clusters
+    ) -> tuple[ReliabilityBin, ...] | tuple[NumberBin, ...]:
         """How far predictions can be taken at their word."""
         ...
+
+
+def measured(found: ClusteredInterval) -> Measured:
+    """An interval as it is recorded."""
+    return Measured(
+        found.estimate, found.low, found.high, found.confidence, found.lower, found.upper, found.error_rate, found.rows,
+        found.clusters, found.method,
+    )  # fmt: skip
+
+
+def undefined(reason: str, label: Floats, clusters: Clusters, error_rate: float) -> Measured:
+    """What is recorded where there is no number."""
+    count = len(np.unique(clusters))
+    return Measured(None, None, None, CONFIDENCE, None, None, error_rate, len(label), count, None, reason)

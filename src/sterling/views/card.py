@@ -10,6 +10,7 @@ from sterling.core.evidence import Entry
 from sterling.core.refs import Ref, short
 from sterling.project.metrics import label
 from sterling.views.facts import NoRunError, Run, latest_run
+from sterling.views.labels import labels
 from sterling.views.registry import Version, live, versions
 from sterling.views.report import Report, run_report
 from sterling.views.report_tables import (
@@ -23,7 +24,7 @@ from sterling.views.report_tables import (
     slices_table,
 )
 from sterling.views.tables import Row, Table, escaped, in_markdown
-from sterling.views.text import cite, day, moment, number, percent, plural
+from sterling.views.text import cite, day, moment, number, plural
 
 _NOT_MEASURED = {
     "calibration.measured": "calibration",
@@ -223,9 +224,8 @@ def _training(report: Report) -> str:
         )
     if trained := report.fact("model.trained"):
         body = trained.body
-        share = percent(body["positives"] / body["rows"]) if body["rows"] else "–"
         lines.append(
-            f"- **Trained on**: {plural(body['rows'], 'row')}, {number(body['positives'])} positive ({share}), "
+            f"- **Trained on**: {plural(body['rows'], 'row')}, {labels(body, body['rows'])}, "
             f"predicted from {day(body['from'])} to {day(body['to'])} {cite(trained.position)}"
         )
     return "\n".join(lines) or "not on record"

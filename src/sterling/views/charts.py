@@ -51,24 +51,27 @@ def slices_chart(report: Report, metric: str, column: str) -> Chart:
     return Chart(_dots(rows, rule=floor), f"{label(metric)} by {column}, the worst first: {said}.{asked}")
 
 
-def calibration_chart(bins: Iterable[Bin]) -> Chart:
-    """Observed against predicted shares, beside the diagonal where both agree."""
+def calibration_chart(bins: Iterable[Bin], *, shares: bool = True) -> Chart:
+    """Observed against predicted shares, or numbers, beside the diagonal where both agree."""
     import altair as alt
 
     found = list(bins)
     top = max([0.0, *(max(b.predicted, b.observed, b.high or 0) for b in found)])
+    least = 0.0 if shares else min([top, *(min(b.predicted, b.observed) for b in found)])
+    what, words = ("share", percent) if shares else ("mean", number)
+    axis = alt.Axis(format="%", tickCount=5) if shares else alt.Axis(tickCount=5)
     rows = [{"predicted": b.predicted, "observed": b.observed, "low": b.low, "high": b.high} for b in found]
-    scale = alt.Scale(domain=[0, top], nice=True)
-    x = alt.X("predicted:Q", title="predicted share", scale=scale, axis=alt.Axis(format="%", tickCount=5))
-    y = alt.Y("observed:Q", title="observed share", scale=scale, axis=alt.Axis(format="%", tickCount=5))
+    scale = alt.Scale(domain=[least, top], nice=True)
+    x = alt.X("predicted:Q", title=f"predicted {what}", scale=scale, axis=axis)
+    y = alt.Y("observed:Q", title=f"observed {what}", scale=scale, axis=axis)
     base = alt.Chart(_values(rows))
-    ends = [{"predicted": at, "observed": at} for at in (0.0, top)]
+    ends = [{"predicted": at, "observed": at} for at in (least, top)]
     diagonal = alt.Chart(_values(ends)).mark_line(color=OTHER, strokeDash=[4, 4], strokeWidth=1).encode(x=x, y=y)
     whisker = base.mark_rule(color=ACCENT, strokeWidth=1.5).encode(
-        x=x, y=alt.Y("low:Q", title="observed share"), y2="high:Q"
+        x=x, y=alt.Y("low:Q", title=f"observed {what}"), y2="high:Q"
     )
     dot = base.mark_circle(color=ACCENT, size=55, opacity=1).encode(x=x, y=y)
-    said = "; ".join(f"{percent(b.predicted)} predicted, {percent(b.observed)} observed" for b in found)
+    said = "; ".join(f"{words(b.predicted)} predicted, {words(b.observed)} observed" for b in found)
     return Chart(_svg(alt.layer(diagonal, whisker, dot), 300), f"Calibration, bin by bin: {said}.")
 
 

@@ -38,7 +38,7 @@ def evaluation_page(report: Report, *, title: str, facts: Sequence[tuple[str, st
             for metric in report.metrics
         ],
         comparisons=without_positions(comparisons_table(report)) if report.comparisons else None,
-        calibration=calibration_chart(report.calibration) if report.calibration else None,
+        calibration=calibration_chart(report.calibration, shares=report.shares) if report.calibration else None,
         calibration_rows=without_positions(calibration_table(report)),
         slices=[
             {

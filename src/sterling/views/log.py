@@ -9,6 +9,7 @@ from typing import Any
 from sterling.core.evidence import Entry
 from sterling.core.refs import short
 from sterling.project.metrics import label
+from sterling.views.labels import labels
 from sterling.views.text import cite, interval, listed, moment, number, percent, plural, size
 
 Body = Mapping[str, Any]
@@ -115,10 +116,9 @@ def _validated(body: Body) -> str:
 
 
 def _spine(body: Body) -> str:
-    share = percent(body["positives"] / body["matured"]) if body["matured"] else "–"
     return (
-        f"{plural(body['rows'], 'moment')} of prediction, {number(body['matured'])} with a label ({share} positive), "
-        f"{number(body['pending'])} pending, {number(body['missing'])} missing."
+        f"{plural(body['rows'], 'moment')} of prediction, {number(body['matured'])} with a label: "
+        f"{labels(body, body['matured'])}; {number(body['pending'])} pending, {number(body['missing'])} missing."
     )
 
 
@@ -185,7 +185,7 @@ def _frame(body: Body) -> str:
 
 def _trained(body: Body) -> str:
     return (
-        f"{body['name']} ({body['role']}) on {plural(body['rows'], 'row')}, {number(body['positives'])} positive, "
+        f"{body['name']} ({body['role']}) on {plural(body['rows'], 'row')}, {labels(body, body['rows'])}, "
         f"in {number(float(body['seconds_cpu']))} s of CPU: model {short(body['model'])}."
     )
 

@@ -65,33 +65,30 @@ def report_page(entries: Iterable[Entry], definition: Mapping[str, Any], *, run:
     report = run_report(chain, run)
     project = definition["project"]
     found = status(chain)
-    return (
-        environment()
-        .get_template("page.html.j2")
-        .render(
-            project=project,
-            report=report,
-            headline=headline(found.candidate, found.live, report.gates),
-            live=live(chain),
-            key_facts=tuple(_key_facts(project, report)),
-            timeline=_timeline(project, report),
-            metrics=tuple(_metrics(report)),
-            comparisons=comparisons_table(report),
-            calibration=calibration_chart(report.calibration) if report.calibration else None,
-            calibration_rows=calibration_table(report),
-            slices=tuple(_slices(report)),
-            importance=importance_chart(report.features) if _weighed(report) else None,
-            features=_narrow(features_table(report)),
-            data=data_table(report),
-            failures=tuple((source, failure) for source in report.sources for failure in source.failures),
-            leaks=leak_effect_table(report),
-            parity=parity_table(report.run.of("parity.measured")),
-            parity_said=_parity(report),
-            warnings=report.warnings(),
-            not_measured=not_measured(report),
-            events=_events(chain),
-            earlier=max(0, sum(entry.kind in _MILESTONES for entry in chain) - _EVENTS),
-        )
+    template = environment().get_template("page.html.j2")
+    return template.render(
+        project=project,
+        report=report,
+        headline=headline(found.candidate, found.live, report.gates),
+        live=live(chain),
+        key_facts=tuple(_key_facts(project, report)),
+        timeline=_timeline(project, report),
+        metrics=tuple(_metrics(report)),
+        comparisons=comparisons_table(report),
+        calibration=calibration_chart(report.calibration, shares=report.shares) if report.calibration else None,
+        calibration_rows=calibration_table(report),
+        slices=tuple(_slices(report)),
+        importance=importance_chart(report.features) if _weighed(report) else None,
+        features=_narrow(features_table(report)),
+        data=data_table(report),
+        failures=tuple((source, failure) for source in report.sources for failure in source.failures),
+        leaks=leak_effect_table(report),
+        parity=parity_table(report.run.of("parity.measured")),
+        parity_said=_parity(report),
+        warnings=report.warnings(),
+        not_measured=not_measured(report),
+        events=_events(chain),
+        earlier=max(0, sum(entry.kind in _MILESTONES for entry in chain) - _EVENTS),
     )
 
 
@@ -112,8 +109,11 @@ def _key_facts(project: Mapping[str, Any], report: Report) -> Iterator[tuple[str
         planned = f"of {report.looks.declared} planned {cite(report.looks.positions[-1])}"
         yield "Judged on these rows so far", plural(report.looks.models, "model"), planned
     if spine := report.fact("spine.built"):
-        share = spine.body["positives"] / spine.body["matured"] if spine.body["matured"] else None
-        yield "Positive", percent(share), f"of {number(spine.body['matured'])} labels {cite(spine.position)}"
+        body, said = spine.body, f"of {number(spine.body['matured'])} labels {cite(spine.position)}"
+        if "positives" in body:
+            yield "Positive", percent(body["positives"] / body["matured"] if body["matured"] else None), said
+        else:
+            yield "Mean", number(body["mean"]), said
     if report.features:
         yield "Features", number(len(report.features)), f"from {plural(len(report.sources), 'source')}"
 

@@ -165,7 +165,7 @@ class Bin:
 
     Attributes:
         predicted: Mean prediction.
-        observed: Share of positives.
+        observed: Share of positives, or mean of what was measured.
         low: Lower end of its interval, or None.
         high: Upper end of its interval, or None.
         rows: Rows in the bin.
@@ -216,6 +216,11 @@ class Report:
     def metrics(self) -> tuple[str, ...]:
         """Metrics that were measured on the whole holdout, in the order of every table."""
         return in_order(measure.metric for measure in self.measures)
+
+    @property
+    def shares(self) -> bool:
+        """Whether predictions are probabilities, and what is observed are shares."""
+        return "rmse" not in self.metrics
 
     def of_metric(self, metric: str) -> tuple[Measure, ...]:
         """One metric of every model."""

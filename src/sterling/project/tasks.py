@@ -1,0 +1,25 @@
+"""What kind of problem a project is: what its label is, and what a prediction says."""
+
+from __future__ import annotations
+
+from sterling.project.definition import Definition
+
+
+class Binary(Definition, frozen=True):
+    """Will it happen, and how likely is it? The label is a condition, a prediction the probability that it holds."""
+
+
+class Regression(Definition, frozen=True):
+    """How much will it be? The label is a number, a prediction the mean that is expected of it."""
+
+
+Task = Binary | Regression
+
+CONDITION: Task = Binary()
+"""The task of a project that names none."""
+
+METRICS_OF: dict[type[Task], tuple[str, ...]] = {
+    Binary: ("roc_auc", "average_precision", "log_loss", "brier", "ece"),
+    Regression: ("rmse", "mae", "r2"),
+}
+"""What is measured under each task, for every model; gates may name these."""
