@@ -13,9 +13,12 @@ import typer
 import sterling
 from sterling.cli import app
 from sterling.project.aggregates import Aggregate
+from sterling.project.behaviour import BehaviourTest
 from sterling.project.checks import Check
 from sterling.project.definition import Definition
 from sterling.project.gates import Gate, Metric
+from sterling.project.perturbations import Perturbation
+from sterling.project.studies import Study
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
@@ -76,6 +79,18 @@ def test_every_gate_and_check_stands_in_the_docs_with_its_fields(definition: typ
     assert not {field for field in definition.__struct_fields__ if field not in lines[0]} - {"max_share", "stop"}
 
 
+@pytest.mark.parametrize(
+    "definition", [*get_args(Study), *get_args(Perturbation), *get_args(BehaviourTest)], ids=lambda kind: kind.__name__
+)
+def test_every_study_perturbation_and_behavioural_test_stands_in_the_docs_with_its_fields(
+    definition: type[Definition],
+) -> None:
+    assert getattr(sterling.studies, definition.__name__) is definition
+    lines = [line for line in DEFINITIONS.splitlines() if line.startswith(f"| `studies.{definition.__name__}(")]
+    assert len(lines) == 1
+    assert not {field for field in definition.__struct_fields__ if field not in lines[0]}
+
+
 @pytest.mark.parametrize("metric", get_args(Metric))
 def test_every_metric_stands_in_the_docs(metric: str) -> None:
     assert f"`{metric}`" in DEFINITIONS
@@ -87,7 +102,8 @@ def test_every_environment_variable_stands_in_the_docs(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(sterling.__all__) - {"checks", "gates", *(kind.__name__ for kind in (*get_args(Gate),))})
+    "name",
+    sorted(set(sterling.__all__) - {"checks", "gates", "studies", *(kind.__name__ for kind in (*get_args(Gate),))}),
 )
 def test_every_field_of_a_definition_stands_in_the_docs(name: str) -> None:
     kind = getattr(sterling, name)

@@ -36,7 +36,7 @@ def test_the_public_surface_is_pinned() -> None:
         "Binary", "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine", "Expression", "External", "ExternalModel",
         "FeatureService", "FeatureView", "First", "Holdout", "Label", "Last", "LightGBM", "Logistic", "Max", "Mean", "Min",
         "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Regression", "Ridge", "ScheduledSpine", "Sum",
-        "TimeSeriesSplit", "Variance", "checks", "gates",
+        "TimeSeriesSplit", "Variance", "checks", "gates", "studies",
     ]  # fmt: skip
 
 

@@ -48,7 +48,9 @@ if TYPE_CHECKING:
     from sterling.stages.contract import Context, Step
     from sterling.stages.raw import Intake
 
-CANDIDATE = "train candidate"
+CANDIDATE, EVALUATION = "train candidate", "evaluate"
+STUDIES = frozenset({"robustness", "behaviour", "compare with champion"})
+"""Steps whose facts gates look at, besides the evaluation and parity."""
 _WAITING = Progress("wait until gc or erase has ended", "started")
 Answer = Literal["passed", "failed", "ungated"]
 
@@ -119,6 +121,7 @@ def run_project(
     release_now: bool = False,
     leak_effect: bool = True,
     parity: bool = True,
+    studies: bool = True,
     observe: Observer = ignore,
     workspace: Workspace | None = None,
 ) -> Result:
@@ -131,6 +134,7 @@ def run_project(
         release_now: Release the version at once, without a staged rollout, if it passes its gates.
         leak_effect: Also train the candidate's recipe as if availability were ignored, to see what that would claim.
         parity: Hold features against what is served; without that no model passes its gates.
+        studies: Look at the candidate after its evaluation; without that it passes no gate over what studies find.
         observe: Told when a step starts and ends.
         workspace: Where ledger and store lie; the folder's own where it is None.
 
@@ -140,7 +144,7 @@ def run_project(
     workspace = workspace or Workspace(folder)
     with together(workspace.lock, lambda: observe(_WAITING)):
         opened = _open(project, folder, workspace)
-        steps = _steps(opened, as_of, leak_effect=leak_effect, parity=parity)
+        steps = _steps(opened, as_of, leak_effect=leak_effect, parity=parity, studies=studies)
         return _run(opened, steps, observe, release_now=release_now)
 
 
@@ -358,13 +362,13 @@ def _open(project: Project, folder: Path, workspace: Workspace) -> _Opened:
     return _Opened(project, folder, defined, digest(defined), ledger, current, intake)
 
 
-def _steps(opened: _Opened, as_of: str | None, *, leak_effect: bool = True, parity: bool = True) -> tuple[Step, ...]:
+def _steps(opened: _Opened, as_of: str | None, **parts: bool) -> tuple[Step, ...]:
     from sterling.stages.graph import graph
 
     at = iso(utcnow()) if as_of == "now" else as_of
     if at is not None:
         moment_micros(at, field="as_of")
-    steps = graph(opened.project, opened.folder, opened.intake, at, leak_effect=leak_effect, parity=parity)
+    steps = graph(opened.project, opened.folder, opened.intake, at, **parts)
     opened.intake.save()
     return steps
 
@@ -431,9 +435,10 @@ def _environment(opened: _Opened) -> str:
 
 
 def _judge(opened: _Opened, candidate: str, done: Sequence[Done]) -> tuple[str, tuple[Entry, ...]]:
-    """Judge every gate on the facts of one evaluation, of models from outside and of parity, once: a decision is known by what it is based on."""
-    gates, evaluated = opened.project.judged(), done[-1]
+    """Judge every gate on the facts of one evaluation, of models from outside, of parity and of studies, once: a decision is known by what it is based on."""
+    gates, evaluated = opened.project.judged(), next(step for step in done if step.title == EVALUATION)
     parity = [step.key for step in done if step.title.startswith("parity ")]
+    studied = [step.key for step in done if step.title in STUDIES]
     outside = [step.key for step in done if step.title.startswith("against ")]
     basis = {
         "gates": [to_json(gate) for gate in gates],
@@ -441,13 +446,14 @@ def _judge(opened: _Opened, candidate: str, done: Sequence[Done]) -> tuple[str, 
         "definition": opened.definition,
         "evaluation": evaluated.key,
         "parity": parity,
+        "studied": studied,
         "source": source_of_module_closure("sterling.decisions.gate"),
         **({"outside": outside} if outside else {}),
     }
     decision = digest(basis)
     same = Query(("gate.judged",), (f"decision:{decision}",))
     if gates and not (judged := tuple(opened.ledger.read(same))):
-        keys = (*parity, *outside, evaluated.key)
+        keys = (*parity, *outside, evaluated.key, *studied)
         facts = tuple(entry for key in keys for entry in opened.ledger.read(Query(subjects=(f"key:{key}",))))
         verdicts = [_judged(gate, facts, candidate, decision) for gate in gates]
         with suppress(ConflictError):

@@ -55,6 +55,7 @@ def test_without_confirm_everything_is_found_and_nothing_is_changed(folder: Path
         assert found[what].rows >= size - 5, what  # a few of their rows were quarantined
         assert found[what].fate == "rewritten"
     assert {"validate orders: quarantine", "train candidate: probe"} <= set(found)
+    assert found["holdout: holdout"].rows
     assert found["leak effect: claimed"].rows  # nothing leaks here, so these are the candidate's predictions as well
     assert found["raw file data/orders.csv"].fate == found["log of train candidate"].fate == "deleted"
     assert found["prepare prepare.sql"].cells == {"referred_by": 1}

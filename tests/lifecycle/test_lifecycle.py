@@ -42,6 +42,9 @@ def entries(folder: Path, *kinds: str) -> list[Entry]:
     return list(Workspace(folder).ledger("late-parcels").read(Query(kinds)))
 
 
+STUDIES = ("discover slices", "analyse errors", "importance", "robustness", "compare with champion")
+
+
 def reran(result: Result) -> list[str]:
     return [step.title for step in result.steps if not step.cached]
 
@@ -73,13 +76,15 @@ def test_a_change_to_one_feature_reruns_only_what_depends_on_it(folder: Path) ->
         "leak effect",
         "train prior",
         "evaluate",
+        "holdout",
+        *STUDIES,
     ]
 
 
 def test_a_change_to_the_model_keeps_baselines_and_data(folder: Path) -> None:
     edit(folder, "trees=15", "trees=16")
     result = run(folder, release_now=True)
-    assert reran(result) == ["bind", "train candidate", "leak effect", "evaluate"]
+    assert reran(result) == ["bind", "train candidate", "leak effect", "evaluate", *STUDIES]
     assert result.version == 2
     (champion,) = entries(folder, "champion.resolved")[1:]
     assert champion.body["champion"] == entries(folder, "model.registered")[0].body["model"]

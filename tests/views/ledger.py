@@ -20,6 +20,7 @@ from sterling.project.project import Problem, Project
 from sterling.project.recipe import LightGBM, Logistic, Prior, Recipe, TimeSeriesSplit
 from sterling.project.sources import Delay, EventSource, Query
 from sterling.project.spine import EventSpine, Holdout, Label
+from tests.views import studied
 
 Entries = tuple[Entry, ...]
 METRICS = {
@@ -126,9 +127,9 @@ class Flights:
         return self.release(2, 1)
 
     def refused(self) -> Flights:
-        """A third run, whose floor for slices is higher than its evidence; and a stage that came out otherwise."""
+        """A third run, whose floor is higher than its evidence, and which was studied; a stage that came out otherwise."""
         self.second_release()
-        self.run(3, trees=500, floor=0.7, champion=1, gain=0.004, passes=False)
+        self.run(3, trees=500, floor=0.7, champion=1, gain=0.004, passes=False, studies=True)
         key = self.keys["train candidate"]
         outputs = {"model": ref("lightgbm 500 trees")}
         body = {
@@ -194,7 +195,7 @@ class Flights:
         return outputs
 
     def run(self, number: int, *, trees: int = 300, floor: float = 0.60, champion: int | None = None, gain: float = 0.0,
-            passes: bool = True) -> Flights:  # fmt: skip
+            passes: bool = True, studies: bool = False) -> Flights:  # fmt: skip
         defined = definition(trees=trees, floor=floor)
         hashed = digest(defined)
         self.append("project.defined", ("project:late-arrivals", f"definition:{hashed}"),
@@ -205,6 +206,8 @@ class Flights:
         self.parity()
         self.leaks(frame, models["lightgbm"])
         self.evaluate(frame, models, champion, gain)
+        if studies:
+            self.studies(models["lightgbm"], champion)
         decision = digest([number, self.keys["evaluate"]])
         candidate = models["lightgbm"]
         judged = self.gates(candidate, decision, floor, champion, passes=passes)
@@ -427,6 +430,12 @@ class Flights:
         )
         span = {"type": "Evaluate", "start_us": 1_378_008_000_000_000, "end_us": 1_380_600_000_000_000}
         self.stage("evaluate", inputs, {"scores": ref(f"scores {candidate}")}, facts, span, seconds=3.1)
+
+    def studies(self, candidate: str, champion: int | None) -> None:
+        before = ref("lightgbm 300 trees") if champion else None
+        for title, facts in studied.facts(candidate, before, trained_again=champion is not None).items():
+            inputs = {"holdout": ref("holdout"), "candidate": candidate} | ({"champion": before} if before else {})
+            self.stage(title, inputs, {}, facts)
 
     def gates(self, candidate: str, decision: str, floor: float, champion: int | None, *, passes: bool) -> list[int]:
         def seen(kind: str, **wanted: Any) -> list[int]:

@@ -153,7 +153,13 @@ def _tempt(project: Project, folder: Path, entries: tuple[Entry, ...]) -> bool:
         return False
     with progress(brief=True) as observe:
         result = run_project(
-            _believing(wrong, schedule), folder, workspace=scratch, observe=observe, leak_effect=False, parity=False
+            _believing(wrong, schedule),
+            folder,
+            workspace=scratch,
+            observe=observe,
+            leak_effect=False,
+            parity=False,
+            studies=False,
         )
     pretended = _roc_auc(scratch.ledger(project.name).read(), result.candidate)
     honest = _roc_auc(entries, next(e for e in reversed(entries) if e.kind == "run.completed").body["candidate"])

@@ -93,6 +93,10 @@ def run(
     leak_effect: Annotated[
         bool, typer.Option("--leak-effect/--no-leak-effect", help="Train once more, to see what leaks would claim.")
     ] = True,
+    studies: Annotated[
+        bool,
+        typer.Option("--studies/--no-studies", help="Look at the candidate after its evaluation: errors, importance."),
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Run what is not on record yet, judge the gates, and register the model if it passes them."""
@@ -103,8 +107,9 @@ def run(
     loaded = load_project(project)
     with progress(quiet=as_json) as observe:
         result = run_project(
-            loaded, project, as_of=as_of, release_now=release_now, leak_effect=leak_effect, observe=observe
-        )
+            loaded, project, as_of=as_of, release_now=release_now, leak_effect=leak_effect, studies=studies,
+            observe=observe,
+        )  # fmt: skip
     if as_json:
         print_json(summary(result))
     else:

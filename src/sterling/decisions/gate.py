@@ -9,33 +9,30 @@ how often the bounds err is simulated in docs/statistics.md). So more gates neve
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sterling.core.evidence import Entry
-from sterling.project.gates import AtLeast, AtMost, EverySlice, Gate, Golden, Improves, NonInferior, Parity, Reproduced
+from sterling.decisions.studied import judge_behaviour, judge_flips, judge_robustness
+from sterling.decisions.verdict import Verdict
+from sterling.project.gates import (
+    AtLeast,
+    AtMost,
+    Behaves,
+    EverySlice,
+    FewFlips,
+    Gate,
+    Golden,
+    Improves,
+    NonInferior,
+    Parity,
+    Reproduced,
+    Robust,
+)
 from sterling.project.metrics import more_is_better
+from sterling.project.perturbations import Perturbation, perturbation_title
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether the evidence lets a model pass a gate.
-
-    Attributes:
-        passed: The answer.
-        reason: Why, in one sentence with the numbers.
-        seen: Positions of the entries that were looked at.
-        margin: How far the bound lies on the good side, in the metric's unit; negative where it failed, None where
-            no number decided.
-    """
-
-    passed: bool
-    reason: str
-    seen: tuple[int, ...]
-    margin: float | None = None
-
-
-def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:  # noqa: PLR0911  a return for each gate
+def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:  # noqa: C901, PLR0911  a return for each gate
     """Judge one gate on the facts of one evaluation; no evidence is never a pass.
 
     Args:
@@ -64,9 +61,15 @@ def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:  # noqa: PLR0911  a 
             return _parity(facts)
         case Reproduced():
             return _reproduced(facts, gate)
+        case Robust():
+            return judge_robustness(gate, facts)
+        case Behaves():
+            return judge_behaviour(gate, facts)
+        case FewFlips():
+            return _without_champion(facts) or judge_flips(gate, facts)
 
 
-def title(gate: Gate) -> str:  # noqa: PLR0911  a return for each gate
+def title(gate: Gate) -> str:  # noqa: C901, PLR0911  a return for each gate
     """A gate as people read it.
 
     Example:
@@ -90,6 +93,17 @@ def title(gate: Gate) -> str:  # noqa: PLR0911  a return for each gate
             return "every feature is online what it is offline"
         case Reproduced():
             return f"the run is reproduced, at least its {gate.level}"
+        case Robust():
+            return f"{gate.metric} loses less than {gate.loses_less_than:g} with {_ways(gate.under)}"
+        case Behaves():
+            share = f"at most {100 * gate.at_most:g} % of the rows break a" if gate.at_most else "no row breaks a"
+            return f"{share} behavioural test"
+        case FewFlips():
+            return f"at most {100 * gate.at_most:g} % of the rows are decided rightly by the champion and wrongly now"
+
+
+def _ways(under: Iterable[Perturbation]) -> str:
+    return ", or ".join(map(perturbation_title, under))
 
 
 def _rival(role: str) -> str:

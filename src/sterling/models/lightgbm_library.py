@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sterling.core.errors import DataError, MissingExtraError
 from sterling.core.processors import available_threads
 
-_FLOAT64, _ROW_MAJOR, _PROBABILITY, _FROM_FIRST, _ALL_TREES = 1, 1, 0, 0, -1
+_FLOAT64, _ROW_MAJOR, _PROBABILITY, _CONTRIBUTIONS, _FROM_FIRST, _ALL_TREES = 1, 1, 0, 3, 0, -1
 _MANY_ROWS = 10_000
 
 
@@ -67,18 +67,36 @@ class Booster:
         )  # fmt: skip
         return self._answer.copy()
 
+    def contributions(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What each feature adds to the sum of each row, and last the base: exact TreeSHAP by LightGBM.
+
+        Args:
+            matrix: Shape (rows, features).
+
+        Returns:
+            Shape (rows, features + 1); each row sums to the trees' sum, log odds or a number.
+        """
+        if matrix.shape[1] != self.features:
+            raise DataError(f"The LightGBM model reads {self.features} features; the rows have {matrix.shape[1]}.")
+        answers = np.empty((len(matrix), self.features + 1), dtype=np.float64)
+        self._answer_rows(matrix, _CONTRIBUTIONS, answers)
+        return answers
+
     def _predict_rows(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        answers = np.empty(len(matrix), dtype=np.float64)
+        self._answer_rows(matrix, _PROBABILITY, answers)
+        return answers
+
+    def _answer_rows(self, matrix: NDArray[np.float64], what: int, answers: NDArray[np.float64]) -> None:
         values = np.ascontiguousarray(matrix, dtype=np.float64)
-        answers = np.empty(len(values), dtype=np.float64)
         if not len(values):
-            return answers
-        threads = available_threads() if len(values) >= _MANY_ROWS else 1
+            return
+        threads = available_threads() if answers.size >= _MANY_ROWS else 1
         self._call(
             "LGBM_BoosterPredictForMat", self._handle, _address(values), _FLOAT64, ctypes.c_int32(len(values)),
-            ctypes.c_int32(self.features), _ROW_MAJOR, _PROBABILITY, _FROM_FIRST, _ALL_TREES,
+            ctypes.c_int32(self.features), _ROW_MAJOR, what, _FROM_FIRST, _ALL_TREES,
             f"num_threads={threads}".encode(), ctypes.byref(self._length), _address(answers),
         )  # fmt: skip
-        return answers
 
     def _fast_config(self) -> ctypes.c_void_p:
         config = ctypes.c_void_p()

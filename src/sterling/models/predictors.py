@@ -167,6 +167,11 @@ class Linear:
         probabilities: Probabilities = np.where(odds >= 0, 1.0, tail) / (1.0 + tail)
         return probabilities
 
+    def contributions(self, matrix: Matrix) -> Matrix:
+        """What each term adds to the sum of each row, and last the intercept; shape (rows, terms + 1)."""
+        terms = [_contribution(term, np.ascontiguousarray(matrix[:, place])) for place, term in enumerate(self.terms)]
+        return np.column_stack([*terms, np.full(len(matrix), self.intercept)])
+
     def check(self, columns: Sequence[Column]) -> None:
         """Refuse columns that the terms were not made for."""
         if len(columns) != len(self.terms):

@@ -54,6 +54,10 @@ class Trees:
         """Answer to each row, bit for bit what LightGBM itself answers."""
         return self._booster.predict(matrix)
 
+    def contributions(self, matrix: Matrix) -> Matrix:
+        """What each feature adds to the sum of each row, log odds or a number, and last the base; shape (rows, features + 1)."""
+        return self._booster.contributions(matrix)
+
     def check(self, columns: Sequence[Column]) -> None:
         """Refuse columns that the trees were not made for."""
         if self._booster.features != len(columns):

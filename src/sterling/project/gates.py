@@ -11,6 +11,7 @@ from typing import Literal
 from sterling.core.errors import InvalidDefinitionError
 from sterling.project.definition import Definition
 from sterling.project.metrics import more_is_better
+from sterling.project.perturbations import Perturbation
 
 Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "ece", "rmse", "mae", "r2"]
 
@@ -132,7 +133,63 @@ class Reproduced(Definition, frozen=True):
     level: Literal["model", "predictions", "metrics"] = "predictions"
 
 
-Gate = Improves | NonInferior | AtLeast | AtMost | EverySlice | Golden | Parity | Reproduced
+class Robust(Definition, frozen=True):
+    """The candidate loses less than a bound when its input goes wrong, in each way that is named.
+
+    Args:
+        metric: Name of the metric.
+        loses_less_than: Bound on the loss, in the metric's unit and towards its worse side; above 0.
+        under: What goes wrong: `Missing`, `Noise`, `Scaled`, `OutOfRange`, `Unseen`, all in ``sl.studies``.
+    """
+
+    metric: Metric
+    loses_less_than: float
+    under: Sequence[Perturbation]
+
+    def check(self) -> None:
+        """Refuse no perturbation, and a bound that nothing can keep."""
+        if not self.under:
+            raise InvalidDefinitionError(
+                "Robust.under is empty. Name what goes wrong, such as [studies.Missing('weather')]."
+            )
+        if self.loses_less_than <= 0:
+            raise InvalidDefinitionError(f"Robust.loses_less_than is {self.loses_less_than}. It is above 0.")
+
+
+class Behaves(Definition, frozen=True):
+    """Every behavioural test of the project is kept on the holdout.
+
+    Args:
+        at_most: Share of a test's rows that may break it, in [0, 1): 0 for none of them; else the share's upper bound
+            counts, unless no row breaks it.
+    """
+
+    at_most: float = 0.0
+
+    def check(self) -> None:
+        """Refuse what is no share."""
+        if not 0 <= self.at_most < 1:
+            raise InvalidDefinitionError(f"Behaves.at_most is {self.at_most}. It lies in [0, 1).")
+
+
+class FewFlips(Definition, frozen=True):
+    """Few rows that the champion decided rightly are decided wrongly now; without a champion it passes.
+
+    Args:
+        at_most: Bound on the share of such rows, in (0, 1).
+    """
+
+    at_most: float
+
+    def check(self) -> None:
+        """Refuse what is no share."""
+        if not 0 < self.at_most < 1:
+            raise InvalidDefinitionError(f"FewFlips.at_most is {self.at_most}. It lies between 0 and 1.")
+
+
+Gate = (
+    Improves | NonInferior | AtLeast | AtMost | EverySlice | Golden | Parity | Robust | Behaves | FewFlips | Reproduced
+)
 
 
 def _at_least_zero(field: str, value: float) -> None:

@@ -21,6 +21,7 @@ from sterling.project.project import Project
 from sterling.project.recipe import Custom, Trainer
 from sterling.project.sources import External, Query, locator_of
 from sterling.project.sql import normalized
+from sterling.project.studies import Behaviour
 
 FILE = "project.py"
 _OF_PROJECTS: set[str] = set()
@@ -54,11 +55,16 @@ def define(project: Project, folder: Path) -> dict[str, Any]:
     return {
         "project": to_json(project),
         "sql": {query.file: digest(normalized(read_text(folder, query.file))) for query in queries(project)},
-        "files": {
-            gate.file: ref_of_file(existing(folder, gate.file)) for gate in project.gates if isinstance(gate, Golden)
-        },
+        "files": {file: ref_of_file(existing(folder, file)) for file in example_files(project)},
         "code": [code for thing in (*trainers(project), *on_demand(project)) for code in supplied_code(thing, folder)],
     }
+
+
+def example_files(project: Project) -> tuple[str, ...]:
+    """Files with golden examples and behavioural tests, each once."""
+    golden = [gate.file for gate in project.gates if isinstance(gate, Golden)]
+    behaviour = [study.file for study in project.studies if isinstance(study, Behaviour) and study.file]
+    return tuple(dict.fromkeys([*golden, *behaviour]))
 
 
 def queries(project: Project) -> tuple[Query, ...]:

@@ -12,10 +12,11 @@ from sterling.project.checks import References
 from sterling.project.definition import Definition
 from sterling.project.external import ExternalModel
 from sterling.project.features import FeatureService, FeatureView, First, Last, feature_names, served
-from sterling.project.gates import EverySlice, Gate, Golden, Parity, Reproduced
+from sterling.project.gates import Behaves, EverySlice, FewFlips, Gate, Golden, Parity, Reproduced, Robust
 from sterling.project.recipe import CANDIDATE, Recipe, fits_task, model_name
 from sterling.project.sources import Columns, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
+from sterling.project.studies import Behaviour, Study, check_studies
 from sterling.project.tasks import METRICS_OF, Binary, Task
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Project(Definition, frozen=True):
         cluster: Column of the spine's source whose values name rows that are not independent, such as a local day;
             intervals are clustered by it. None where every row is independent of the others.
         gates: What evidence must show before a release.
+        studies: What is looked at after the headline metric, besides what every run does, or with other settings.
         error_budget: Chance, in (0, 0.5), to pass all gates when at least one of them should have failed.
         seed: Seed of everything that is random.
         external: Models that live elsewhere, behind a URL, and that the candidate is held against.
@@ -74,6 +76,7 @@ class Project(Definition, frozen=True):
     recipe: Recipe = Recipe()
     cluster: str | None = None
     gates: Sequence[Gate] = ()
+    studies: Sequence[Study] = ()
     error_budget: float = 0.05
     seed: int = 0
     external: Sequence[ExternalModel] = ()
@@ -93,6 +96,14 @@ class Project(Definition, frozen=True):
             raise InvalidDefinitionError(
                 "Project.gates has Reproduced alone, which is judged at the release. Add a gate that the run is judged by, "
                 "such as gates.AtLeast('roc_auc', 0.7)."
+            )
+        gated = [one for gate in self.gates if isinstance(gate, Robust) for one in gate.under]
+        check_studies(self.studies, gated, self.features, self.task)
+        if any(isinstance(gate, Behaves) for gate in self.gates) and not any(
+            isinstance(s, Behaviour) for s in self.studies
+        ):
+            raise InvalidDefinitionError(
+                "A Behaves gate has nothing to judge. Add studies.Behaviour([…]) to Project.studies."
             )
         self._check_label()
         self._check_task()
@@ -173,6 +184,8 @@ class Project(Definition, frozen=True):
                     f"{type(gate).__name__}.metric is {metric!r}, which is not measured under the task {task}. "
                     f"Use one of {', '.join(METRICS_OF[kind])}."
                 )
+        if not isinstance(self.task, Binary) and any(isinstance(gate, FewFlips) for gate in self.gates):
+            raise InvalidDefinitionError(f"FewFlips counts decisions, and Project.task is {task}. Use NonInferior.")
         for trainer in self.recipe.trainers(self.task):
             fits_task(trainer, self.task)
 

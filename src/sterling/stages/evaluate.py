@@ -100,7 +100,7 @@ class Evaluate(Stage, frozen=True):
                 yield from judged.compared(candidate, ours, contender, scores[key])
         metrics = tuple(dict.fromkeys((*judged.task.slice_metrics, *self.slice_metrics)))
         for column in self.slices:
-            for value, mask in _slices(judged.rows, column):
+            for value, mask in slices_of(judged.rows, column):
                 inside = _Judged(judged.rows.take(mask), judged.clusters[mask], judged.error_rate, judged.task)
                 yield from inside.measured(candidate, ours[mask], metrics, {column: value})
         yield judged.calibrated(candidate, ours)
@@ -213,7 +213,7 @@ def _bounds(found: Measured) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name != "reason" or value is not None}
 
 
-def _slices(rows: Frame, column: str) -> Iterator[tuple[Any, NDArray[np.bool_]]]:
+def slices_of(rows: Frame, column: str) -> Iterator[tuple[Any, NDArray[np.bool_]]]:
     """Each value of a column, None among them, and the rows that have it."""
     values = rows.slice_values(column).to_pylist()
     names = sorted(set(values), key=lambda value: (value is None, value))

@@ -41,12 +41,15 @@ from sterling.stages.raw import Intake
 from sterling.stages.row import RowFeatures
 from sterling.stages.snapshot import AsOf, Prepare, Snapshot, raw_input
 from sterling.stages.spine import Spine
+from sterling.stages.studies import study_steps
 from sterling.stages.train import Train
 from sterling.stages.validate import Validate
 
 Inputs = dict[str, Ref | Output]
 _SPINE: Inputs = {"spine": Output("spine", "spine")}
 _FRAME = Output("frame", "frame")
+CANDIDATE = "train candidate"
+"""Title of the step that trains the candidate."""
 
 
 def graph(
@@ -57,6 +60,7 @@ def graph(
     *,
     leak_effect: bool = True,
     parity: bool = True,
+    studies: bool = True,
 ) -> tuple[Step, ...]:
     """The steps of a project, each after those that it reads from.
 
@@ -67,10 +71,14 @@ def graph(
         as_of: ISO 8601 time as of which data count; None for the newest that they show.
         leak_effect: Whether the recipe is also trained as if availability were ignored.
         parity: Whether features are held against what is served.
+        studies: Whether the candidate is looked at after its evaluation.
     """
     before = check_graph(project, folder, intake, as_of)
     compared = parity_steps(project) if parity else ()
-    return (*before, *compared, *_models(project, folder, intake, leak_effect=leak_effect))
+    models = tuple(_models(project, folder, intake, leak_effect=leak_effect))
+    candidate = Output(CANDIDATE, "model")
+    after = study_steps(project, folder, intake, _FRAME, candidate) if studies else ()
+    return (*before, *compared, *models, *after)
 
 
 def check_graph(project: Project, folder: Path, intake: Intake, as_of: str | None) -> tuple[Step, ...]:

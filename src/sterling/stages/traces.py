@@ -285,7 +285,7 @@ class Traces:
 
     def _scored(self, step: Made, ref: Ref) -> Mask:
         """The rows that name a moment of theirs, or name them in another way."""
-        table, frame = StoredTable(self._store, ref), step.inputs.get("frame")
+        table, frame = StoredTable(self._store, ref), step.inputs.get("frame", step.inputs.get("holdout"))
         theirs = self._theirs(self._keys_in(place_of(step), table))
         if frame in self.rows and "unit" in table.names:
             assert frame is not None

@@ -13,6 +13,7 @@ from sterling.views.facts import NoRunError, Run, latest_run
 from sterling.views.labels import labels
 from sterling.views.registry import Version, live, versions
 from sterling.views.report import Report, run_report
+from sterling.views.report_studies import study_tables
 from sterling.views.report_tables import (
     calibration_table,
     comparisons_table,
@@ -34,8 +35,16 @@ _NOT_MEASURED = {
     "availability.measured": "availability of features at prediction",
     "leaks.measured": "what ignoring availability would change",
     "leaks.evaluated": "what leaks would do to the metrics",
+    "slices.discovered": "segments in which the model is wrong",
+    "errors.analysed": "its mistakes",
+    "importance.permuted": "what it loses without a feature on the holdout",
+    "robustness.measured": "robustness against input that goes wrong",
+    "behaviour.tested": "behavioural tests",
+    "ablation.measured": "what it would lose if trained without a view",
+    "learning.measured": "what more data would bring",
+    "staleness.measured": "what an older training would cost",
 }
-_BEYOND = ("fairness between groups of people", "robustness against shifted data", "behaviour in production")
+_BEYOND = ("fairness between groups of people", "behaviour in production")
 
 
 def card_run(entries: Iterable[Entry], version_or_model: int | str | None = None) -> Run:
@@ -99,6 +108,7 @@ def model_card(entries: Iterable[Entry], version_or_model: int | str | None, def
         "What leaks would claim": in_markdown(leak_effect_table(report)),
         "Slices": in_markdown(slices_table(report)),
         "Calibration": _calibration(report),
+        **{table.title: in_markdown(table) for table in study_tables(report)},
         "Gates": in_markdown(gates_table(report)),
         "Release history": in_markdown(history_table(chain)),
         "Limits": _limits(project, report),

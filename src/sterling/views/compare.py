@@ -14,6 +14,7 @@ from sterling.views.environments import places, versions
 from sterling.views.facts import Run, runs
 from sterling.views.registry import versions as registered_versions
 from sterling.views.report import Measure, Report, run_report
+from sterling.views.report_studies import flips_table
 from sterling.views.tables import Row, Table, in_terminal
 from sterling.views.text import cite, interval, number, percent
 
@@ -101,6 +102,7 @@ class Changes:
         metrics: Metrics of both candidates.
         gates: Gates of both.
         same_model: Whether both trained the very same model.
+        flips: What was found row by row, or None where the old model was not the champion that the new one met.
     """
 
     before: int
@@ -112,6 +114,7 @@ class Changes:
     metrics: tuple[MetricChange, ...]
     gates: tuple[GateChange, ...]
     same_model: bool
+    flips: Entry | None = None
 
 
 def find(entries: Iterable[Entry], name: str) -> Run:
@@ -165,7 +168,7 @@ def compare(
     return Changes(
         before.position, after.position, changed, tuple(_data(old, new)), tuple(_features(old, new)),
         _environment(before, after, locks), tuple(_metrics(old, new, paired or {})), tuple(_gates(old, new)),
-        before.candidate == after.candidate,
+        before.candidate == after.candidate, _flips(old, new),
     )  # fmt: skip
 
 
@@ -184,7 +187,9 @@ def render(found: Changes) -> RenderableType:
         ("Environment", ("not on record",) if found.environment is None else found.environment),
     ):
         parts += [Text(title, style="bold"), *(Text(f"  {line}") for line in lines or ("no difference",)), ""]
-    parts += [in_terminal(_metrics_table(found)), in_terminal(_gates_table(found))]
+    parts.append(in_terminal(_metrics_table(found)))
+    parts += [in_terminal(flips_table(found.flips))] if found.flips else []
+    parts.append(in_terminal(_gates_table(found)))
     return Group(*parts)
 
 
@@ -284,6 +289,12 @@ def _metrics(old: Report, new: Report, now: Mapping[str, Paired]) -> Iterator[Me
             found.difference if found else None, found.low if found else None, found.high if found else None,
             found.position if found else None,
         )  # fmt: skip
+
+
+def _flips(old: Report, new: Report) -> Entry | None:
+    """Rows that the new model decides otherwise than the old one, where that was looked at."""
+    found = new.fact("predictions.compared")
+    return found if found and found.body["champion"] == old.run.candidate else None
 
 
 def _own(report: Report, metric: str) -> Measure | None:

@@ -10,6 +10,7 @@ from sterling.core.evidence import Entry
 from sterling.core.refs import short
 from sterling.project.metrics import label
 from sterling.views.labels import labels
+from sterling.views.log_studies import STUDY_SENTENCES
 from sterling.views.text import cite, interval, listed, moment, number, percent, plural, size
 
 Body = Mapping[str, Any]
@@ -322,6 +323,7 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "run.completed": _run,
     "run.reproduced": _reproduced,
     "reproduction.failed": _not_reproduced,
+    **STUDY_SENTENCES,
 }
 
 

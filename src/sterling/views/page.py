@@ -26,6 +26,7 @@ from sterling.views.log import Line, log
 from sterling.views.parity import parity_table
 from sterling.views.registry import live
 from sterling.views.report import Report, run_report
+from sterling.views.report_studies import study_tables
 from sterling.views.report_tables import (
     arrow,
     calibration_table,
@@ -78,6 +79,7 @@ def report_page(entries: Iterable[Entry], definition: Mapping[str, Any], *, run:
         calibration=calibration_chart(report.calibration, shares=report.shares) if report.calibration else None,
         calibration_rows=calibration_table(report),
         slices=tuple(_slices(report)),
+        studies=study_tables(report),
         importance=importance_chart(report.features) if _weighed(report) else None,
         features=_narrow(features_table(report)),
         data=data_table(report),

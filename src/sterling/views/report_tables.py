@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sterling.core.evidence import Entry
 from sterling.project.metrics import in_order, label, more_is_better
 from sterling.views.report import Comparison, GateRow, Measure, Report, SourceRow
+from sterling.views.report_studies import study_tables
 from sterling.views.tables import Row, Table, in_terminal
 from sterling.views.text import cite, day, decimals_for, interval, number, percent
 
@@ -21,7 +22,7 @@ def render_report(report: Report) -> RenderableType:
     """A run's tables for a terminal of 80 columns."""
     from rich.console import Group
 
-    return Group(*(in_terminal(table) for table in all_tables(report)))
+    return Group(*(in_terminal(table) for table in (*all_tables(report), *study_tables(report, brief=True))))
 
 
 def all_tables(report: Report) -> tuple[Table, ...]:

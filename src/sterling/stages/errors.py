@@ -1,0 +1,126 @@
+"""Errors: the candidate's most confident mistakes, the confusion of its decisions, and calibration by slice and in time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sterling.core.clock import from_micros, iso
+from sterling.core.refs import Ref
+from sterling.engine.tables import put_table
+from sterling.project.studies import Errors
+from sterling.stages.contract import Context, Outcome, Stage
+from sterling.stages.evaluate import slices_of
+from sterling.stages.holdout import LIBRARIES, Scored, label_rate, scored
+from sterling.stats.intervals import TooFewClustersError
+from sterling.stats.means import group_clusters, mean_interval, row_log_loss
+
+_DAY = 86_400_000_000
+_LONGEST_BY_DAY, _LONGEST_BY_WEEK = 14 * _DAY, 120 * _DAY
+MOST_PARTS = 200
+"""Values of a slice whose calibration is recorded at most: the largest ones."""
+
+
+class AnalyseErrors(Stage, frozen=True):
+    """Look at what the candidate got wrong.
+
+    Inputs ``holdout``, ``before`` and ``candidate``; output ``mistakes``: the most confident ones with their units, which
+    may be personal and so stand in no fact.
+
+    Attributes:
+        candidate: Name of the candidate in tables.
+        study: What to keep.
+        slices: Features, or slices of the frame, whose values calibration is looked at by.
+        error_rate: Error rate of one-sided bounds, in (0, 0.5).
+        clustered: Whether the frame's ``cluster`` names rows that are not independent.
+    """
+
+    candidate: str
+    study: Errors
+    slices: Sequence[str]
+    error_rate: float
+    clustered: bool
+
+    @property
+    def title(self) -> str:
+        """The step as people read it."""
+        return "analyse errors"
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions that the result depends on."""
+        return LIBRARIES
+
+    def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
+        """Analyse."""
+        found = scored(inputs, context, clustered=self.clustered)
+        table, mistakes = self._mistakes(found)
+        ref = put_table(context.store, table)
+        body = {
+            "rows": len(found), "confusion": _confusion(found, label_rate(inputs, context)), "mistakes": mistakes,
+            "ref": ref, "calibration": [*self._calibration(found)],
+        }  # fmt: skip
+        return Outcome({"mistakes": ref}, (found.fact("errors.analysed", self.candidate, body),))
+
+    def _mistakes(self, found: Scored) -> tuple[pa.Table, list[dict[str, Any]]]:
+        """The rows of the highest log loss: all that stands in the frame, and what may stand in a fact."""
+        order = np.lexsort((np.arange(len(found)), -row_log_loss(found.label, found.scores)))[: self.study.mistakes]
+        chosen = found.rows.table.take(pa.array(order)).append_column("score", pa.array(found.scores[order]))
+        said = [
+            {"predict_at": _moment(found.rows.predict_at[row]), "score": float(found.scores[row]), "label": int(found.label[row])}
+            for row in order
+        ]  # fmt: skip
+        return chosen, said
+
+    def _calibration(self, found: Scored) -> Iterator[dict[str, Any]]:
+        unit, starts = _periods(found.rows.predict_at)
+        for start in np.unique(starts):
+            yield {"by": unit, "value": _moment(start)[:10], **self._gap(found, starts == start)}
+        for column in self.slices:
+            parts = sorted(slices_of(found.rows, column), key=lambda part: -int(part[1].sum()))[:MOST_PARTS]
+            for value, mask in parts:
+                yield {"by": column, "value": value, **self._gap(found, mask)}
+
+    def _gap(self, found: Scored, mask: NDArray[np.bool_]) -> dict[str, Any]:
+        """Observed minus predicted share of some rows."""
+        label, scores = found.label[mask], found.scores[mask]
+        said = {
+            "rows": len(label), "observed": float(label.mean()), "predicted": float(scores.mean()),
+            "log_loss": float(row_log_loss(label, scores).mean()),
+        }  # fmt: skip
+        try:
+            gap = mean_interval(
+                label - scores, group_clusters(found.clusters[mask], len(label)), error_rate=self.error_rate
+            )
+        except TooFewClustersError as error:
+            return said | {"gap": float(np.mean(label - scores)), "low": None, "high": None, "reason": str(error)}
+        return said | {"gap": gap.value, "low": gap.low, "high": gap.high, "reason": None}
+
+
+def _confusion(found: Scored, threshold: float) -> dict[str, Any]:
+    yes, positive = found.scores >= threshold, found.label == 1
+    return {
+        "threshold": threshold, "chosen": "the share of positives among the labels known before the holdout",
+        "true_positives": int((yes & positive).sum()), "false_positives": int((yes & ~positive).sum()),
+        "false_negatives": int((~yes & positive).sum()), "true_negatives": int((~yes & ~positive).sum()),
+    }  # fmt: skip
+
+
+def _periods(predict_at: NDArray[np.int64]) -> tuple[str, NDArray[np.int64]]:
+    """The day, week or month of each row, by how long the holdout is: its name and the start of each, UTC."""
+    span = int(predict_at[-1] - predict_at[0])
+    days = predict_at // _DAY
+    if span <= _LONGEST_BY_DAY:
+        return "day", days * _DAY
+    if span <= _LONGEST_BY_WEEK:
+        return "week", (days - (days + 3) % 7) * _DAY  # 1970-01-01 was a Thursday
+    months = predict_at.astype("datetime64[us]").astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
+    return "month", months
+
+
+def _moment(micros: int) -> str:
+    return iso(from_micros(int(micros)))

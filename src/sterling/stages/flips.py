@@ -1,0 +1,124 @@
+"""Flips: rows that the candidate decides otherwise than the champion, and which features moved their scores.
+
+A model that is better on average still breaks what worked: a negative flip is a row that the champion had right and the
+candidate has wrong.
+
+References:
+    Yan, Xiong, Kundu, Yang, Deng, Wang, Xia & Soatto (2021), CVPR, Positive-congruent training: eq. 1, negative flip rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sterling.core.errors import DataError
+from sterling.core.refs import Ref
+from sterling.engine.tables import put_table
+from sterling.models import Model
+from sterling.models.attributions import attributions
+from sterling.models.columns import Matrix
+from sterling.project.studies import Flips
+from sterling.stages.contract import Context, Outcome, Stage
+from sterling.stages.holdout import LIBRARIES, Floats, Scored, label_rate, scored
+from sterling.stats.intervals import NoVariationError, TooFewClustersError, metric_interval
+from sterling.stats.rows import BadRowsError
+
+EXPLAINED = 2_000
+"""Rows whose attributions are compared at most."""
+MOST_FEATURES = 10
+
+
+class CompareWithChampion(Stage, frozen=True):
+    """Compare decisions and scores with the champion's, row by row.
+
+    Inputs ``holdout``, ``before``, ``candidate`` and, where there is one, ``champion``; output ``moved``, where there is a
+    champion: the rows whose score moved most, which may be personal and so stand in no fact.
+
+    Attributes:
+        candidate: Name of the candidate in tables.
+        study: What to keep.
+        error_rate: Error rate of one-sided bounds, in (0, 0.5).
+        clustered: Whether the frame's ``cluster`` names rows that are not independent.
+    """
+
+    candidate: str
+    study: Flips
+    error_rate: float
+    clustered: bool
+
+    @property
+    def title(self) -> str:
+        """The step as people read it."""
+        return "compare with champion"
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions that the result depends on."""
+        return LIBRARIES
+
+    def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
+        """Compare; nothing is found where there is no champion, or none that can read the rows."""
+        if "champion" not in inputs:
+            return Outcome({})
+        found = scored(inputs, context, clustered=self.clustered)
+        champion = Model.from_bytes(context.store.open(inputs["champion"]).read_bytes())
+        if found.rows.cannot_encode(champion.columns):
+            return Outcome({})
+        theirs = scored(inputs, context, clustered=self.clustered, model="champion")
+        moved = np.argsort(-np.abs(found.scores - theirs.scores), kind="stable")[: self.study.moved]
+        table = found.rows.table.take(pa.array(moved))
+        for name, scores in (("score", found.scores), ("score_of_champion", theirs.scores)):
+            table = table.append_column(name, pa.array(scores[moved]))
+        ref = put_table(context.store, table)
+        body = self._compared(found, theirs, label_rate(inputs, context)) | {"ref": ref}
+        return Outcome({"moved": ref}, (found.fact("predictions.compared", self.candidate, body),))
+
+    def _compared(self, found: Scored, theirs: Scored, threshold: float) -> dict[str, Any]:
+        ours_right = (found.scores >= threshold) == (found.label == 1)
+        theirs_right = (theirs.scores >= threshold) == (theirs.label == 1)
+        negative, positive = theirs_right & ~ours_right, ours_right & ~theirs_right
+        change = found.scores - theirs.scores
+        return {
+            "champion": theirs.ref, "rows": len(found), "threshold": threshold,
+            "negative_flips": int(negative.sum()), "positive_flips": int(positive.sum()),
+            **self._rate(negative, found.clusters),
+            "mean_change": float(np.abs(change).mean()), "largest_change": float(np.abs(change).max()),
+            "unchanged": float((change == 0).mean()), **_explained(found, theirs, negative | positive),
+        }  # fmt: skip
+
+    def _rate(self, negative: NDArray[np.bool_], clusters: NDArray[np.int64]) -> dict[str, float | None]:
+        flips, none = negative.astype(np.float64), np.zeros(len(negative))
+        try:
+            rate = metric_interval("base_rate", flips, none, clusters, error_rate=self.error_rate)
+        except (TooFewClustersError, NoVariationError, BadRowsError):
+            return {"rate": float(flips.mean()), "low": None, "high": None, "upper": None}
+        return {"rate": rate.estimate, "low": rate.low, "high": rate.high, "upper": rate.upper}
+
+
+def _explained(found: Scored, theirs: Scored, flipped: NDArray[np.bool_]) -> dict[str, Any]:
+    """How far each feature moved the log odds of rows whose decision flipped, candidate minus champion."""
+    rows = np.flatnonzero(flipped)
+    rows = rows[:: max(1, -(-len(rows) // EXPLAINED))]
+    if not len(rows):
+        return {"explained": 0, "features": [], "reason": "no decision flipped"}
+    try:
+        ours, others = (_by_name(one, rows) for one in (found, theirs))
+    except DataError as error:
+        return {"explained": 0, "features": [], "reason": str(error)}
+    none = np.zeros(len(rows))
+    moves = {name: ours.get(name, none) - others.get(name, none) for name in {**ours, **others}}
+    features = [
+        {"name": name, "size": float(np.abs(move).mean()), "mean": float(move.mean())} for name, move in moves.items()
+    ]
+    features.sort(key=lambda one: (-float(one["size"]), str(one["name"])))  # type: ignore[arg-type]
+    return {"explained": len(rows), "features": features[:MOST_FEATURES], "reason": None}
+
+
+def _by_name(one: Scored, rows: NDArray[np.int64]) -> dict[str, Floats]:
+    values: Matrix = attributions(one.model, one.matrix[rows], reference=one.matrix).values
+    return {name: values[:, place] for place, name in enumerate(one.model.names)}
