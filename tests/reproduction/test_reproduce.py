@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import venv
@@ -71,7 +72,7 @@ def test_a_run_is_reproduced_in_a_fresh_process_and_a_release_can_ask_for_it(fol
     assert "is reproduced. The bytes of the model and of its predictions on" in answer.out
     text = (folder / "certificate.md").read_text()
     assert text.startswith("# Certificate of reproduction: late-parcels\n")
-    assert "- 21 of 21 refs equal, bit for bit." in text
+    assert re.search(r"- (\d+) of \1 refs equal, bit for bit\.", text)
     entry = sterling(folder, "log", "--kind", "run.reproduced", "--json").json[-1]
     assert (entry["body"]["level"], entry["body"]["differences"], entry["body"]["changed"]) == ("model", [], [])
     assert sterling(folder, "release", "--now").code == 0
