@@ -16,7 +16,7 @@ from sterling.project.aggregates import Aggregate
 from sterling.project.behaviour import BehaviourTest
 from sterling.project.checks import Check
 from sterling.project.definition import Definition
-from sterling.project.gates import Gate, Metric
+from sterling.project.gates import DecisionMetric, Gate, Metric, Rate
 from sterling.project.perturbations import Perturbation
 from sterling.project.studies import Study
 
@@ -91,7 +91,7 @@ def test_every_study_perturbation_and_behavioural_test_stands_in_the_docs_with_i
     assert not {field for field in definition.__struct_fields__ if field not in lines[0]}
 
 
-@pytest.mark.parametrize("metric", get_args(Metric))
+@pytest.mark.parametrize("metric", [*get_args(Metric), *get_args(DecisionMetric), "selection_rate", *get_args(Rate)])
 def test_every_metric_stands_in_the_docs(metric: str) -> None:
     assert f"`{metric}`" in DEFINITIONS
 

@@ -33,10 +33,10 @@ def test_nothing_heavy_is_loaded(program: str) -> None:
 
 def test_the_public_surface_is_pinned() -> None:
     assert sterling.__all__ == [
-        "Binary", "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine", "Expression", "External", "ExternalModel",
+        "Binary", "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine", "ExpectedValue", "Expression", "External", "ExternalModel",
         "FeatureService", "FeatureView", "First", "Holdout", "Label", "Last", "LightGBM", "Logistic", "Max", "Mean", "Min",
-        "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Regression", "Ridge", "ScheduledSpine", "Sum",
-        "TimeSeriesSplit", "Variance", "checks", "gates", "studies",
+        "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Regression", "Ridge", "ScheduledSpine", "Sensitive", "Sum",
+        "Threshold", "TimeSeriesSplit", "Top", "Value", "Variance", "checks", "gates", "studies",
     ]  # fmt: skip
 
 

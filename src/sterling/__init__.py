@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sterling.project.aggregates import Count, CountDistinct, Max, Mean, Min, Pending, Sum, Variance
     from sterling.project.external import ExternalModel
     from sterling.project.features import Derived, Expression, FeatureService, FeatureView, First, Last, OnDemand
+    from sterling.project.policy import ExpectedValue, Sensitive, Threshold, Top, Value
     from sterling.project.project import Problem, Project
     from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Recipe, Ridge, TimeSeriesSplit
     from sterling.project.sources import Columns, Delay, EntitySource, EventSource, External, Query
@@ -30,6 +31,7 @@ __all__ = [
     "EntitySource",
     "EventSource",
     "EventSpine",
+    "ExpectedValue",
     "Expression",
     "External",
     "ExternalModel",
@@ -55,8 +57,12 @@ __all__ = [
     "Regression",
     "Ridge",
     "ScheduledSpine",
+    "Sensitive",
     "Sum",
+    "Threshold",
     "TimeSeriesSplit",
+    "Top",
+    "Value",
     "Variance",
     "checks",
     "gates",
@@ -67,6 +73,7 @@ _MODULES = {
     "aggregates": ("Count", "CountDistinct", "Max", "Mean", "Min", "Pending", "Sum", "Variance"),
     "external": ("ExternalModel",),
     "features": ("Derived", "Expression", "FeatureService", "FeatureView", "First", "Last", "OnDemand"),
+    "policy": ("ExpectedValue", "Sensitive", "Threshold", "Top", "Value"),
     "project": ("Problem", "Project"),
     "recipe": ("Custom", "LightGBM", "Logistic", "Prior", "Recipe", "Ridge", "TimeSeriesSplit"),
     "sources": ("Columns", "Delay", "EntitySource", "EventSource", "External", "Query"),

@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from sterling.stages.contract import Context, Step
     from sterling.stages.raw import Intake
 
-CANDIDATE, EVALUATION = "train candidate", "evaluate"
-STUDIES = frozenset({"robustness", "behaviour", "compare with champion"})
-"""Steps whose facts gates look at, besides the evaluation and parity."""
+CANDIDATE, POLICY = "train candidate", "policy"
+JUDGED = frozenset({"evaluate", "decide", "fairness", "robustness", "behaviour", "compare with champion"})
+"""Steps whose facts gates look at, besides parity."""
 _WAITING = Progress("wait until gc or erase has ended", "started")
 Answer = Literal["passed", "failed", "ungated"]
 
@@ -161,7 +161,8 @@ def _run(opened: _Opened, steps: Sequence[Step], observe: Observer, *, release_n
         passed = sum(entry.body["passed"] for entry in judged)
         verdict = "passed" if passed == len(judged) else "failed"
         _say(observe, opened, before, f"gate: {passed} of {len(judged)} passed")
-        version = _settle(opened, candidate, decision, judged)
+        policy = next((step.outputs["policy"] for step in done if step.title == POLICY), None)
+        version = _settle(opened, candidate, decision, judged, policy)
         _say(observe, opened, before, f"register: version {version}" if version else "register: refused")
     refused: list[str] = []
     if version and release_now:
@@ -436,24 +437,23 @@ def _environment(opened: _Opened) -> str:
 
 def _judge(opened: _Opened, candidate: str, done: Sequence[Done]) -> tuple[str, tuple[Entry, ...]]:
     """Judge every gate on the facts of one evaluation, of models from outside, of parity and of studies, once: a decision is known by what it is based on."""
-    gates, evaluated = opened.project.judged(), next(step for step in done if step.title == EVALUATION)
+    gates = opened.project.judged()
+    evaluated = [step.key for step in done if step.title in JUDGED]
     parity = [step.key for step in done if step.title.startswith("parity ")]
-    studied = [step.key for step in done if step.title in STUDIES]
     outside = [step.key for step in done if step.title.startswith("against ")]
     basis = {
         "gates": [to_json(gate) for gate in gates],
         "error_budget": opened.project.error_budget,
         "definition": opened.definition,
-        "evaluation": evaluated.key,
+        "evaluation": evaluated,
         "parity": parity,
-        "studied": studied,
         "source": source_of_module_closure("sterling.decisions.gate"),
         **({"outside": outside} if outside else {}),
     }
     decision = digest(basis)
     same = Query(("gate.judged",), (f"decision:{decision}",))
     if gates and not (judged := tuple(opened.ledger.read(same))):
-        keys = (*parity, *outside, evaluated.key, *studied)
+        keys = (*parity, *outside, *evaluated)
         facts = tuple(entry for key in keys for entry in opened.ledger.read(Query(subjects=(f"key:{key}",))))
         verdicts = [_judged(gate, facts, candidate, decision) for gate in gates]
         with suppress(ConflictError):
@@ -468,7 +468,7 @@ def _judged(gate: Gate, facts: Sequence[Entry], candidate: str, decision: str) -
     return Evidence("gate.judged", (f"model:{candidate}", f"decision:{decision}"), body)
 
 
-def _settle(opened: _Opened, candidate: str, decision: str, judged: Sequence[Entry]) -> int | None:
+def _settle(opened: _Opened, candidate: str, decision: str, judged: Sequence[Entry], policy: str | None) -> int | None:
     """The version that the decision ended in, or None where it refused the model.
 
     A model of one definition is one version, however often it is judged.
@@ -480,9 +480,14 @@ def _settle(opened: _Opened, candidate: str, decision: str, judged: Sequence[Ent
     while not (entry := decided(opened.ledger, decision)):
         with suppress(ConflictError):
             register(
-                opened.ledger, model=candidate, definition=opened.definition, decision=decision, judged=judged,
+                opened.ledger,
+                model=candidate,
+                definition=opened.definition,
+                decision=decision,
+                judged=judged,
+                policy=policy,
                 needs=opened.project.release_needs(),
-            )  # fmt: skip
+            )
     version: int | None = entry.body.get("version")
     return version
 

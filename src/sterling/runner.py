@@ -153,6 +153,8 @@ def _inputs(step: Step, outputs: Mapping[str, Mapping[str, Ref]], ledger: Ledger
             return None
     if step.champion_of and (found := champion(ledger.read(Query(CHAMPION_KINDS)), refs[step.champion_of])):
         refs["champion"] = Ref(found.model)
+        if step.champion_policy and found.policy:
+            refs["champion_policy"] = found.policy
     return refs
 
 

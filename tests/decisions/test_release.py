@@ -10,6 +10,7 @@ from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.sqlite import SQLiteLedger
 from sterling.decisions.register import decided, register
 from sterling.decisions.release import live, release
+from sterling.views.registry import versions
 
 
 @pytest.fixture
@@ -91,3 +92,10 @@ def test_a_version_that_was_never_registered_cannot_be_released(ledger: SQLiteLe
     judge_and_register(ledger, "a")
     with pytest.raises(InvalidDefinitionError, match=r"has not registered version 9. Known: 1\."):
         release(ledger, 9)
+
+
+def test_what_decides_from_its_scores_is_registered_with_a_model(ledger: SQLiteLedger) -> None:
+    verdict = Evidence("gate.judged", ("decision:d",), {"title": "t", "reason": "r", "passed": True})
+    judged = [next(ledger.read(after=ledger.append([verdict]) - 1))]
+    register(ledger, model="m", definition="d", decision="d", judged=judged, policy="sha256:" + "5" * 64)
+    assert versions(ledger.read())[-1].policy == "sha256:" + "5" * 64

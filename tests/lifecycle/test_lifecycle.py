@@ -76,6 +76,7 @@ def test_a_change_to_one_feature_reruns_only_what_depends_on_it(folder: Path) ->
         "leak effect",
         "train prior",
         "evaluate",
+        "reliability",
         "holdout",
         *STUDIES,
     ]
@@ -84,7 +85,7 @@ def test_a_change_to_one_feature_reruns_only_what_depends_on_it(folder: Path) ->
 def test_a_change_to_the_model_keeps_baselines_and_data(folder: Path) -> None:
     edit(folder, "trees=15", "trees=16")
     result = run(folder, release_now=True)
-    assert reran(result) == ["bind", "train candidate", "leak effect", "evaluate", *STUDIES]
+    assert reran(result) == ["bind", "train candidate", "leak effect", "evaluate", "reliability", *STUDIES]
     assert result.version == 2
     (champion,) = entries(folder, "champion.resolved")[1:]
     assert champion.body["champion"] == entries(folder, "model.registered")[0].body["model"]

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from typing import get_args
 
-from sterling.project.gates import Metric
-from sterling.project.metrics import METRICS
+from sterling.project.gates import DecisionMetric, Metric
+from sterling.project.metrics import DECISIONS, METRICS
+from sterling.stats.decisions import Amounts
 from sterling.stats.metrics import METRICS as COMPUTED
 from sterling.stats.regression import METRICS as OF_NUMBERS
 from sterling.tasks.binary import BINARY
+from sterling.tasks.decided import decision_metrics
 from sterling.tasks.regression import REGRESSION
 
 
@@ -18,3 +20,13 @@ def test_which_way_is_better_is_what_the_statistics_say() -> None:
     assert {name: metric.more_is_better for name, metric in METRICS.items()} == {
         name: {**COMPUTED, **OF_NUMBERS}[name].greater_is_better for name in METRICS
     }
+
+
+def test_metrics_of_decisions_have_one_name_too() -> None:
+    computed = decision_metrics(Amounts(40, -5))
+    assert {*get_args(DecisionMetric), "selection_rate"} == set(DECISIONS) == set(computed)
+    assert all(
+        DECISIONS[name].more_is_better == metric.greater_is_better
+        for name, metric in computed.items()
+        if name != "selection_rate"
+    )

@@ -27,7 +27,8 @@ from sterling.project.recipe import LightGBM
 from sterling.serving.released import Follower
 from sterling.serving.requests import Limits
 from sterling.serving.server import Server
-from sterling.stages.contract import put_bytes
+from sterling.stages.contract import put_bytes, put_json
+from sterling.tasks.policies import Decider
 from tests.models.frames import DAY, frame
 
 COLUMNS = (Column("distance", "number"), Column("carrier", "category", ("AA", "UA")))
@@ -66,6 +67,25 @@ def test_a_score_comes_with_the_model_the_version_and_the_release_it_rests_on(
 ) -> None:
     answer = httpx.post(f"{url}/predict", json={"rows": [ROW, ROW | {"distance": None}]}).json()
     assert answer == {"model": put_model(store, 0.25), "version": 1, "position": 1, "scores": [0.25, 0.25]}
+
+
+def test_what_the_policy_decides_stands_beside_the_score(ledger: SQLiteLedger, store: LocalStore) -> None:
+    model = put_model(store, 0.25)
+    definition = put_json(store, {"project": {"features": {"features": []}}, "code": []})
+    ledger.append([Evidence("project.defined", ("definition:d",), {"definition": "d", "ref": definition})])
+    for number, decider in enumerate(
+        (Decider(0.2, "given"), Decider(0.3, "given"), Decider(None, "", k=5, per="1d")), 1
+    ):
+        policy = put_json(store, decider.document())
+        body = {"version": number, "model": model, "definition": "d", "seen": [], "policy": policy}
+        ledger.append([Evidence("model.registered", (f"version:{number}", f"model:{model}"), body)])
+        release(ledger, model, number)
+        with Server(ledger, store).in_background() as url:
+            answer = httpx.post(f"{url}/predict", json={"rows": [ROW, ROW]}).json()
+            said = httpx.get(f"{url}/version").json()["policy"]
+        assert answer.get("decisions") == {1: [True, True], 2: [False, False], 3: None}[number]
+        assert said["type"] == ("top" if number == 3 else "threshold")
+    assert said["not_served"] == "A request does not see the other rows of its 1d."
 
 
 def test_one_row_needs_no_list(url: str) -> None:

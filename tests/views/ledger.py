@@ -16,6 +16,7 @@ from sterling.project import checks, gates
 from sterling.project.aggregates import Count, Mean, Pending
 from sterling.project.definition import to_json
 from sterling.project.features import Expression, FeatureService, FeatureView, Last
+from sterling.project.policy import ExpectedValue, Value
 from sterling.project.project import Problem, Project
 from sterling.project.recipe import LightGBM, Logistic, Prior, Recipe, TimeSeriesSplit
 from sterling.project.sources import Delay, EventSource, Query
@@ -56,6 +57,7 @@ def project(*, trees: int = 300, floor: float = 0.60) -> Project:
         problem=Problem(
             decision="Offer rebooking two hours before departure", kpi="missed connections", owner="ml-ops",
             risk="limited", out_of_scope="Crew planning, and flights from other airports than EWR, JFK and LGA",
+            value=Value("USD", true_positive=40, false_positive=-5),
         ),
         spine=EventSpine(schedule, predict_at="scheduled_departure - INTERVAL 2 HOUR"),
         label=Label("arr_delay >= 15", source=arrivals, horizon="36h"),
@@ -71,6 +73,8 @@ def project(*, trees: int = 300, floor: float = 0.60) -> Project:
         )),
         recipe=Recipe(LightGBM(trees=trees), baselines=(Prior(), Logistic()), cv=TimeSeriesSplit(2, gap="1d")),
         holdout=Holdout("2013-09-01", "2013-10-01", tz="America/New_York"),
+        policy=ExpectedValue(),
+        sensitive=("region",),
         gates=(
             gates.Improves("average_precision", over="baseline", by=0.005),
             gates.NonInferior("roc_auc", to="champion", margin=0.005),
@@ -206,6 +210,7 @@ class Flights:
         self.parity()
         self.leaks(frame, models["lightgbm"])
         self.evaluate(frame, models, champion, gain)
+        self.decide(frame, models)
         if studies:
             self.studies(models["lightgbm"], champion)
         decision = digest([number, self.keys["evaluate"]])
@@ -213,7 +218,8 @@ class Flights:
         judged = self.gates(candidate, decision, floor, champion, passes=passes)
         if passes:
             self.append("model.registered", (f"model:{candidate}", f"version:{number}", f"decision:{decision}"),
-                        {"version": number, "model": candidate, "definition": hashed, "seen": judged})  # fmt: skip
+                        {"version": number, "model": candidate, "definition": hashed, "seen": judged,
+                         "policy": ref("policy")})  # fmt: skip
         else:
             reasons = [
                 e.body["title"] + ": " + e.body["reason"]
@@ -430,6 +436,62 @@ class Flights:
         )
         span = {"type": "Evaluate", "start_us": 1_378_008_000_000_000, "end_us": 1_380_600_000_000_000}
         self.stage("evaluate", inputs, {"scores": ref(f"scores {candidate}")}, facts, span, seconds=3.1)
+
+    def decide(self, frame: str, models: dict[str, str]) -> None:
+        """What is decided from the scores: counts that add up to 27,004 rows, 4,556 of them positive."""
+        candidate, common = models["lightgbm"], {"confidence": 0.95, "error_rate": 0.05, "rows": 27_004, "clusters": 30}
+        policy = {"format": "sterling.policy/1", "type": "threshold", "threshold": 1 / 9,
+                  "why": "where acting is worth as much as leaving"}  # fmt: skip
+        moved = {"slope": (1.08, 0.94, 1.24), "intercept": (-0.061, -0.184, 0.075)}
+        ends = {what: dict(zip(("value", "low", "high"), found, strict=True)) for what, found in moved.items()}
+        self.stage("reliability", {"frame": frame, "candidate": candidate}, {}, [("calibration.analysed", [f"model:{candidate}"], {
+            "model": candidate, "name": "lightgbm", "rows": 27_004, "squared_error": 0.00061, **ends, "confidence": 0.95, "reason": None,
+            "brier": {"brier": 0.1274, "reliability": 0.00061, "resolution": 0.01342, "uncertainty": 0.14023, "within": -0.00002, "bins": 15},
+            "months": [{"month": "2013-09", "rows": 27_004, "predicted": 0.181, "observed": 0.1687,
+                        "gap": {"value": 0.0123, "low": -0.0091, "high": 0.0342, "reason": None}}]})])  # fmt: skip
+        self.stage("policy", {"frame": frame} | models, {"policy": ref("policy"), "policies": ref("policies")}, [
+            ("policy.chosen", [f"model:{model}"], {"model": model, "name": name, "policy": policy, "chosen_on": None})
+            for name, model in models.items()])  # fmt: skip
+        counts = {"prior": (4_556, 22_448), "logistic": (4_171, 15_012), "lightgbm": (3_902, 11_218)}
+        worth = {name: 1_000 * (40 * tp - 5 * fp) / 27_004 for name, (tp, fp) in counts.items()}
+        facts: list[tuple[str, list[str], dict[str, Any]]] = []
+        points = [{"threshold": at, "selected": share, "value": value, "low": value - 900, "high": value + 1_400} for at, share, value in
+                  ((0.0, 1.0, 2592.2), (0.08, 0.74, 3455.1), (1 / 9, 0.56, 3702.8), (0.15, 0.39, 3560.4), (0.4, 0.08, 1422.6))]  # fmt: skip
+        for name, model in models.items():
+            tp, fp = counts[name]
+            role = "candidate" if name == "lightgbm" else "baseline"
+            facts.append(("decisions.evaluated", [f"model:{model}"], {
+                "model": model, "name": name, "role": role, "policy": policy, "own_policy": True, "rows": 27_004, "acted": tp + fp,
+                "confusion": {"true_positive": tp, "false_positive": fp, "false_negative": 4_556 - tp, "true_negative": 22_448 - fp},
+                "unit": "USD per 1,000 decisions", "curve": None if name != "lightgbm" else {
+                    "points": points, "best": points[2], "confidence": 0.95, "band": "simultaneous"}}))  # fmt: skip
+            for metric, value, half in (("value", worth[name], 610.0), ("precision", tp / (tp + fp), 0.021)):
+                facts.append(("metric.measured", [f"model:{model}", f"metric:{metric}"], common | {
+                    "metric": metric, "model": model, "name": name, "role": role, "slice": {}, "value": value, "low": value - half,
+                    "high": value + half, "lower": value - 0.84 * half, "upper": value + 0.84 * half, "method": "cluster jackknife"}))  # fmt: skip
+        rivals = [(name, models[name], "baseline", worth[name]) for name in ("logistic", "prior")]
+        rivals += [("nobody", "nobody", "nobody", 0.0), ("everybody", "everybody", "everybody", worth["prior"])]
+        for name, model, role, value in rivals:
+            difference = worth["lightgbm"] - value
+            facts.append(("metric.compared", [f"model:{candidate}", "metric:value"], common | {
+                "metric": "value", "model": candidate, "name": "lightgbm", "against": model, "against_name": name, "against_role": role,
+                "difference": difference, "low": difference - 120, "high": difference + 120, "lower": difference - 100,
+                "upper": difference + 100, "method": "cluster jackknife"}))  # fmt: skip
+        self.stage("decide", {"frame": frame, "policies": ref("policies")} | models, {}, facts, seconds=0.4)
+        groups = (("east", 15_210, 0.581), ("west", 11_640, 0.532), (None, 154, 0.61))
+        rates = [{
+            "rate": rate,
+            "groups": [{"group": name, "value": value + off, "low": value + off - 0.02, "high": value + off + 0.02, "rows": rows,
+                        "reason": None if rows > 200 else "154 rows enter, fewer than 200"} for name, rows, value in groups],
+            "difference": {"value": 0.049, "low": 0.021, "high": 0.078, "bound": 0.072, "most": "east", "least": "west", "reason": None},
+            "ratio": {"value": 0.916, "low": 0.871, "high": 0.962, "bound": 0.88, "most": "east", "least": "west", "reason": None},
+        } for rate, off in (("selection_rate", 0.0), ("true_positive_rate", 0.27))]  # fmt: skip
+        self.stage("fairness", {"frame": frame, "candidate": candidate}, {}, [
+            ("fairness.measured", [f"model:{candidate}", "attribute:region"], {
+                "model": candidate, "name": "lightgbm", "attribute": "region", "held_out": False, "min_rows": 200, "rows": 27_004,
+                "clusters": 30, "confidence": 0.95, "error_rate": 0.05, "smallest": 154, "rates": rates,
+                "groups": [{"value": name, "rows": rows} for name, rows, _ in groups],
+                "proxies": [{"feature": "distance", "association": 0.31}], "warning": None})])  # fmt: skip
 
     def studies(self, candidate: str, champion: int | None) -> None:
         before = ref("lightgbm 300 trees") if champion else None

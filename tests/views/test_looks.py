@@ -52,7 +52,7 @@ def test_more_models_than_planned_are_warned_of_wherever_the_run_is_shown(second
 def test_a_newer_block_has_no_looks_yet_and_one_that_is_moved_a_little_has_all_of_them(second: Entries) -> None:
     last = latest_run(second)
     assert last is not None
-    own = last.of("stage.completed")[-1]
+    own = next(e for e in reversed(last.of("stage.completed")) if e.body["stage"] == "evaluate")
 
     def moved(by: int) -> Entries:
         body = {**own.body, "identity": {**own.body["identity"], "parameters": {

@@ -3,6 +3,7 @@ from __future__ import annotations
 from sterling.core.evidence import Entry, Evidence
 from sterling.core.history import Place
 from sterling.project.definition import to_json
+from sterling.views.text import moment
 from sterling.views.then import Then, render, then
 from tests.views.golden import golden, on_terminal
 from tests.views.ledger import Entries
@@ -27,8 +28,8 @@ def test_approvals_are_shown_with_what_they_looked_at(second: Entries) -> None:
     )
     revoked = Entry(154, at, "user:cem", "ci", "", "", Evidence("approval.revoked", ("version:2",)))
     shown = on_terminal(render(found(second, (approved, revoked))))
-    assert "approved          2013-10-03 06:19 UTC by user:bea (ci) [153], on [148–149]\n" in shown
-    assert "approval.revoked  2013-10-03 06:19 UTC by user:cem (ci) [154]\n" in shown
+    assert f"approved          {moment(at)} by user:bea (ci) [153], on [148–149]\n" in shown
+    assert f"approval.revoked  {moment(at)} by user:cem (ci) [154]\n" in shown
 
 
 def test_nothing_and_no_version_are_told_apart(second: Entries) -> None:

@@ -12,14 +12,15 @@ Upcaster = Callable[[Body], Body]
 
 KINDS: dict[str, tuple[Upcaster, ...]] = dict.fromkeys(
     (
-        "ablation.measured", "as_of.resolved", "attributions.measured", "availability.measured", "behaviour.tested", "calibration.measured", "censoring.measured", "champion.resolved",
-        "data.erased", "data.prepared", "data.referenced",
-        "data.snapshotted", "data.validated", "environment.recorded", "errors.analysed", "features.built",
-        "frame.assembled", "gate.judged", "golden.checked", "importance.measured", "importance.permuted",
-        "lateness.measured", "leaks.evaluated", "leaks.measured", "learning.measured", "metric.compared",
-        "metric.measured", "model.refused", "model.registered", "model.trained", "model.validated",
-        "parity.measured", "predictions.compared", "predictions.fetched", "predictions.made", "project.defined",
-        "reproduction.failed", "robustness.measured", "run.completed", "run.reproduced", "slices.discovered",
+        "ablation.measured", "as_of.resolved", "attributions.measured", "availability.measured", "behaviour.tested",
+        "calibration.analysed", "calibration.measured", "censoring.measured", "champion.resolved", "data.erased",
+        "data.prepared", "data.referenced", "data.snapshotted", "data.validated", "decisions.evaluated",
+        "environment.recorded", "errors.analysed", "fairness.measured", "features.built", "frame.assembled",
+        "gate.judged", "golden.checked", "importance.measured", "importance.permuted", "lateness.measured",
+        "leaks.evaluated", "leaks.measured", "learning.measured", "metric.compared", "metric.measured",
+        "model.refused", "model.registered", "model.trained", "model.validated", "parity.measured", "policy.chosen",
+        "predictions.compared", "predictions.fetched", "predictions.made", "project.defined", "reproduction.failed",
+        "robustness.measured", "run.completed", "run.reproduced", "slices.discovered",
         "spine.built", "staleness.measured",
         "stage.completed", "stage.diverged", "stage.failed", "version.released", "versions.counted",
     ),

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sterling.core.evidence import Entry
+from sterling.decisions.fair import judge_fair, title_of_fair
 from sterling.decisions.studied import judge_behaviour, judge_flips, judge_robustness
 from sterling.decisions.verdict import Verdict
 from sterling.project.gates import (
@@ -19,6 +20,7 @@ from sterling.project.gates import (
     AtMost,
     Behaves,
     EverySlice,
+    Fair,
     FewFlips,
     Gate,
     Golden,
@@ -27,12 +29,13 @@ from sterling.project.gates import (
     Parity,
     Reproduced,
     Robust,
+    WorthMore,
 )
 from sterling.project.metrics import more_is_better
 from sterling.project.perturbations import Perturbation, perturbation_title
 
 
-def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:  # noqa: C901, PLR0911  a return for each gate
+def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:  # noqa: C901, PLR0911, PLR0912  a return for each gate
     """Judge one gate on the facts of one evaluation; no evidence is never a pass.
 
     Args:
@@ -61,6 +64,10 @@ def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:  # noqa: C901, PLR09
             return _parity(facts)
         case Reproduced():
             return _reproduced(facts, gate)
+        case WorthMore():
+            return _worth_more(facts, gate)
+        case Fair():
+            return judge_fair(facts, gate)
         case Robust():
             return judge_robustness(gate, facts)
         case Behaves():
@@ -69,7 +76,7 @@ def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:  # noqa: C901, PLR09
             return _without_champion(facts) or judge_flips(gate, facts)
 
 
-def title(gate: Gate) -> str:  # noqa: C901, PLR0911  a return for each gate
+def title(gate: Gate) -> str:  # noqa: C901, PLR0911, PLR0912  a return for each gate
     """A gate as people read it.
 
     Example:
@@ -93,6 +100,11 @@ def title(gate: Gate) -> str:  # noqa: C901, PLR0911  a return for each gate
             return "every feature is online what it is offline"
         case Reproduced():
             return f"the run is reproduced, at least its {gate.level}"
+        case WorthMore():
+            more = f"over {gate.by:g} more" if gate.by else "more"
+            return f"1,000 decisions are worth {more} than {_OTHERWISE[gate.than]}"
+        case Fair():
+            return title_of_fair(gate)
         case Robust():
             return f"{gate.metric} loses less than {gate.loses_less_than:g} with {_ways(gate.under)}"
         case Behaves():
@@ -100,6 +112,17 @@ def title(gate: Gate) -> str:  # noqa: C901, PLR0911  a return for each gate
             return f"{share} behavioural test"
         case FewFlips():
             return f"at most {100 * gate.at_most:g} % of the rows are decided rightly by the champion and wrongly now"
+
+
+_OTHERWISE = {
+    "nobody": "acting on nobody",
+    "everybody": "acting on everybody",
+    "baseline": "those of the best baseline",
+    "champion": "those of the champion",
+}
+
+
+_NAMES = {role: _OTHERWISE[role] for role in ("nobody", "everybody")}
 
 
 def _ways(under: Iterable[Perturbation]) -> str:
@@ -159,11 +182,18 @@ def _compare(facts: tuple[Entry, ...], metric: str, role: str, *, threshold: flo
     worst = min(rows, key=lambda entry: gains[entry.position][1])
     gain, bound = gains[worst.position]
     margin = bound - threshold
+    digits = ",.1f" if metric == "value" else ".4f"
+    hardest = ", its hardest rival" if role in {"baseline", "champion"} else ""
     reason = (
-        f"{metric} {word} {gain:+.4f} against {worst.body['against_name']}, its hardest rival: lower bound {bound:+.4f} "
+        f"{metric} {word} {gain:+{digits}} against {_NAMES.get(role, worst.body['against_name'])}{hardest}: lower bound "
+        f"{bound:+{digits}} "
         f"{'is above' if margin > 0 else 'is not above'} {f'{threshold:+g}' if threshold else 0}."
     )
     return Verdict(margin > 0, reason, tuple(entry.position for entry in rows), margin)
+
+
+def _worth_more(facts: tuple[Entry, ...], gate: WorthMore) -> Verdict:
+    return _compare(facts, "value", gate.than, threshold=gate.by, word="gains")
 
 
 def _better_side(body: Mapping[str, Any]) -> tuple[float, float]:

@@ -26,6 +26,7 @@ def register(
     decision: str,
     judged: Sequence[Entry],
     needs: Sequence[Gate] = (),
+    policy: str | None = None,
 ) -> int:
     """Give a model that passed every gate the next version, or record its refusal.
 
@@ -36,6 +37,7 @@ def register(
         decision: Key of the decision.
         judged: The ``gate.judged`` entries of this decision.
         needs: Gates that a release of the version must pass besides.
+        policy: Ref of what decides from its scores, as it was judged; None where nothing does.
 
     Returns:
         Position of the entry.
@@ -53,5 +55,7 @@ def register(
     version = newest.body["version"] + 1 if newest else 1
     body: dict[str, Any] = {"version": version, "model": model, "definition": definition, "seen": seen}
     body |= {"needs": [to_json(gate) for gate in needs]} if needs else {}
+    if policy is not None:
+        body["policy"] = policy
     fact = Evidence("model.registered", (*subjects, f"version:{version}"), body)
     return ledger.append([fact], unless=Query(("model.registered",)), after=newest.position if newest else 0)

@@ -104,6 +104,10 @@ class Frame:
             return "number"
         raise DataError(f"The feature {name!r} is of type {kind}. A feature is a number or text.")
 
+    def has_slice(self, name: str) -> bool:
+        """Whether there is such a slice, a feature or a column of its own."""
+        return name in self.features or SLICE + name in self.table.column_names
+
     def slice_values(self, name: str) -> pa.Array:
         """Values of a slice, which is a feature or a column of its own.
 

@@ -112,19 +112,31 @@ def _bind_spine(project: Project, schema: Schema) -> None:
         for column in sorted(columns_of(spine.where)):
             _exists(column, schema, f"{type(spine).__name__}.where", spine.source)
             required_rule(column, spine.source, f"{type(spine).__name__}.where")
-    names = feature_names(project.features)
     if project.cluster is not None:
         _exists(project.cluster, schema, "Project.cluster", spine.source)
-    for column in project.slices():
+    _bind_carried(project, schema)
+
+
+def _bind_carried(project: Project, schema: Schema) -> None:
+    """Columns beside the features exist and are not personal, and no feature reads what is to be held out."""
+    names, source = feature_names(project.features), project.spine.source
+    for column, place in project.carried().items():
         if column not in names and column not in schema:
             raise InvalidDefinitionError(
-                f"EverySlice.by names {column!r}, which is no feature and no column of {spine.source.name}. "
+                f"{place} names {column!r}, which is no feature and no column of {source.name}. "
                 f"{nearest(column, [*names, *schema])}"
             )
         if _personal(project, column):
             raise InvalidDefinitionError(
-                f"EverySlice.by names {column!r}, which is, or is computed from, personal data: the ledger would hold "
-                "its values. Slice by a coarser column."
+                f"{place} names {column!r}, which is, or is computed from, personal data: the ledger would hold "
+                f"its values. {'Slice by' if place == 'EverySlice.by' else 'Name'} a coarser column."
+            )
+    for attribute in project.attributes():
+        readers = _readers(project, attribute.column) if attribute.held_out else ()
+        if readers:
+            raise InvalidDefinitionError(
+                f"Sensitive({attribute.column!r}, held_out=True): the feature {readers[0]!r} reads it. Leave the feature out, "
+                "or the attribute in."
             )
 
 
@@ -144,6 +156,33 @@ def _personal(project: Project, name: str) -> bool:
             case _:
                 pass
     return name in own
+
+
+def _readers(project: Project, column: str) -> tuple[str, ...]:
+    """Features that read a column of the spine's row, in order; a view reads what it is looked up by."""
+    read: dict[str, bool] = {}
+    for feature in sorted(
+        project.features.features, key=lambda f: isinstance(f, OnDemand) + 2 * isinstance(f, Derived)
+    ):
+        match feature:
+            case Columns():
+                read |= {name: name == column for name in feature.names}
+            case Expression():
+                read[feature.name] = column in columns_of(feature.sql)
+            case Derived():
+                read[feature.name] = any(read.get(name, False) for name in columns_of(feature.sql))
+            case OnDemand():
+                read[feature.name] = any(read.get(name, False) for name in feature.inputs)
+            case Last() | First() | FeatureView():
+                source = feature.columns.source if isinstance(feature, Last | First) else feature.source
+                entities = feature.entities if isinstance(feature, FeatureView) else source.entities
+                found = column in {feature.on.get(entity, entity) for entity in entities} or (
+                    source == project.spine.source
+                    and isinstance(feature, Last | First)
+                    and column in feature.columns.names
+                )
+                read |= dict.fromkeys(names_of(feature), found)
+    return tuple(name for name, found in read.items() if found)
 
 
 def _bind_label(project: Project, schema: Schema) -> None:

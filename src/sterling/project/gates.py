@@ -14,6 +14,11 @@ from sterling.project.metrics import more_is_better
 from sterling.project.perturbations import Perturbation
 
 Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "ece", "rmse", "mae", "r2"]
+DecisionMetric = Literal["value", "precision", "recall", "f1", "lift", "false_positive_rate"]
+"""Metrics of what the project's policy decides."""
+Rate = Literal[
+    "selection_rate", "true_positive_rate", "false_positive_rate", "precision", "calibration_gap", "equalised_odds"
+]
 
 
 class Improves(Definition, frozen=True):
@@ -25,7 +30,7 @@ class Improves(Definition, frozen=True):
         by: Smallest gain that counts, in the metric's unit and towards its better side; at least 0.
     """
 
-    metric: Metric
+    metric: Metric | DecisionMetric
     over: Literal["baseline", "champion"] = "baseline"
     by: float = 0.0
 
@@ -43,7 +48,7 @@ class NonInferior(Definition, frozen=True):
         margin: Largest loss that is acceptable, in the metric's unit; at least 0.
     """
 
-    metric: Metric
+    metric: Metric | DecisionMetric
     to: Literal["champion", "baseline"] = "champion"
     margin: float = 0.0
 
@@ -60,7 +65,7 @@ class AtLeast(Definition, frozen=True):
         floor: Smallest value.
     """
 
-    metric: Metric
+    metric: Metric | DecisionMetric | Literal["selection_rate"]
     floor: float
 
 
@@ -72,7 +77,7 @@ class AtMost(Definition, frozen=True):
         ceiling: Largest value.
     """
 
-    metric: Metric
+    metric: Metric | DecisionMetric | Literal["selection_rate"]
     ceiling: float
 
 
@@ -86,7 +91,7 @@ class EverySlice(Definition, frozen=True):
         min_rows: Slices with fewer rows are shown and not judged.
     """
 
-    metric: Metric
+    metric: Metric | DecisionMetric
     by: Sequence[str]
     at_least: float
     min_rows: int = 500
@@ -97,7 +102,8 @@ class EverySlice(Definition, frozen=True):
             raise InvalidDefinitionError("EverySlice.by is empty. Name columns whose values make the slices.")
         if not more_is_better(self.metric):
             raise InvalidDefinitionError(
-                f"EverySlice.metric is {self.metric!r}. Use 'roc_auc' or 'average_precision', or 'r2' of numbers."
+                f"EverySlice.metric is {self.metric!r}, of which less is better. Use 'roc_auc' or 'average_precision', "
+                "or a metric of decisions such as 'recall'."
             )
 
 
@@ -131,6 +137,55 @@ class Reproduced(Definition, frozen=True):
     """
 
     level: Literal["model", "predictions", "metrics"] = "predictions"
+
+
+class WorthMore(Definition, frozen=True):
+    """What the policy decides is worth more than what would be decided otherwise, by more than ``by``.
+
+    It needs a `Value`, in whose unit it is judged, for `1,000` decisions on the same rows.
+
+    Args:
+        than: ``"nobody"`` and ``"everybody"`` are acted on without a model; ``"baseline"`` means the best of the recipe's
+            baselines under the same policy, ``"champion"`` the live model under its own.
+        by: Smallest gain for 1,000 decisions that counts; at least 0.
+    """
+
+    than: Literal["nobody", "everybody", "baseline", "champion"]
+    by: float = 0.0
+
+    def check(self) -> None:
+        """Refuse a gain below 0."""
+        _at_least_zero("WorthMore.by", self.by)
+
+
+class Fair(Definition, frozen=True):
+    """Between any two groups of a sensitive attribute that are large enough, a rate differs by no more than a limit.
+
+    Args:
+        metric: What is compared: ``"selection_rate"``, ``"true_positive_rate"``, ``"false_positive_rate"``,
+            ``"precision"``, ``"calibration_gap"`` (mean prediction minus what happened), or ``"equalised_odds"``, the true and
+            the false positive rate both.
+        by: The attribute, one of ``Project.sensitive``.
+        at_most: Largest difference, above 0; its upper bound must stay under it.
+        ratio_at_least: Smallest ratio of the lowest to the highest rate, in (0, 1], such as 0.8 for the four-fifths rule; its
+            lower bound must reach it.
+    """
+
+    metric: Rate
+    by: str
+    at_most: float | None = None
+    ratio_at_least: float | None = None
+
+    def check(self) -> None:
+        """Refuse both limits, neither, and those that say nothing."""
+        if (self.at_most is None) == (self.ratio_at_least is None):
+            raise InvalidDefinitionError("Fair takes one of at_most= and ratio_at_least=, such as at_most=0.1.")
+        if self.at_most is not None and not 0 < self.at_most < 1:
+            raise InvalidDefinitionError(f"Fair.at_most is {self.at_most}. It lies between 0 and 1.")
+        if self.ratio_at_least is not None and not 0 < self.ratio_at_least <= 1:
+            raise InvalidDefinitionError(f"Fair.ratio_at_least is {self.ratio_at_least}. It lies in (0, 1].")
+        if self.ratio_at_least is not None and self.metric == "calibration_gap":
+            raise InvalidDefinitionError("Fair: a calibration_gap may be below 0 and has no ratio. Use at_most=.")
 
 
 class Robust(Definition, frozen=True):
@@ -188,7 +243,19 @@ class FewFlips(Definition, frozen=True):
 
 
 Gate = (
-    Improves | NonInferior | AtLeast | AtMost | EverySlice | Golden | Parity | Robust | Behaves | FewFlips | Reproduced
+    Improves
+    | NonInferior
+    | AtLeast
+    | AtMost
+    | EverySlice
+    | Golden
+    | Parity
+    | Robust
+    | Behaves
+    | FewFlips
+    | WorthMore
+    | Fair
+    | Reproduced
 )
 
 

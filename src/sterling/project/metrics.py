@@ -31,6 +31,18 @@ METRICS = {
     "r2": MetricName("R²", True, "share of the variance that is explained"),
 }
 
+DECISIONS = {
+    "value": MetricName("value", True, "what 1,000 decisions are worth"),
+    "precision": MetricName("precision", True, "share of those acted on to whom it happens"),
+    "recall": MetricName("recall", True, "share of those to whom it happens who are acted on"),
+    "f1": MetricName("F1", True, "harmonic mean of precision and recall"),
+    "lift": MetricName("lift", True, "precision over the share to whom it happens"),
+    "false_positive_rate": MetricName("false positive rate", False, "share of the others who are acted on"),
+    "selection_rate": MetricName("selection rate", False, "share of all who are acted on"),
+}
+"""Metrics of what a policy decides; of a selection rate more is neither better nor worse, and only a limit on it is."""
+_ALL = METRICS | DECISIONS
+
 
 def label(metric: str) -> str:
     """Name of a metric for people; its own name where it has no other.
@@ -39,7 +51,7 @@ def label(metric: str) -> str:
         >>> label("roc_auc"), label("gini")
         ('ROC AUC', 'gini')
     """
-    return METRICS[metric].label if metric in METRICS else metric
+    return _ALL[metric].label if metric in _ALL else metric
 
 
 def more_is_better(metric: str) -> bool:
@@ -52,7 +64,7 @@ def more_is_better(metric: str) -> bool:
         >>> more_is_better("roc_auc"), more_is_better("ece")
         (True, False)
     """
-    return METRICS[metric].more_is_better
+    return _ALL[metric].more_is_better
 
 
 def rank(metric: str) -> tuple[int, str]:
@@ -62,7 +74,7 @@ def rank(metric: str) -> tuple[int, str]:
         >>> rank("roc_auc") < rank("ece") < rank("gini")
         True
     """
-    return (list(METRICS).index(metric) if metric in METRICS else len(METRICS)), metric
+    return (list(_ALL).index(metric) if metric in _ALL else len(_ALL)), metric
 
 
 def in_order(metrics: Iterable[str]) -> tuple[str, ...]:

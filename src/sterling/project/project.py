@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Literal
 
 from sterling.core.errors import InvalidDefinitionError, nearest
 from sterling.project.checks import References
+from sterling.project.decided import check_decisions
 from sterling.project.definition import Definition
 from sterling.project.external import ExternalModel
 from sterling.project.features import FeatureService, FeatureView, First, Last, feature_names, served
-from sterling.project.gates import Behaves, EverySlice, FewFlips, Gate, Golden, Parity, Reproduced, Robust
+from sterling.project.gates import Behaves, EverySlice, Fair, FewFlips, Gate, Golden, Parity, Reproduced, Robust
+from sterling.project.metrics import DECISIONS
+from sterling.project.policy import Policy, Sensitive, Top, Value
 from sterling.project.recipe import CANDIDATE, Recipe, fits_task, model_name
 from sterling.project.sources import Columns, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
@@ -37,6 +40,7 @@ class Problem(Definition, frozen=True):
         owner: Who answers for the model.
         risk: How much harm a wrong decision can do.
         out_of_scope: What the model must not be used for.
+        value: What each outcome of a decision is worth; None where that cannot be said.
     """
 
     decision: str
@@ -44,6 +48,7 @@ class Problem(Definition, frozen=True):
     owner: str
     risk: Literal["minimal", "limited", "high"] = "minimal"
     out_of_scope: str | None = None
+    value: Value | None = None
 
 
 class Project(Definition, frozen=True):
@@ -65,6 +70,9 @@ class Project(Definition, frozen=True):
         error_budget: Chance, in (0, 0.5), to pass all gates when at least one of them should have failed.
         seed: Seed of everything that is random.
         external: Models that live elsewhere, behind a URL, and that the candidate is held against.
+        policy: What is decided from a score; None where nothing is.
+        sensitive: Attributes of people between whose groups decisions are compared: columns of the spine's source, or
+            `Sensitive`.
     """
 
     name: str
@@ -80,6 +88,8 @@ class Project(Definition, frozen=True):
     error_budget: float = 0.05
     seed: int = 0
     external: Sequence[ExternalModel] = ()
+    policy: Policy | None = None
+    sensitive: Sequence[str | Sensitive] = ()
     task: Task = Binary()
 
     def check(self) -> None:
@@ -110,6 +120,7 @@ class Project(Definition, frozen=True):
         self._check_sources()
         self._check_rows()
         self._check_external()
+        check_decisions(self.policy, self.problem.value, self.spine, self.attributes(), self.gates)
 
     def sources(self) -> dict[str, Source]:
         """Every source that the project reads, by name."""
@@ -132,6 +143,19 @@ class Project(Definition, frozen=True):
         """Columns that gates slice by, each once, in order."""
         named = [column for gate in self.gates if isinstance(gate, EverySlice) for column in gate.by]
         return tuple(dict.fromkeys(named))
+
+    def attributes(self) -> tuple[Sensitive, ...]:
+        """The sensitive attributes, each with what is asked of it."""
+        return tuple(Sensitive(one) if isinstance(one, str) else one for one in self.sensitive)
+
+    def carried(self) -> dict[str, str]:
+        """Columns that stand beside the features, with what names them: those that gates, policy and fairness look at."""
+        named = dict.fromkeys(self.slices(), "EverySlice.by")
+        if isinstance(self.policy, Top) and self.policy.per_column:
+            named.setdefault(self.policy.per_column, "Top.per")
+        for one in self.attributes():
+            named.setdefault(one.column, "Project.sensitive")
+        return named
 
     def run(self, folder: str | Path = ".", *, as_of: str | None = None, release_now: bool = False) -> Result:
         """Do what ``sterling run`` does.
@@ -178,8 +202,8 @@ class Project(Definition, frozen=True):
         if isinstance(self.label, Occurs) and not isinstance(self.task, Binary):
             raise InvalidDefinitionError(f"Occurs says yes or no, and Project.task is {task}. Use a Label of a number.")
         for gate in self.gates:
-            metric = getattr(gate, "metric", None)
-            if metric is not None and metric not in METRICS_OF[kind]:
+            metric = None if isinstance(gate, Fair) else getattr(gate, "metric", None)
+            if metric is not None and metric not in (*METRICS_OF[kind], *DECISIONS):
                 raise InvalidDefinitionError(
                     f"{type(gate).__name__}.metric is {metric!r}, which is not measured under the task {task}. "
                     f"Use one of {', '.join(METRICS_OF[kind])}."
@@ -188,6 +212,12 @@ class Project(Definition, frozen=True):
             raise InvalidDefinitionError(f"FewFlips counts decisions, and Project.task is {task}. Use NonInferior.")
         for trainer in self.recipe.trainers(self.task):
             fits_task(trainer, self.task)
+        if not isinstance(self.task, Binary) and (self.policy is not None or self.sensitive):
+            field = "sensitive" if self.policy is None else "policy"
+            raise InvalidDefinitionError(
+                f"Project.{field} is about the chance that something happens, and Project.task is {task}. Leave it out, or "
+                "ask a yes-or-no question, such as Label('minutes >= 15')."
+            )
 
     def _check_sources(self) -> None:
         sources = self.sources()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from sterling.models.predictors import Probabilities
 from sterling.serving.on_demand import Computed, Supplied, computed_by, defined_by, fill, intact, types_of
 from sterling.serving.requests import Asked
 from sterling.serving.vector import Online, Vector, Vectors, vector_of
+from sterling.tasks.policies import Decider, decider_from
 
 _log = logging.getLogger("sterling.serving")
 
@@ -51,6 +53,7 @@ class ServedModel:
         computed: The features that functions of the project compute.
         vector: Computes all features from raw columns and the online state, where that can be done.
         why_not: Where it cannot, the reason.
+        decider: What decides from a score, as the version was judged; None where nothing does.
     """
 
     model: Model
@@ -60,6 +63,7 @@ class ServedModel:
     computed: tuple[Computed, ...] = ()
     vector: Vector | None = None
     why_not: str | None = None
+    decider: Decider | None = None
 
     @classmethod
     def load(
@@ -90,7 +94,24 @@ class ServedModel:
         model.predict_rows([dict.fromkeys(model.names)])
         computed = computed_by(ledger, store, release, model, supplied)
         vector, why_not = _vector(ledger, store, release, computed, online)
-        return cls(model, ref, release.body["version"], release.position, computed, vector, why_not)
+        decider = decider_of(ledger, store, release)
+        return cls(model, ref, release.body["version"], release.position, computed, vector, why_not, decider)
+
+    def decisions(self, scores: Probabilities) -> list[bool] | None:
+        """Whether each row is acted on; None where nothing decides, or a capacity does, which one request does not see."""
+        if self.decider is None or self.decider.threshold is None:
+            return None
+        decided: list[bool] = self.decider.acts(scores).tolist()
+        return decided
+
+    def policy(self) -> dict[str, Any] | None:
+        """What decides from a score, as ``GET /version`` says it."""
+        if self.decider is None:
+            return None
+        said = {name: value for name, value in self.decider.document().items() if name != "format"}
+        if self.decider.threshold is None:
+            said["not_served"] = f"A request does not see the other rows of its {self.decider.per or 'moment'}."
+        return said
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> Probabilities:
         """Probability of each row; see `answer`."""
@@ -124,6 +145,18 @@ class ServedModel:
             if self.why_not is None or all(row.keys() >= set(self.model.names) for row in rows):
                 raise
             raise DataError(f"{error} From raw columns it is not computed here: {self.why_not}") from error
+
+
+def decider_of(ledger: Ledger, store: Store, release: Entry) -> Decider | None:
+    """What decides from the scores of a released version; None where it was registered without a policy.
+
+    Raises:
+        DataError: if the policy is of a later format.
+        TamperedLedgerError: if the store's bytes are not those that the registration names.
+    """
+    registered = next(ledger.read(Query(("model.registered",), (f"version:{release.body['version']}",))), None)
+    ref = registered.body.get("policy") if registered else None
+    return None if ref is None else decider_from(json.loads(intact(store, Ref(ref), "policy")))
 
 
 def _vector(

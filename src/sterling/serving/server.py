@@ -51,6 +51,8 @@ def application(follower: Follower, limits: Limits | None = None, ingestion: Ing
         asked = read_request(body, allowed)
         found = served.answer(asked)
         answer = _release(served) | {"scores": found.scores.tolist()}
+        if (decided := served.decisions(found.scores)) is not None:
+            answer["decisions"] = decided
         if found.at is not None:
             answer["moment"] = iso(from_micros(found.at))
         if asked.features:
@@ -68,7 +70,8 @@ def application(follower: Follower, limits: Limits | None = None, ingestion: Ing
             {"name": column.name, "kind": column.kind, **here.get(column.name, {})} for column in served.model.columns
         ]
         raw = {"raw_columns": list(served.vector.raw.needed)} if served.vector else {}
-        return _json(_release(served) | {"features": features} | raw)
+        policy = {"policy": said} if (said := served.policy()) else {}
+        return _json(_release(served) | {"features": features} | raw | policy)
 
     async def events(request: Request) -> Response:
         assert ingestion is not None

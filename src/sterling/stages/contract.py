@@ -129,8 +129,11 @@ class Step:
         inputs: Refs, or outputs of earlier steps, by the name that the stage knows them by.
         champion_of: Input whose champion, the newest released model that is another one, is an input too; None where
             the ledger's state has no part in the step.
+        champion_policy: Whether the policy that the champion was registered with is an input too, as ``champion_policy``,
+            where it has one.
     """
 
     stage: Stage
     inputs: Mapping[str, Ref | Output]
     champion_of: str | None = None
+    champion_policy: bool = False

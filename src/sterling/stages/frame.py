@@ -30,7 +30,7 @@ class Assemble(Stage, frozen=True):
     Args:
         features: Names of the features, in the service's order.
         source: Name of the spine's source, for slices that are no feature.
-        slices: Columns that gates slice by.
+        slices: Columns that gates, policy and fairness look at.
     """
 
     features: tuple[str, ...]
@@ -56,13 +56,18 @@ class Assemble(Stage, frozen=True):
             own = StoredTable(context.store, inputs[f"clean:{self.source}"])
             for column in extra:
                 value = column_of(own, column, "EverySlice.by").take(spine.column("row"))
-                columns[f"{SLICE}{column}"] = fitting(value, column)
+                columns[f"{SLICE}{column}"] = fitting(_as_text(value), column)
         frame = pa.table(columns)
         ref = put_table(context.store, frame)
         types = {name: str(frame.schema.field(name).type) for name in self.features}
         body = {"ref": ref, "rows": frame.num_rows, "features": list(self.features), "types": types}
         facts = (Evidence("frame.assembled", (), body), *_leaks(inputs, spine, self.features, context))
         return Outcome({"frame": ref}, facts)
+
+
+def _as_text(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Days as texts: a slice is a number or a text."""
+    return cells.cast(pa.string()) if pa.types.is_date(cells.type) else cells
 
 
 def _leaks(

@@ -22,22 +22,28 @@ from sterling.project.features import (
 )
 from sterling.project.gates import EverySlice, Golden
 from sterling.project.load import read_text, supplied_code
+from sterling.project.metrics import DECISIONS
 from sterling.project.project import Project, Source
 from sterling.project.recipe import model_name
 from sterling.project.sources import Columns, Query, locator_of, table_name
 from sterling.project.spine import EventSpine, ScheduledSpine
+from sterling.project.tasks import Binary
 from sterling.stages.aggregates import PickedFeatures, ViewFeatures
 from sterling.stages.bind import Bind
 from sterling.stages.contract import Output, Stage, Step
+from sterling.stages.decide import PREDICTED, Decide
 from sterling.stages.derived import DerivedFeatures
-from sterling.stages.evaluate import Evaluate
+from sterling.stages.evaluate import BASELINE, Evaluate
+from sterling.stages.fairness import Fairness
 from sterling.stages.features import has_leaks, reads
 from sterling.stages.frame import assemble
 from sterling.stages.leak_effect import LeakEffect
 from sterling.stages.on_demand import OnDemandFeatures
 from sterling.stages.outside import Against, Ask
 from sterling.stages.parity import Parity, RowParity
+from sterling.stages.policy import ChoosePolicy, Contender
 from sterling.stages.raw import Intake
+from sterling.stages.reliability import Reliability
 from sterling.stages.row import RowFeatures
 from sterling.stages.snapshot import AsOf, Prepare, Snapshot, raw_input
 from sterling.stages.spine import Spine
@@ -170,7 +176,7 @@ def _features(project: Project, folder: Path) -> Iterator[Step]:
         else:
             yield Step(feature_stage(feature, spine), inputs)
     inputs = own | _SPINE | dict(map(_built, service.features)) | _leaks(service.features, service)
-    yield Step(assemble(service, spine, project.slices()), inputs)
+    yield Step(assemble(service, spine, tuple(project.carried())), inputs)
 
 
 def _rank(feature: Feature) -> int:
@@ -211,12 +217,48 @@ def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool
     for gate in project.gates:
         if isinstance(gate, Golden):
             models["golden"] = intake.take(gate.file, folder)[0].ref
-    sliced = [gate.metric for gate in project.gates if isinstance(gate, EverySlice)]
+    sliced = [g.metric for g in project.gates if isinstance(g, EverySlice) and g.metric not in DECISIONS]
     evaluate = Evaluate(
         model_name(project.recipe.model), start, end, project.error_budget, project.cluster is not None,
         project.slices(), tuple(dict.fromkeys(sliced)), project.task,
     )  # fmt: skip
     yield Step(evaluate, {"frame": _FRAME, **models}, champion_of="candidate")
+    models.pop("golden", None)
+    if isinstance(project.task, Binary):
+        yield from _decisions(project, folder, models)
+
+
+def _decisions(project: Project, folder: Path, models: Inputs) -> Iterator[Step]:
+    """What is decided from the models' scores, for whom, and how far scores can be taken at their word."""
+    (start, end), recipe, clustered = project.holdout.span(), project.recipe, project.cluster is not None
+    candidate, attributes = model_name(recipe.model), project.attributes()
+    own: Inputs = {"frame": _FRAME, "candidate": models["candidate"], f"{PREDICTED}candidate": _predicted("candidate")}
+    yield Step(Reliability(candidate, start, end, project.holdout.tz, clustered), own)
+    if project.policy is not None:
+        trainers = {
+            "candidate": recipe.model,
+            **{f"{BASELINE}{model_name(one)}": one for one in recipe.ladder(project.task)},
+        }
+        contenders = [Contender(key, trainer, supplied_code(trainer, folder)) for key, trainer in trainers.items()]
+        value = project.problem.value
+        yield Step(ChoosePolicy(project.policy, value, start, contenders, clustered), {"frame": _FRAME, **models})
+        sliced = [
+            (gate.metric, column)
+            for gate in project.gates
+            if isinstance(gate, EverySlice) and gate.metric in DECISIONS
+            for column in gate.by
+        ]
+        decide = Decide(candidate, start, end, project.error_budget, clustered, value, tuple(dict.fromkeys(sliced)))
+        predicted: Inputs = {PREDICTED + key: _predicted(key) for key in models}
+        inputs = {"frame": _FRAME, "policies": Output("policy", "policies"), **models, **predicted}
+        yield Step(decide, inputs, champion_of="candidate", champion_policy=True)
+        own = own | {"policy": Output("policy", "policy")}
+    if attributes:
+        yield Step(Fairness(candidate, start, end, attributes, project.error_budget, clustered), own)
+
+
+def _predicted(key: str) -> Output:
+    return Output("evaluate", key)
 
 
 def _outside(project: Project) -> Iterator[Step]:

@@ -266,6 +266,8 @@ def _metric_interval(metric: Metric, sample: _Sample, p: Floats, levels: _Levels
 
 
 def _leave_one_out(metric: Metric, sample: _Sample, p: Floats) -> tuple[float, Floats]:
+    if metric.leave_one_out is not None:
+        return metric.leave_one_out(sample.y, p, sample.groups, sample.group_count)
     evaluate = metric.prepare(sample.y, p)
     estimate = evaluate(np.ones(len(p)))
     try:

@@ -13,6 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sterling.stats.leave_one_out import (
+    LeaveOneOut,
+    leave_one_out_average_precision,
+    leave_one_out_mean,
+    leave_one_out_roc_auc,
+)
 from sterling.stats.rows import (
     BadRowsError,
     Floats,
@@ -66,6 +72,8 @@ class Metric(NamedTuple):
     """Largest possible value; infinite where there is none."""
     bins: int | None = None
     """Bins, for a calibration error; its bounds need the signed gaps inside them."""
+    leave_one_out: LeaveOneOut | None = None
+    """A way to leave out each group in turn that is quicker than one evaluation for each."""
     check: Callable[..., Rows] = check_rows
     """`check(y, p)`: the rows, or a refusal of what is none."""
 
@@ -267,13 +275,22 @@ def _prepare_average_precision(y: Floats, p: Floats) -> Evaluator:
 
 
 def _prepare_log_loss(y: Floats, p: Floats) -> Evaluator:
+    return _mean_of(_surprise(y, p))
+
+
+def _surprise(y: Floats, p: Floats) -> Floats:
     epsilon = float(np.finfo(np.float64).eps)
     clipped = np.clip(p, epsilon, 1 - epsilon)
-    return _mean_of(-np.log(np.where(y == 1, clipped, 1 - clipped)))
+    surprise: Floats = -np.log(np.where(y == 1, clipped, 1 - clipped))
+    return surprise
 
 
 def _prepare_brier(y: Floats, p: Floats) -> Evaluator:
-    return _mean_of((p - y) ** 2)
+    return _mean_of(_squared_error(y, p))
+
+
+def _squared_error(y: Floats, p: Floats) -> Floats:
+    return (p - y) ** 2
 
 
 def _prepare_base_rate(y: Floats, p: Floats) -> Evaluator:
@@ -322,6 +339,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
                 needs_both_classes=True,
                 lowest=0.0,
                 highest=1.0,
+                leave_one_out=leave_one_out_roc_auc,
             ),
             Metric(
                 "average_precision",
@@ -332,6 +350,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
                 needs_both_classes=True,
                 lowest=0.0,
                 highest=1.0,
+                leave_one_out=leave_one_out_average_precision,
             ),
             Metric(
                 "log_loss",
@@ -342,6 +361,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
                 needs_both_classes=False,
                 lowest=0.0,
                 highest=float("inf"),
+                leave_one_out=leave_one_out_mean(_surprise),
             ),
             Metric(
                 "brier",
@@ -352,6 +372,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
                 needs_both_classes=False,
                 lowest=0.0,
                 highest=1.0,
+                leave_one_out=leave_one_out_mean(_squared_error),
             ),
             Metric(
                 "ece",
@@ -373,6 +394,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
                 needs_both_classes=False,
                 lowest=0.0,
                 highest=1.0,
+                leave_one_out=leave_one_out_mean(lambda y, _: y),
             ),
         )
     }

@@ -13,6 +13,14 @@ from sterling.views.facts import NoRunError, Run, latest_run
 from sterling.views.labels import labels
 from sterling.views.registry import Version, live, versions
 from sterling.views.report import Report, run_report
+from sterling.views.report_decisions import (
+    decisions_table,
+    gaps_table,
+    groups_tables,
+    months_table,
+    parts_table,
+    policy_table,
+)
 from sterling.views.report_studies import study_tables
 from sterling.views.report_tables import (
     calibration_table,
@@ -35,6 +43,8 @@ _NOT_MEASURED = {
     "availability.measured": "availability of features at prediction",
     "leaks.measured": "what ignoring availability would change",
     "leaks.evaluated": "what leaks would do to the metrics",
+    "decisions.evaluated": "what is decided from the scores, and what that is worth",
+    "fairness.measured": "fairness between groups of people",
     "slices.discovered": "segments in which the model is wrong",
     "errors.analysed": "its mistakes",
     "importance.permuted": "what it loses without a feature on the holdout",
@@ -44,7 +54,7 @@ _NOT_MEASURED = {
     "learning.measured": "what more data would bring",
     "staleness.measured": "what an older training would cost",
 }
-_BEYOND = ("fairness between groups of people", "behaviour in production")
+_BEYOND = ("behaviour in production",)
 
 
 def card_run(entries: Iterable[Entry], version_or_model: int | str | None = None) -> Run:
@@ -105,6 +115,8 @@ def model_card(entries: Iterable[Entry], version_or_model: int | str | None, def
         "Features": in_markdown(features_table(report)),
         "Metrics on the holdout": in_markdown(models_table(report)),
         "Against baselines and champion": in_markdown(comparisons_table(report)),
+        "Decisions": _decisions(report),
+        "Groups of people": _fairness(report),
         "What leaks would claim": in_markdown(leak_effect_table(report)),
         "Slices": in_markdown(slices_table(report)),
         "Calibration": _calibration(report),
@@ -244,7 +256,22 @@ def _training(report: Report) -> str:
 def _calibration(report: Report) -> str:
     fact = report.fact("calibration.measured")
     cited = f"\n\nAll bins from {cite(fact.position)}." if fact else ""
-    return in_markdown(calibration_table(report)) + cited
+    parts = (
+        [in_markdown(parts_table(report)), in_markdown(months_table(report))]
+        if report.fact("calibration.analysed")
+        else []
+    )
+    return "\n\n".join([in_markdown(calibration_table(report)) + cited, *parts])
+
+
+def _decisions(report: Report) -> str:
+    if not report.fact("decisions.evaluated"):
+        return in_markdown(decisions_table(report))
+    return f"{in_markdown(decisions_table(report))}\n\n{in_markdown(policy_table(report))}"
+
+
+def _fairness(report: Report) -> str:
+    return "\n\n".join(in_markdown(table) for table in (gaps_table(report), *groups_tables(report)))
 
 
 def _limits(project: Mapping[str, Any], report: Report) -> str:

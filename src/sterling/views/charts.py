@@ -75,6 +75,33 @@ def calibration_chart(bins: Iterable[Bin], *, shares: bool = True) -> Chart:
     return Chart(_svg(alt.layer(diagonal, whisker, dot), 300), f"Calibration, bin by bin: {said}.")
 
 
+def value_chart(report: Report) -> Chart | None:
+    """The value of acting from each threshold on, with its band and the threshold of the policy; None without a value."""
+    import altair as alt
+
+    fact = next((e for e in report.run.of("decisions.evaluated") if e.body["curve"]), None)
+    if fact is None:
+        return None
+    points = [point for point in fact.body["curve"]["points"] if point["threshold"] <= 1]
+    x = alt.X("threshold:Q", title="act from this score on", axis=alt.Axis(tickCount=5))
+    title = f"value, {fact.body['unit']}"
+    base = alt.Chart(_values(points))
+    band = base.mark_area(color=ACCENT, opacity=0.18).encode(x, alt.Y("low:Q", title=title), y2="high:Q")
+    line = base.mark_line(color=ACCENT, strokeWidth=2).encode(x, alt.Y("value:Q", title=title))
+    layers = [*([band] if points[0]["low"] is not None else []), line]
+    threshold = fact.body["policy"].get("threshold")
+    asked = ""
+    if threshold is not None and threshold <= 1:
+        rule = alt.Chart(_values([{"at": threshold}])).mark_rule(color=LIMIT, strokeDash=[3, 3], strokeWidth=1.5)
+        layers.append(rule.encode(alt.X("at:Q", title="act from this score on")))
+        asked = f" The dashed line is the policy's, {number(threshold)}."
+    best = fact.body["curve"]["best"]
+    said = (
+        f"highest from {number(min(best['threshold'], 1.0))} on, {interval(best['value'], best['low'], best['high'])}"
+    )
+    return Chart(_svg(alt.layer(*layers), 260), f"Value of 1,000 decisions by threshold: {said}.{asked}")
+
+
 def importance_chart(features: Iterable[FeatureRow]) -> Chart:
     """How much the model leans on each feature, the strongest first."""
     import altair as alt

@@ -217,7 +217,10 @@ def _measured(body: Body) -> str:
 
 
 def _compared(body: Body) -> str:
-    what = f"{label(body['metric'])} of {body['name']} against {body['against_name']} ({body['against_role']})"
+    other = f"{body['against_name']} ({body['against_role']})"
+    if body["against_role"] in {"nobody", "everybody"}:
+        other = f"acting on {body['against_role']}"
+    what = f"{label(body['metric'])} of {body['name']} against {other}"
     if body["difference"] is None:
         return f"{what} is undefined: {body.get('reason', 'one of them is').rstrip('.')}."
     return f"{what}: {interval(body['difference'], body.get('low'), body.get('high'), signed=True)}."
@@ -226,6 +229,45 @@ def _compared(body: Body) -> str:
 def _calibration(body: Body) -> str:
     worst = max((abs(b["predicted"] - b["observed"]) for b in body["bins"]), default=0.0)
     return f"{body['name']}: {plural(len(body['bins']), 'bin')}, the worst is off by {number(worst)}."
+
+
+def _analysed(body: Body) -> str:
+    parts = body["brier"]
+    moved = "" if body["slope"] is None else f", slope {_ended(body['slope'])}, intercept {_ended(body['intercept'])}"
+    return (
+        f"{body['name']}: reliability {number(parts['reliability'])}, resolution {number(parts['resolution'])} of a Brier score "
+        f"of {number(parts['brier'])}{moved}."
+    )
+
+
+def _ended(found: Body) -> str:
+    return interval(found["value"], found["low"], found["high"])
+
+
+def _chosen(body: Body) -> str:
+    return f"{body['name']} {_policy(body['policy'])}."
+
+
+def _policy(policy: Body) -> str:
+    if policy["type"] == "top":
+        return f"acts on the {policy['k']:,} highest scores of each {policy['per'] or 'moment of prediction'}"
+    return f"acts from a score of {number(policy['threshold'])} on, {policy['why']}"
+
+
+def _decided(body: Body) -> str:
+    share = percent(body["acted"] / body["rows"])
+    right = percent(body["confusion"]["true_positive"] / body["acted"]) if body["acted"] else "–"
+    return f"{body['name']} acts on {number(body['acted'])} of {plural(body['rows'], 'row')} ({share}); {right} of them are positive."
+
+
+def _fairness(body: Body) -> str:
+    found = [
+        f"{rate['rate'].replace('_', ' ')} by {number(rate['difference']['value'])} at most"
+        for rate in body["rates"]
+        if rate["difference"]["value"] is not None
+    ]
+    said = f"differ in {listed(found)}" if found else "cannot be compared"
+    return " ".join(filter(None, (f"{len(body['groups'])} groups of {body['attribute']} {said}.", body["warning"])))
 
 
 def _champion(body: Body) -> str:
@@ -310,6 +352,10 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "metric.measured": _measured,
     "metric.compared": _compared,
     "calibration.measured": _calibration,
+    "calibration.analysed": _analysed,
+    "policy.chosen": _chosen,
+    "decisions.evaluated": _decided,
+    "fairness.measured": _fairness,
     "champion.resolved": _champion,
     "golden.checked": _golden,
     "importance.measured": _importance,

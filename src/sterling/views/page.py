@@ -19,6 +19,7 @@ from sterling.views.charts import (
     metric_chart,
     slices_chart,
     timeline_chart,
+    value_chart,
 )
 from sterling.views.facts import Run
 from sterling.views.fragments import environment
@@ -26,6 +27,14 @@ from sterling.views.log import Line, log
 from sterling.views.parity import parity_table
 from sterling.views.registry import live
 from sterling.views.report import Report, run_report
+from sterling.views.report_decisions import (
+    decisions_table,
+    gaps_table,
+    groups_tables,
+    months_table,
+    parts_table,
+    policy_table,
+)
 from sterling.views.report_studies import study_tables
 from sterling.views.report_tables import (
     arrow,
@@ -78,6 +87,14 @@ def report_page(entries: Iterable[Entry], definition: Mapping[str, Any], *, run:
         comparisons=comparisons_table(report),
         calibration=calibration_chart(report.calibration, shares=report.shares) if report.calibration else None,
         calibration_rows=calibration_table(report),
+        calibration_parts=parts_table(report),
+        calibration_months=months_table(report),
+        decided=bool(report.fact("decisions.evaluated")),
+        value_curve=value_chart(report),
+        decisions=decisions_table(report),
+        policy_metrics=policy_table(report),
+        gaps=gaps_table(report) if report.fact("fairness.measured") else None,
+        groups=groups_tables(report),
         slices=tuple(_slices(report)),
         studies=study_tables(report),
         importance=importance_chart(report.features) if _weighed(report) else None,

@@ -22,6 +22,7 @@ class Version:
         released: Position of its newest release, or None.
         actor: Who registered it.
         time: When it was registered, ISO 8601.
+        policy: Ref of what decides from its scores, or None where nothing does.
     """
 
     version: int
@@ -31,6 +32,7 @@ class Version:
     released: int | None
     actor: str
     time: str
+    policy: Ref | None = None
 
 
 def versions(entries: Iterable[Entry]) -> tuple[Version, ...]:
@@ -41,7 +43,7 @@ def versions(entries: Iterable[Entry]) -> tuple[Version, ...]:
         if entry.kind == "model.registered":
             found[body["version"]] = Version(
                 body["version"], Ref(body["model"]), body["definition"], entry.position, None, entry.actor,
-                entry.recorded_at,
+                entry.recorded_at, Ref(body["policy"]) if body.get("policy") else None,
             )  # fmt: skip
         elif entry.kind == "version.released":
             found[body["version"]] = replace(found[body["version"]], released=entry.position)

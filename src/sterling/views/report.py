@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sterling.core.evidence import Entry
-from sterling.project.metrics import in_order, more_is_better, rank
+from sterling.project.metrics import DECISIONS, in_order, more_is_better, rank
 from sterling.views.facts import NoRunError, Run, latest_run
 from sterling.views.looks import Looks, looks
 
@@ -196,6 +196,8 @@ class Report:
         calibration: Bins of the candidate's calibration curve.
         positions: Where single facts stand, by kind: the newest of each.
         looks: How many models were judged on the holdout's rows, or None where nothing was judged.
+        decided: Metrics of what the models' policies decide, on the whole holdout.
+        decided_against: What the candidate's policy decides against others.
     """
 
     run: Run
@@ -211,6 +213,8 @@ class Report:
     calibration: tuple[Bin, ...]
     positions: Mapping[str, int]
     looks: Looks | None = None
+    decided: tuple[Measure, ...] = ()
+    decided_against: tuple[Comparison, ...] = ()
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -276,7 +280,8 @@ def run_report(entries: Iterable[Entry], run: Run | None = None) -> Report:
     measured = _measures(run)
     registered = run.newest("model.registered")
     as_of = run.newest("as_of.resolved")
-    whole = [measure for measure in measured if measure.slice is None]
+    whole = [measure for measure in measured if measure.slice is None and measure.metric not in DECISIONS]
+    comparisons = _comparisons(run)
     parts = [m for m in measured if m.slice is not None and m.model == run.candidate]
     return Report(
         run=run,
@@ -285,13 +290,15 @@ def run_report(entries: Iterable[Entry], run: Run | None = None) -> Report:
         as_of=as_of.body["as_of"] if as_of else None,
         measures=tuple(sorted(whole, key=lambda m: (rank(m.metric), m.model != run.candidate))),
         slices=tuple(sorted(parts, key=_worst_first)),
-        comparisons=_comparisons(run),
+        comparisons=tuple(c for c in comparisons if c.metric not in DECISIONS),
         gates=gate_rows(run.of("gate.judged")),
         sources=tuple(_source(run, entry) for entry in _newest(run, "data.snapshotted", "source")),
         features=_features(run),
         calibration=_calibration(run),
         positions={entry.kind: entry.position for entry in run.facts},
         looks=looks(chain, run),
+        decided=tuple(measure for measure in measured if measure.slice is None and measure.metric in DECISIONS),
+        decided_against=tuple(c for c in comparisons if c.metric in DECISIONS),
     )
 
 

@@ -65,7 +65,11 @@ features = sl.FeatureService(
 project = sl.Project(
     "late-arrivals",
     sl.Problem(
-        "offer rebooking before the passengers leave home", kpi="missed connections", owner="ml-ops", risk="limited"
+        "offer rebooking before the passengers leave home",
+        kpi="missed connections",
+        owner="ml-ops",
+        risk="limited",
+        value=sl.Value("USD", true_positive=40, false_positive=-5),
     ),
     spine=sl.EventSpine(schedule, predict_at="scheduled_departure - INTERVAL 2 HOUR"),
     label=sl.Label("arr_delay >= 15", source=arrivals, horizon="36h", missing="drop"),
@@ -73,11 +77,13 @@ project = sl.Project(
     holdout=sl.Holdout("2013-09-01", "2013-10-01", tz="America/New_York"),
     recipe=sl.Recipe(sl.LightGBM(trees=100, learning_rate=0.1), baselines=[sl.Prior(), sl.Logistic()]),
     cluster="local_day",
+    policy=sl.ExpectedValue(),
     gates=[
         gates.Improves("average_precision", over="baseline", by=0.005),
         gates.NonInferior("roc_auc", to="champion", margin=0.005),
         gates.AtMost("ece", 0.06),
         gates.EverySlice("roc_auc", by=["carrier", "origin"], at_least=0.55, min_rows=500),
+        gates.WorthMore(than="everybody", by=100),
         gates.Golden("golden.jsonl"),
     ],
 )
