@@ -33,10 +33,10 @@ def test_nothing_heavy_is_loaded(program: str) -> None:
 
 def test_the_public_surface_is_pinned() -> None:
     assert sterling.__all__ == [
-        "Binary", "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine", "ExpectedValue", "Expression", "External", "ExternalModel",
+        "Binary", "Calibration", "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine", "ExpectedValue", "Expression", "External", "ExternalModel",
         "FeatureService", "FeatureView", "First", "Holdout", "Label", "Last", "LightGBM", "Logistic", "Max", "Mean", "Min",
-        "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Regression", "Ridge", "ScheduledSpine", "Sensitive", "Sum",
-        "Threshold", "TimeSeriesSplit", "Top", "Value", "Variance", "checks", "gates", "studies",
+        "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Regression", "Ridge", "Rule", "ScheduledSpine", "Sensitive", "ShallowTree", "Sklearn", "Sum",
+        "Threshold", "TimeSeriesSplit", "Top", "Tune", "Value", "Variance", "XGBoost", "checks", "gates", "studies",
     ]  # fmt: skip
 
 
@@ -46,5 +46,5 @@ def test_every_public_name_can_be_had_and_says_what_it_is(name: str) -> None:
 
 
 def test_a_name_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(AttributeError, match="has no attribute 'Tune'"):
-        sterling.Tune  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'Rollout'"):
+        sterling.Rollout  # noqa: B018

@@ -15,13 +15,28 @@ if TYPE_CHECKING:
     from sterling.project.features import Derived, Expression, FeatureService, FeatureView, First, Last, OnDemand
     from sterling.project.policy import ExpectedValue, Sensitive, Threshold, Top, Value
     from sterling.project.project import Problem, Project
-    from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Recipe, Ridge, TimeSeriesSplit
+    from sterling.project.recipe import (
+        Calibration,
+        Custom,
+        LightGBM,
+        Logistic,
+        Prior,
+        Recipe,
+        Ridge,
+        Rule,
+        ShallowTree,
+        Sklearn,
+        TimeSeriesSplit,
+        Tune,
+        XGBoost,
+    )
     from sterling.project.sources import Columns, Delay, EntitySource, EventSource, External, Query
     from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
     from sterling.project.tasks import Binary, Regression
 
 __all__ = [
     "Binary",
+    "Calibration",
     "Columns",
     "Count",
     "CountDistinct",
@@ -56,14 +71,19 @@ __all__ = [
     "Recipe",
     "Regression",
     "Ridge",
+    "Rule",
     "ScheduledSpine",
     "Sensitive",
+    "ShallowTree",
+    "Sklearn",
     "Sum",
     "Threshold",
     "TimeSeriesSplit",
     "Top",
+    "Tune",
     "Value",
     "Variance",
+    "XGBoost",
     "checks",
     "gates",
     "studies",
@@ -75,7 +95,21 @@ _MODULES = {
     "features": ("Derived", "Expression", "FeatureService", "FeatureView", "First", "Last", "OnDemand"),
     "policy": ("ExpectedValue", "Sensitive", "Threshold", "Top", "Value"),
     "project": ("Problem", "Project"),
-    "recipe": ("Custom", "LightGBM", "Logistic", "Prior", "Recipe", "Ridge", "TimeSeriesSplit"),
+    "recipe": (
+        "Calibration",
+        "Custom",
+        "LightGBM",
+        "Logistic",
+        "Prior",
+        "Recipe",
+        "Ridge",
+        "Rule",
+        "ShallowTree",
+        "Sklearn",
+        "TimeSeriesSplit",
+        "Tune",
+        "XGBoost",
+    ),
     "sources": ("Columns", "Delay", "EntitySource", "EventSource", "External", "Query"),
     "spine": ("EventSpine", "Holdout", "Label", "Occurs", "ScheduledSpine"),
     "tasks": ("Binary", "Regression"),

@@ -111,6 +111,7 @@ class _Opened:
     ledger: Ledger
     store: Store
     intake: Intake
+    work: Path
 
 
 def run_project(
@@ -360,7 +361,7 @@ def _open(project: Project, folder: Path, workspace: Workspace) -> _Opened:
     erased, store = erased_in(ledger), workspace.store()
     intake = Intake(store, workspace.fingerprints, {ref: erasure.position for ref, erasure in erased.items()})
     current = WithoutErased(store, erased) if erased else store
-    return _Opened(project, folder, defined, digest(defined), ledger, current, intake)
+    return _Opened(project, folder, defined, digest(defined), ledger, current, intake, workspace.work)
 
 
 def _steps(opened: _Opened, as_of: str | None, **parts: bool) -> tuple[Step, ...]:
@@ -397,7 +398,7 @@ def _context(opened: _Opened, external: Sequence[Reference]) -> Context:
 
     files = tuple(Promised(file.locator, file.ref, file.until) for file in external)
     store = ExternalFiles(opened.store, files, opened.folder, opened.intake.fingerprints) if files else opened.store
-    return Context(store, DuckDBEngine(), opened.project.seed)
+    return Context(store, DuckDBEngine(), opened.project.seed, opened.work)
 
 
 def _say(observe: Observer, opened: _Opened, before: int, what: str) -> None:

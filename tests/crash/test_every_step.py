@@ -11,7 +11,7 @@ import pytest
 
 from tests.crash.shim import Crasher, Mode
 
-RUN = ("run", "--release-now", "--json")
+RUN = ("run", "--release-now", "--no-studies", "--json")
 KILLS = (Mode.KILL_BEFORE, Mode.KILL_TORN, Mode.KILL_AFTER)
 SHARDS = 4  # for the processes of pytest-xdist
 KILLED = -9

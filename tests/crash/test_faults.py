@@ -14,7 +14,7 @@ import pytest
 
 from tests.crash.shim import Answer, Crasher, Mode
 
-RUN = ("run", "--release-now", "--json")
+RUN = ("run", "--release-now", "--no-studies", "--json")
 FAULTS = (
     (Mode.FAIL_FROM, errno.ENOSPC),
     (Mode.FAIL_ONCE, errno.EIO),

@@ -57,7 +57,7 @@ def test_a_number_is_learnt_judged_and_released(finished: tuple[Path, Result]) -
     found = {(one.name, one.metric): one.value for one in report.measures if one.role != "slice"}
     assert found["lightgbm", "rmse"] < found["prior", "rmse"]  # type: ignore[operator]
     assert found["prior", "r2"] == pytest.approx(0, abs=0.02)
-    assert {name for name, _ in found} == {"lightgbm", "prior", "ridge"}
+    assert {name for name, _ in found} == {"lightgbm", "prior", "ridge", "shallow tree"}
     trained = next(entry for entry in ledger.read(Query(("model.trained",))) if entry.body["role"] == "candidate")
     assert trained.body["quartiles"][0] < trained.body["mean"] < trained.body["quartiles"][4]
 

@@ -22,16 +22,22 @@ class Cost:
         seconds_cpu: Of the processors, in all threads of the process.
         peak_bytes: Most memory that the process held meanwhile, with what it held before; None where the system does not
             say it of a part of a process's life.
+        before_bytes: Memory that the process held when it began; None where the system does not say it.
     """
 
     seconds: float = 0.0
     seconds_cpu: float = 0.0
     peak_bytes: int | None = None
+    before_bytes: int | None = None
+
+
+_RUNNING: list[Cost] = []
+"""What is measured at the moment, the outermost first: to look for an inner peak, the system forgets the outer one."""
 
 
 @contextmanager
 def measured() -> Iterator[Cost]:
-    """Measure what is done inside.
+    """Measure what is done inside; one measurement may lie within another.
 
     Example:
         >>> with measured() as cost:
@@ -39,13 +45,25 @@ def measured() -> Iterator[Cost]:
         >>> cost.seconds >= 0
         True
     """
-    cost, forgot = Cost(), _forget_peak()
+    cost = Cost(before_bytes=_memory("VmRSS"))
+    _keep_peak()
+    forgot = _forget_peak()
+    _RUNNING.append(cost)
     began, began_cpu = time.perf_counter(), time.process_time()
     try:
         yield cost
     finally:
         cost.seconds, cost.seconds_cpu = time.perf_counter() - began, time.process_time() - began_cpu
-        cost.peak_bytes = _peak() if forgot else None
+        _keep_peak()
+        _RUNNING[:] = [other for other in _RUNNING if other is not cost]
+        cost.peak_bytes = cost.peak_bytes if forgot else None
+
+
+def _keep_peak() -> None:
+    """Note the peak so far in all that is measured."""
+    if _RUNNING and (peak := _memory("VmHWM")):
+        for cost in _RUNNING:
+            cost.peak_bytes = max(cost.peak_bytes or 0, peak)
 
 
 def _forget_peak() -> bool:
@@ -57,10 +75,10 @@ def _forget_peak() -> bool:
     return True
 
 
-def _peak() -> int | None:
+def _memory(field: str) -> int | None:
     try:
         lines = _STATUS.read_text().splitlines()
     except OSError:
         return None
-    found = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    found = [line.split()[1] for line in lines if line.startswith(f"{field}:")]
     return int(found[0]) * 1024 if found else None

@@ -13,7 +13,7 @@ Upcaster = Callable[[Body], Body]
 KINDS: dict[str, tuple[Upcaster, ...]] = dict.fromkeys(
     (
         "ablation.measured", "as_of.resolved", "attributions.measured", "availability.measured", "behaviour.tested",
-        "calibration.analysed", "calibration.measured", "censoring.measured", "champion.resolved", "data.erased",
+        "calibration.analysed", "calibration.judged", "calibration.measured", "censoring.measured", "champion.resolved", "data.erased",
         "data.prepared", "data.referenced", "data.snapshotted", "data.validated", "decisions.evaluated",
         "environment.recorded", "errors.analysed", "fairness.measured", "features.built", "frame.assembled",
         "gate.judged", "golden.checked", "importance.measured", "importance.permuted", "lateness.measured",
@@ -22,7 +22,7 @@ KINDS: dict[str, tuple[Upcaster, ...]] = dict.fromkeys(
         "predictions.compared", "predictions.fetched", "predictions.made", "project.defined", "reproduction.failed",
         "robustness.measured", "run.completed", "run.reproduced", "slices.discovered",
         "spine.built", "staleness.measured",
-        "stage.completed", "stage.diverged", "stage.failed", "version.released", "versions.counted",
+        "stage.completed", "stage.diverged", "stage.failed", "tuning.done", "version.released", "versions.counted",
     ),
     (),
 )  # fmt: skip

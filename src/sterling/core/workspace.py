@@ -59,6 +59,11 @@ class Workspace:
         shared = self._store_folder if os.environ.get("STERLING_STORE") else None
         return (shared or self.home) / "run.lock"
 
+    @property
+    def work(self) -> Path:
+        """What lets a step go on after a kill, beside the lock, so that all who share a store in a folder share it."""
+        return self.lock.parent / "work"
+
     def ledger(self, project: str) -> Ledger:
         """The chain of the project; what is appended is witnessed, unless it is only to try things in."""
         ledger = connect_ledger(self.url, project, actor=_actor(), attestor=_attestor())

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sterling.core.errors import DataError
+from sterling.models.calibrated import innermost
 from sterling.models.columns import Matrix
 from sterling.models.model import Model
 from sterling.models.predictors import Constant, Linear, Number
@@ -38,7 +39,7 @@ class Attributions(NamedTuple):
 
 
 def attributions(model: Model, matrix: Matrix, *, reference: Matrix | None = None) -> Attributions:
-    """What each feature adds to the log odds, or the number, of each row.
+    """What each feature adds to the log odds, or the number, of each row; to those before a calibration curve, if any.
 
     Args:
         model: The model.
@@ -56,7 +57,7 @@ def attributions(model: Model, matrix: Matrix, *, reference: Matrix | None = Non
         >>> found.base, found.values.tolist(), found.total.tolist()
         (-1.0, [[2.0], [0.0]], [1.0, -1.0])
     """
-    predictor = model.predictor
+    predictor = innermost(model.predictor)
     match predictor:
         case Constant():
             inside = np.clip(predictor.probability, 1e-15, 1 - 1e-15)

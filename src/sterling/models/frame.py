@@ -150,7 +150,8 @@ class Frame:
     def training_rows(self, seed: int, task: Task = CONDITION) -> TrainingRows:
         """All rows, encoded with their own categories."""
         columns = self.columns()
-        return TrainingRows(columns, self.encode(columns), self.label, seed, task)
+        matured_at = _integers(pc.fill_null(self.table["matured_at"], np.iinfo(np.int64).max))
+        return TrainingRows(columns, self.encode(columns), self.label, seed, task, self.predict_at, matured_at)
 
 
 def _categories(values: pa.ChunkedArray) -> list[str]:

@@ -21,7 +21,7 @@ _LEAST_PENALTY = 1e-8
 """Keeps columns that say the same from having no one solution."""
 
 
-def fit_logistic(trainer: Logistic, rows: TrainingRows) -> Linear:
+def fit_logistic(trainer: Logistic, rows: TrainingRows, weights: NDArray[np.float64] | None = None) -> Linear:
     """Fit by L-BFGS on one BLAS thread, whose number the last bits of the weights depend on.
 
     Raises:
@@ -36,7 +36,7 @@ def fit_logistic(trainer: Logistic, rows: TrainingRows) -> Linear:
     with one_blas_thread(), warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         try:
-            model.fit(sp.hstack([block.design for block in blocks], format="csr"), rows.label)
+            model.fit(sp.hstack([block.design for block in blocks], format="csr"), rows.label, weights)
         except ConvergenceWarning:
             raise DataError(f"Logistic did not converge in {_MOST_ITERATIONS} steps. Lower c={trainer.c:g}.") from None
     return Linear(float(model.intercept_[0]), _terms(blocks, model.coef_[0]))

@@ -12,7 +12,9 @@ import numpy as np
 from sterling.core.canonical import canonical
 from sterling.core.errors import DataError, InvalidDefinitionError
 from sterling.core.refs import Ref, ref_of
+from sterling.models.calibrated import calibrated_from, innermost
 from sterling.models.columns import Column, Matrix, encode_rows
+from sterling.models.forest import Forest, forest_from
 from sterling.models.predictors import (
     Constant,
     Linear,
@@ -23,15 +25,22 @@ from sterling.models.predictors import (
     linear_from,
     number_from,
 )
+from sterling.models.prepared import Prepared, prepared_from
+from sterling.models.rule import Shares, rule_from
 from sterling.models.trees import Trees, trees_from
 
 FORMAT = "sterling.model/1"
 _FORMS: dict[str, Callable[[Mapping[str, Any]], Predictor]] = {
+    "calibrated": lambda document: calibrated_from(document, _predictor_from),
     "constant": constant_from,
+    "forest": forest_from,
     "linear": linear_from,
     "number": number_from,
+    "prepared": lambda document: prepared_from(document, _predictor_from),
+    "shares": rule_from,
     "trees": trees_from,
 }
+_PLAIN = Constant | Number | Forest | Linear | Prepared | Shares | Trees
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,8 @@ class Model:
 
     Attributes:
         columns: The features that it reads, in order.
-        predictor: What answers: a `Constant`, `Number`, `Linear` or `Trees`.
+        predictor: What answers: a `Constant`, `Number`, `Forest`, `Linear`, `Prepared`, `Shares` or `Trees`, or one of these
+            behind a `Calibrated`.
 
     Raises:
         InvalidDefinitionError: if the predictor is no predictor, or was made for other columns.
@@ -57,7 +67,7 @@ class Model:
     predictor: Predictor
 
     def __post_init__(self) -> None:
-        if not isinstance(self.predictor, Constant | Number | Linear | Trees):
+        if not isinstance(innermost(self.predictor), _PLAIN):
             raise InvalidDefinitionError(
                 f"{type(self.predictor).__name__} is no predictor. A model is data: return Constant(probability), "
                 "Number(value), Linear(intercept, terms) or Trees(booster.model_to_string()), all in sterling.models."
@@ -115,20 +125,29 @@ class Model:
             DataError: if the bytes are no model, or are not in their canonical form.
         """
         document = _document(data)
-        form = document["predictor"].get("type") if isinstance(document.get("predictor"), dict) else None
-        if form not in _FORMS:
-            raise DataError(f"The model's predictor is a {form!r}. Known: {', '.join(sorted(_FORMS))}.")
+        form = _form_of(document.get("predictor"))
         try:
             columns = tuple(
                 Column(column["name"], column["kind"], tuple(column.get("categories", ())))
                 for column in document["columns"]
             )
-            model = cls(columns, _FORMS[form](document["predictor"]))
+            model = cls(columns, _predictor_from(document["predictor"]))
         except (KeyError, TypeError) as error:
             raise DataError(f"The model's {form} predictor or its columns are not whole: {error!r}.") from error
         if model.to_bytes() != data:
             raise DataError("The model is not in its canonical form, so its bytes do not name it. Write it again.")
         return model
+
+
+def _form_of(document: Any) -> str:
+    form = document.get("type") if isinstance(document, dict) else None
+    if form not in _FORMS:
+        raise DataError(f"The model's predictor is a {form!r}. Known: {', '.join(sorted(_FORMS))}.")
+    return str(form)
+
+
+def _predictor_from(document: Mapping[str, Any]) -> Predictor:
+    return _FORMS[_form_of(document)](document)
 
 
 def training_columns(names: Sequence[str], vocabularies: Mapping[str, Sequence[str]]) -> tuple[Column, ...]:

@@ -22,6 +22,8 @@ class TrainingRows:
         label: Shape (rows,), 0.0 or 1.0; numbers where the task is a regression.
         seed: Seed for everything random.
         task: What kind of problem it is.
+        predict_at: Shape (rows,), the moments of prediction in microseconds; None where only their order is known.
+        matured_at: Shape (rows,), when each label became known; None for at once.
     """
 
     columns: tuple[Column, ...]
@@ -29,6 +31,13 @@ class TrainingRows:
     label: NDArray[np.float64]
     seed: int
     task: Task = CONDITION
+    predict_at: NDArray[np.int64] | None = None
+    matured_at: NDArray[np.int64] | None = None
+
+    def take(self, chosen: NDArray[np.bool_]) -> TrainingRows:
+        """The rows where a mask of shape (rows,) is true, in order."""
+        times = (None if at is None else at[chosen] for at in (self.predict_at, self.matured_at))
+        return TrainingRows(self.columns, self.matrix[chosen], self.label[chosen], self.seed, self.task, *times)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from sterling.core.errors import DataError, InvalidDefinitionError
-from sterling.core.processors import available_threads
+from sterling.core.errors import InvalidDefinitionError
+from sterling.core.processors import free_threads
 from sterling.models.blas import blas_kernels
-from sterling.models.lightgbm_library import let_waiting_threads_sleep
+from sterling.models.boosting import Earlier, Fitted, fit_lightgbm, fit_shallow
+from sterling.models.calibrated import shift_curve, shifted
 from sterling.models.logistic import fit_logistic, fit_ridge
 from sterling.models.model import Model
 from sterling.models.predictors import Answers, Constant, Number, Predictor
 from sterling.models.rows import TrainingRows
-from sterling.models.trees import Trees
-from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Ridge, Trainer
+from sterling.models.rule import fit_rule
+from sterling.models.sklearn_trees import fit_sklearn
+from sterling.models.weights import weights_of
+from sterling.models.xgboost_trees import fit_xgboost
+from sterling.project.recipe import (
+    Custom,
+    LightGBM,
+    Logistic,
+    Prior,
+    Ridge,
+    Rule,
+    ShallowTree,
+    Sklearn,
+    Trainer,
+    XGBoost,
+)
 from sterling.project.tasks import Binary, Task
+
+
+class Trained(NamedTuple):
+    """A model, and what its training found on the way.
+
+    Attributes:
+        model: The model.
+        found: How its size was found, as JSON; empty where it was given.
+        earlier: What a model that did not see the newest labels says of their rows; None where there is none.
+    """
+
+    model: Model
+    found: dict[str, Any]
+    earlier: Earlier | None
 
 
 def fit(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -> Model:
@@ -23,7 +52,7 @@ def fit(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -> 
     Args:
         trainer: What the recipe says.
         rows: What to train on; the labels differ.
-        threads: Threads that LightGBM uses, by default all; the model does not depend on them.
+        threads: Threads that trees are trained on, by default those that nothing else keeps busy; the model does not depend on them.
 
     Raises:
         DataError: if the rows do not suffice.
@@ -35,32 +64,58 @@ def fit(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -> 
         >>> fit(Prior(), rows).predictor
         Constant(probability=0.25)
     """
-    return Model(rows.columns, _predictor(trainer, rows, threads or available_threads()))
+    return train(trainer, rows, threads=threads).model
+
+
+def train(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -> Trained:
+    """Train as `fit` does, and say what was found on the way."""
+    if isinstance(trainer, LightGBM):
+        fitted = fit_lightgbm(trainer, rows, threads or free_threads())
+        return Trained(Model(rows.columns, shifted(fitted.trees, fitted.shift)), fitted.found, _earlier(fitted))
+    return Trained(Model(rows.columns, _predictor(trainer, rows, threads)), {}, None)
 
 
 def kernel(trainer: Trainer) -> str | None:
     """The BLAS that a training goes through, on whose rounding its last bits depend; None where it uses none."""
-    return blas_kernels() if isinstance(trainer, Logistic | Ridge) else None
+    return blas_kernels() if isinstance(trainer, Logistic | Ridge | Sklearn) else None
 
 
-def _predictor(trainer: Trainer, rows: TrainingRows, threads: int) -> Predictor:
+def _predictor(trainer: Trainer, rows: TrainingRows, threads: int | None) -> Predictor:
     match trainer:
         case Prior():
             mean = float(rows.label.mean())
             return Constant(mean) if isinstance(rows.task, Binary) else Number(mean)
-        case Logistic():
-            return fit_logistic(trainer, rows)
         case Ridge():
             return fit_ridge(trainer, rows)
-        case LightGBM():
-            return _fit_lightgbm(trainer, rows, threads)
-        case Custom():
-            predictor: Predictor = trainer.trainer.fit(rows)
-            if (found := getattr(predictor, "answers", None)) not in (None, answers_of(rows.task)):
-                raise InvalidDefinitionError(
-                    f"{trainer.name!r} answers with a {found}, and the task asks for a {answers_of(rows.task)}."
-                )
-            return predictor
+        case Rule():
+            return fit_rule(trainer, rows)
+        case Logistic() | XGBoost() | Sklearn():
+            return _weighted(trainer, rows)
+        case ShallowTree():
+            return fit_shallow(trainer, rows, threads or free_threads())
+        case _:
+            assert isinstance(trainer, Custom)
+            return _own(trainer, rows)
+
+
+def _weighted(trainer: Logistic | XGBoost | Sklearn, rows: TrainingRows) -> Predictor:
+    weights = weights_of(rows, weight=trainer.weight, positive_weight=trainer.positive_weight)
+    match trainer:
+        case Logistic():
+            return shifted(fit_logistic(trainer, rows, weights.rows), weights.shift)
+        case XGBoost():
+            return shifted(fit_xgboost(trainer, rows, weights), weights.shift)
+        case Sklearn():
+            return shifted(fit_sklearn(trainer, rows, weights), weights.shift)
+
+
+def _own(trainer: Custom, rows: TrainingRows) -> Predictor:
+    predictor: Predictor = trainer.trainer.fit(rows)
+    if (found := getattr(predictor, "answers", None)) not in (None, answers_of(rows.task)):
+        raise InvalidDefinitionError(
+            f"{trainer.name!r} answers with a {found}, and the task asks for a {answers_of(rows.task)}."
+        )
+    return predictor
 
 
 def answers_of(task: Task) -> Answers:
@@ -68,18 +123,8 @@ def answers_of(task: Task) -> Answers:
     return "probability" if isinstance(task, Binary) else "number"
 
 
-def _fit_lightgbm(trainer: LightGBM, rows: TrainingRows, threads: int) -> Trees:
-    let_waiting_threads_sleep()
-    import lightgbm as lgb
-
-    parameters: dict[str, Any] = {
-        "objective": "binary" if isinstance(rows.task, Binary) else "regression", "deterministic": True, "force_col_wise": True, "seed": rows.seed,
-        "num_threads": threads, "verbosity": -1, "num_leaves": trainer.leaves, "learning_rate": trainer.learning_rate,
-        "min_data_in_leaf": trainer.min_rows_per_leaf, "feature_fraction": trainer.feature_fraction,
-        "bagging_fraction": trainer.bagging_fraction, "bagging_freq": 1, "lambda_l2": trainer.l2,
-        "cat_smooth": trainer.category_smoothing,
-    }  # fmt: skip
-    if not rows.columns:
-        raise DataError("LightGBM needs at least one feature.")
-    data = lgb.Dataset(rows.matrix, rows.label, categorical_feature=list(rows.categorical), params=parameters)
-    return Trees(lgb.train(parameters, data, num_boost_round=trainer.trees).model_to_string())
+def _earlier(fitted: Fitted) -> Earlier | None:
+    """What the earlier trees say, led back to the true shares as the model is."""
+    if fitted.earlier is None or fitted.shift == 0:
+        return fitted.earlier
+    return Earlier(fitted.earlier.chosen, shift_curve(fitted.shift).map(fitted.earlier.predicted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from types import FunctionType, NoneType, UnionType
@@ -58,8 +59,13 @@ def _attributes(thing: object) -> dict[str, Any]:
     """A project's own object, such as its trainer: its class and its public attributes; a function by its name."""
     if isinstance(thing, FunctionType):
         return {"function": f"{thing.__module__}.{thing.__qualname__}"}
-    attributes = {key: item for key, item in vars(thing).items() if not key.startswith("_")}
+    attributes = {key: _finite(item) for key, item in vars(thing).items() if not key.startswith("_")}
     return {"class": f"{type(thing).__module__}.{type(thing).__qualname__}", "attributes": attributes}
+
+
+def _finite(item: object) -> object:
+    """NaN and infinities, which JSON does not have, as texts."""
+    return repr(item) if isinstance(item, float) and not math.isfinite(item) else item
 
 
 def _strip(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,11 +27,14 @@ class Context:
         store: Where inputs are read from and outputs are put.
         engine: Where tables are computed.
         seed: Seed of everything random.
+        work: Folder where a stage may keep what lets it go on after a kill, and finds it; None to keep nothing. What a
+            stage makes does not depend on it.
     """
 
     store: Store
     engine: Engine
     seed: int = 0
+    work: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from sterling.project.gates import EverySlice, Golden
 from sterling.project.load import read_text, supplied_code
 from sterling.project.metrics import DECISIONS
 from sterling.project.project import Project, Source
-from sterling.project.recipe import model_name
+from sterling.project.recipe import LightGBM, model_name
 from sterling.project.sources import Columns, Query, locator_of, table_name
 from sterling.project.spine import EventSpine, ScheduledSpine
 from sterling.project.tasks import Binary
@@ -49,6 +49,7 @@ from sterling.stages.snapshot import AsOf, Prepare, Snapshot, raw_input
 from sterling.stages.spine import Spine
 from sterling.stages.studies import study_steps
 from sterling.stages.train import Train
+from sterling.stages.tune import Tuning
 from sterling.stages.validate import Validate
 
 Inputs = dict[str, Ref | Output]
@@ -200,8 +201,15 @@ def _leaks(features: Iterable[Feature], service: FeatureService) -> Inputs:
 def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool) -> Iterator[Step]:
     start, end = project.holdout.span()
     recipe = project.recipe
-    candidate = Train(recipe.model, "candidate", start, recipe.cv, supplied_code(recipe.model, folder), project.task)
-    yield Step(candidate, {"frame": _FRAME})
+    candidate = Train(
+        recipe.model, "candidate", start, recipe.cv, supplied_code(recipe.model, folder), project.task,
+        recipe.calibration if isinstance(project.task, Binary) else None, project.cluster is not None,
+    )  # fmt: skip
+    chosen: Inputs = {}
+    if recipe.tune and isinstance(recipe.model, LightGBM):
+        yield Step(Tuning(recipe.model, recipe.tune, start, project.cluster is not None), {"frame": _FRAME})
+        chosen = {"trainer": Output("tune candidate", "trainer")}
+    yield Step(candidate, {"frame": _FRAME, **chosen})
     models: Inputs = {"candidate": Output(candidate.title, "model")}
     if (leaks := _leaks(project.features.features, project.features)) and leak_effect:
         effect = LeakEffect(

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from sterling.core.clock import from_micros, iso
+from sterling.core.cost import Cost, measured
 from sterling.core.errors import DataError
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
 from sterling.models import Model, Trees
+from sterling.models.calibrated import Calibrated, innermost
 from sterling.models.frame import Frame
-from sterling.models.training import fit, kernel
-from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Ridge, TimeSeriesSplit, Trainer, model_name
+from sterling.models.rows import TrainingRows
+from sterling.models.training import Trained, fit, kernel, train
+from sterling.project.recipe import (
+    Calibration,
+    Custom,
+    LightGBM,
+    Logistic,
+    Prior,
+    Ridge,
+    Rule,
+    ShallowTree,
+    Sklearn,
+    TimeSeriesSplit,
+    Trainer,
+    XGBoost,
+    model_name,
+)
 from sterling.project.tasks import CONDITION, Task
+from sterling.stages.calibration import judge_calibration
 from sterling.stages.contract import Context, Outcome, Stage, put_bytes
 from sterling.stages.predictions import put_predictions
 from sterling.tasks.of import task_of
@@ -27,9 +45,13 @@ PROBES = 256
 """Rows whose predictions are kept beside a model, to compare it with what a fresh process makes of it."""
 LIBRARIES: dict[type[Trainer], tuple[str, ...]] = {
     Prior: (),
+    Rule: (),
+    ShallowTree: ("lightgbm",),
     Logistic: ("scikit-learn", "scipy"),
     Ridge: ("scipy",),
     LightGBM: ("lightgbm",),
+    XGBoost: ("xgboost",),
+    Sklearn: ("scikit-learn", "scipy"),
     Custom: ("lightgbm", "scikit-learn", "scipy"),
 }
 
@@ -37,7 +59,7 @@ LIBRARIES: dict[type[Trainer], tuple[str, ...]] = {
 class Train(Stage, frozen=True):
     """Train one model.
 
-    Input ``frame``; outputs ``model`` and ``probe``, its predictions on pinned rows. A row counts if its moment of
+    Inputs ``frame`` and, where settings were tuned, ``trainer``; outputs ``model`` and ``probe``, its predictions on pinned rows. A row counts if its moment of
     prediction and the maturity of its label both lie before the holdout.
 
     Attributes:
@@ -47,6 +69,8 @@ class Train(Stage, frozen=True):
         cv: Validation on earlier blocks; None for none.
         code: What identifies code that the project supplies, as JSON.
         task: What kind of problem it is.
+        calibration: Curves that its probabilities may be led back by; None for none.
+        clustered: Whether the frame's ``cluster`` names rows that are not independent.
     """
 
     trainer: Trainer
@@ -55,6 +79,8 @@ class Train(Stage, frozen=True):
     cv: TimeSeriesSplit | None = None
     code: Sequence[Any] = ()
     task: Task = CONDITION
+    calibration: Calibration | None = None
+    clustered: bool = False
 
     @property
     def title(self) -> str:
@@ -72,28 +98,46 @@ class Train(Stage, frozen=True):
         Raises:
             DataError: if too few labels were known in time, or they are of one class.
         """
+        if "trainer" in inputs:
+            chosen = msgspec.json.decode(context.store.open(inputs["trainer"]).read_bytes())
+            tuned = msgspec.structs.replace(self, trainer=msgspec.convert(chosen, LightGBM))
+            return tuned({"frame": inputs["frame"]}, context)
         frame = Frame.read(context.store, inputs["frame"])
         rows = rows_before(frame, self.start_us, f"before the holdout, {_moment(self.start_us)}", self.task)
-        started = time.process_time()
-        model = self._fit(rows, context.seed)
-        seconds = time.process_time() - started
+        encoded = rows.training_rows(context.seed, self.task)
+        with measured() as cost:
+            trained = train(self.trainer, encoded)
+        model, judged = self._calibrated(trained, rows, encoded)
         ref = put_bytes(context.store, model.to_bytes())
         probes = rows.take(_probes(rows))
         probe = put_predictions(context.store, probes, model.predict(probes.encode(model.columns)))
-        trained = {
+        body = {
             "model": ref, "name": model_name(self.trainer), "role": self.role, "rows": len(rows),
             **task_of(self.task).summary(rows.label), "from": _moment(rows.predict_at[0]), "to": _moment(rows.predict_at[-1]),
-            "features": list(model.names), "seconds_cpu": round(seconds, 3), "kernel": kernel(self.trainer),
-            "probe": probe,
+            "features": list(model.names), "kernel": kernel(self.trainer), "probe": probe, "found": trained.found,
         }  # fmt: skip
-        facts = [self._fact("model.trained", ref, trained)]
+        facts = [self._fact("model.trained", ref, body | _cost(cost, encoded))]
+        if judged:
+            facts.append(
+                self._fact("calibration.judged", ref, {"model": ref, "name": model_name(self.trainer)} | judged)
+            )
         facts += [self._fact("model.validated", ref, body) for body in self._validate(frame, ref, context.seed)]
-        if isinstance(model.predictor, Trees):
-            facts.append(self._fact("importance.measured", ref, self._importance(model, model.predictor, ref)))
+        if isinstance(trees := innermost(model.predictor), Trees):
+            facts.append(self._fact("importance.measured", ref, self._importance(model, trees, ref)))
         return Outcome({"model": ref, "probe": probe}, tuple(facts))
 
     def _fit(self, rows: Frame, seed: int) -> Model:
         return fit(self.trainer, rows.training_rows(seed, self.task))
+
+    def _calibrated(self, trained: Trained, rows: Frame, encoded: TrainingRows) -> tuple[Model, dict[str, Any] | None]:
+        """The model behind the curve that was accepted, or as it is; and what was found of the curves."""
+        model = trained.model
+        if self.calibration is None:
+            return model, None
+        found = judge_calibration(self.calibration, self.trainer, trained, rows, encoded, clustered=self.clustered)
+        if found is None or found.curve is None:
+            return model, found.body if found else None
+        return Model(model.columns, Calibrated(model.predictor, found.curve)), found.body
 
     def _fact(self, kind: str, model: Ref, body: dict[str, Any]) -> Evidence:
         return Evidence(kind, (f"model:{model}",), body)
@@ -151,6 +195,14 @@ def _probes(rows: Frame) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     chosen = np.zeros(len(rows), dtype=np.bool_)
     chosen[np.argsort(hashes, kind="stable")[:PROBES]] = True
     return chosen
+
+
+def _cost(cost: Cost, rows: TrainingRows) -> dict[str, Any]:
+    """What the training itself cost; its peak counts what the process held before it, the table among that."""
+    return {
+        "seconds": round(cost.seconds, 3), "seconds_cpu": round(cost.seconds_cpu, 3), "peak_bytes": cost.peak_bytes,
+        "before_bytes": cost.before_bytes, "table_bytes": int(rows.matrix.nbytes + rows.label.nbytes),
+    }  # fmt: skip
 
 
 def _moment(micros: int) -> str:

@@ -33,7 +33,7 @@ from sterling.views.report_tables import (
     slices_table,
 )
 from sterling.views.tables import Row, Table, escaped, in_markdown
-from sterling.views.text import cite, day, moment, number, plural
+from sterling.views.text import cite, day, interval, moment, number, plural
 
 _NOT_MEASURED = {
     "calibration.measured": "calibration",
@@ -250,6 +250,25 @@ def _training(report: Report) -> str:
             f"- **Trained on**: {plural(body['rows'], 'row')}, {labels(body, body['rows'])}, "
             f"predicted from {day(body['from'])} to {day(body['to'])} {cite(trained.position)}"
         )
+        if size := body.get("found"):
+            why = (
+                f"the last {number(size['rows'])} rows were predicted best by these"
+                if "rows" in size
+                else size["reason"]
+            )
+            lines.append(f"- **Trees**: {number(size['trees'])}; {why} {cite(trained.position)}")
+    if tuned := report.fact("tuning.done"):
+        kept = "the best settings are taken" if tuned.body["accepted"] else "the preset is kept"
+        bounds = (tuned.body[side] for side in ("low", "high"))
+        gain = (
+            ""
+            if tuned.body["difference"] is None
+            else f", log loss {interval(tuned.body['difference'], *bounds, signed=True)}"
+        )
+        lines.append(f"- **Tuning**: {plural(len(tuned.body['trials']), 'trial')}; {kept}{gain} {cite(tuned.position)}")
+    if curves := report.fact("calibration.judged"):
+        chosen = curves.body["accepted"] or "none"
+        lines.append(f"- **Calibration curve**: {chosen}; {curves.body['reason'].rstrip('.')} {cite(curves.position)}")
     return "\n".join(lines) or "not on record"
 
 

@@ -191,6 +191,21 @@ def _trained(body: Body) -> str:
     )
 
 
+def _curves(body: Body) -> str:
+    done = f"takes {body['accepted']}" if body["accepted"] else "takes none"
+    return f"{body['name']} {done} of {plural(len(body['curves']), 'calibration curve')}: {body['reason'].rstrip('.')}."
+
+
+def _tuned(body: Body) -> str:
+    kept = "the tuned settings are taken" if body["accepted"] else "the preset is kept"
+    gain = (
+        ""
+        if body["difference"] is None
+        else f", log loss {interval(body['difference'], body['low'], body['high'], signed=True)}"
+    )
+    return f"{plural(len(body['trials']), 'trial')} of {body['name']}: {kept}{gain}; {body['reason'].rstrip('.')}."
+
+
 def _fold(body: Body) -> str:
     found = ", ".join(f"{label(name)} {number(value)}" for name, value in body["metrics"].items())
     return f"{body['name']}, fold {body['fold']}: {found} on {plural(body['rows'], 'row')}."
@@ -351,6 +366,8 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "predictions.made": _predictions,
     "metric.measured": _measured,
     "metric.compared": _compared,
+    "calibration.judged": _curves,
+    "tuning.done": _tuned,
     "calibration.measured": _calibration,
     "calibration.analysed": _analysed,
     "policy.chosen": _chosen,

@@ -75,7 +75,7 @@ project = sl.Project(
     label=sl.Label("arr_delay >= 15", source=arrivals, horizon="36h", missing="drop"),
     features=features,
     holdout=sl.Holdout("2013-09-01", "2013-10-01", tz="America/New_York"),
-    recipe=sl.Recipe(sl.LightGBM(trees=100, learning_rate=0.1), baselines=[sl.Prior(), sl.Logistic()]),
+    recipe=sl.Recipe(sl.LightGBM(trees=100, leaves=31, learning_rate=0.1), baselines=[sl.Prior(), sl.Logistic()]),
     cluster="local_day",
     policy=sl.ExpectedValue(),
     gates=[
