@@ -34,8 +34,8 @@ def test_nothing_heavy_is_loaded(program: str) -> None:
 def test_the_public_surface_is_pinned() -> None:
     assert sterling.__all__ == [
         "Binary", "Calibration", "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine", "ExpectedValue", "Expression", "External", "ExternalModel",
-        "FeatureService", "FeatureView", "First", "Holdout", "Label", "Last", "LightGBM", "Logistic", "Max", "Mean", "Min",
-        "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Regression", "Ridge", "Rule", "ScheduledSpine", "Sensitive", "ShallowTree", "Sklearn", "Sum",
+        "FeatureService", "FeatureView", "First", "GroupKFold", "Holdout", "KFold", "Label", "Last", "LightGBM", "Logistic", "Max", "Mean", "Min",
+        "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Regression", "Ridge", "Rule", "ScheduledSpine", "Sensitive", "ShallowTree", "Sklearn", "StratifiedKFold", "Sum",
         "Threshold", "TimeSeriesSplit", "Top", "Tune", "Value", "Variance", "XGBoost", "checks", "gates", "studies",
     ]  # fmt: skip
 

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
         Rule,
         ShallowTree,
         Sklearn,
-        TimeSeriesSplit,
         Tune,
         XGBoost,
     )
     from sterling.project.sources import Columns, Delay, EntitySource, EventSource, External, Query
     from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
+    from sterling.project.splits import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
     from sterling.project.tasks import Binary, Regression
 
 __all__ = [
@@ -53,7 +53,9 @@ __all__ = [
     "FeatureService",
     "FeatureView",
     "First",
+    "GroupKFold",
     "Holdout",
+    "KFold",
     "Label",
     "Last",
     "LightGBM",
@@ -76,6 +78,7 @@ __all__ = [
     "Sensitive",
     "ShallowTree",
     "Sklearn",
+    "StratifiedKFold",
     "Sum",
     "Threshold",
     "TimeSeriesSplit",
@@ -106,12 +109,12 @@ _MODULES = {
         "Rule",
         "ShallowTree",
         "Sklearn",
-        "TimeSeriesSplit",
         "Tune",
         "XGBoost",
     ),
     "sources": ("Columns", "Delay", "EntitySource", "EventSource", "External", "Query"),
     "spine": ("EventSpine", "Holdout", "Label", "Occurs", "ScheduledSpine"),
+    "splits": ("GroupKFold", "KFold", "StratifiedKFold", "TimeSeriesSplit"),
     "tasks": ("Binary", "Regression"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

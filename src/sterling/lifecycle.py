@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -49,7 +49,10 @@ if TYPE_CHECKING:
     from sterling.stages.raw import Intake
 
 CANDIDATE, POLICY = "train candidate", "policy"
-JUDGED = frozenset({"evaluate", "decide", "fairness", "robustness", "behaviour", "compare with champion"})
+JUDGED = frozenset({
+    "leakage", "leakage of candidate", "evaluate", "decide", "fairness", "robustness", "behaviour",
+    "compare with champion",
+})  # fmt: skip
 """Steps whose facts gates look at, besides parity."""
 _WAITING = Progress("wait until gc or erase has ended", "started")
 Answer = Literal["passed", "failed", "ungated"]
@@ -194,6 +197,9 @@ class Checked:
         labelled: How many of them have a label.
         positives: How many of these are positive; None where they are numbers.
         frame: Ref of the table with every feature.
+        feasibility: What the data can show: the body of ``feasibility.assessed``.
+        leakage: What leakage checks found before training: the body of ``leakage.checked``.
+        positions: Where these two stand in the ledger.
     """
 
     project: str
@@ -203,6 +209,15 @@ class Checked:
     labelled: int
     positives: int | None
     frame: Ref
+    feasibility: Mapping[str, Any]
+    leakage: Mapping[str, Any]
+    positions: Mapping[str, int]
+
+    @property
+    def feasible(self) -> bool:
+        """Whether something can be trained and judged, and every gate be passed."""
+        gates = self.feasibility["gates"]
+        return not self.feasibility["impossible"] and all(gate["state"] != "impossible" for gate in gates)
 
 
 def check_project(project: Project, folder: Path, *, observe: Observer = ignore) -> Checked:
@@ -213,14 +228,22 @@ def check_project(project: Project, folder: Path, *, observe: Observer = ignore)
     Raises:
         SterlingError: whatever is wrong with the project or its files, said with what would work.
     """
-    with _prepared(project, folder, observe) as (opened, _, done):
+    from sterling.stages.graph import assessments
+
+    with _prepared(project, folder, observe, assessments(project)) as (opened, _, done):
         pass
-    key = next(step.key for step in done if step.title == "spine")
-    spine = next(opened.ledger.read(Query(("spine.built",), (f"key:{key}",)))).body
+    keys = {step.title: step.key for step in done}
+
+    def fact(kind: str, title: str) -> Entry:
+        return next(opened.ledger.read(Query((kind,), (f"key:{keys[title]}",))))
+
+    spine = fact("spine.built", "spine").body
+    found = fact("feasibility.assessed", "feasibility"), fact("leakage.checked", "leakage")
     return Checked(
         project.name, tuple(project.sources()), feature_names(project.features),
         spine["rows"], spine["matured"], spine.get("positives"),
         next(step.outputs["frame"] for step in done if step.title == "frame"),
+        found[0].body, found[1].body, {entry.kind: entry.position for entry in found},
     )  # fmt: skip
 
 

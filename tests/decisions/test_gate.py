@@ -6,9 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sterling.core.errors import InvalidDefinitionError
 from sterling.core.evidence import Entry, Evidence
 from sterling.decisions.gate import judge, title
-from sterling.project.gates import AtLeast, AtMost, EverySlice, Gate, Golden, Improves, NonInferior
+from sterling.project.gates import (
+    Acknowledged,
+    AtLeast,
+    AtMost,
+    EverySlice,
+    Gate,
+    Golden,
+    Improves,
+    NoLeakage,
+    NonInferior,
+)
 
 
 def entry(position: int, kind: str, **body: Any) -> Entry:
@@ -35,6 +46,7 @@ GATES: list[Gate] = [
     NonInferior("roc_auc", margin=0.005),
     EverySlice("roc_auc", by=["carrier"], at_least=0.6),
     Golden("golden.jsonl"),
+    NoLeakage(),
 ]
 
 
@@ -125,3 +137,56 @@ def test_slices_that_are_all_too_small_are_no_pass() -> None:
 def test_golden_examples_that_fail_are_named() -> None:
     facts = [entry(12, "golden.checked", examples=3, failed=[{"name": "storm"}])]
     assert judge(Golden("g.jsonl"), facts).reason == "1 of 3 examples are answered otherwise: storm."
+
+
+def checked(position: int, when: str, *names: str, reason: str | None = None) -> Entry:
+    findings = [{"name": name} for name in names]
+    return entry(position, "leakage.checked", when=when, findings=findings, reason=reason, rows=1_000)
+
+
+def test_a_leak_that_nobody_acknowledged_fails() -> None:
+    facts = [checked(3, "before", "date:season", "target:refund"), checked(7, "after")]
+    verdict = judge(NoLeakage([Acknowledged("date:season", "it recurs")]), facts)
+    assert not verdict.passed
+    assert verdict.reason == "1 of 2 findings are not acknowledged: target:refund."
+    assert verdict.seen == (3, 7)
+
+
+def test_acknowledged_leaks_pass_with_their_reasons_and_those_that_are_gone_are_named() -> None:
+    gate = NoLeakage([Acknowledged("date:season", "it recurs"), Acknowledged("target:refund", "gone since May")])
+    verdict = judge(gate, [checked(3, "before", "date:season"), checked(7, "after")])
+    assert verdict.passed
+    assert verdict.reason == (
+        "Acknowledged: date:season (it recurs); 1,000 rows looked at. No longer found: target:refund."
+    )
+
+
+def test_no_finding_passes() -> None:
+    verdict = judge(NoLeakage(), [checked(3, "before"), checked(7, "after")])
+    assert verdict.passed
+    assert verdict.reason == "No check has a finding; 1,000 rows looked at."
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ([checked(3, "before")], "No evidence of leakage checks after training."),
+        ([checked(3, "before", reason="all labels are alike"), checked(4, "after")], "Leaks could not be looked for: all labels are alike."),
+    ],
+)  # fmt: skip
+def test_leaks_that_were_not_looked_for_are_never_a_pass(facts: list[Entry], said: str) -> None:
+    verdict = judge(NoLeakage(), facts)
+    assert (verdict.passed, verdict.reason) == (False, said)
+
+
+@pytest.mark.parametrize(
+    ("finding", "reason", "said"),
+    [
+        ("season", "x", "It is a check and a column"),
+        (":season", "x", "It is a check"),
+        ("date:season", " ", "has no reason"),
+    ],
+)
+def test_an_acknowledgement_names_a_finding_and_a_reason(finding: str, reason: str, said: str) -> None:
+    with pytest.raises(InvalidDefinitionError, match=said):
+        Acknowledged(finding, reason)

@@ -71,10 +71,13 @@ def test_a_change_to_one_feature_reruns_only_what_depends_on_it(folder: Path) ->
         "bind",
         "features busy",
         "frame",
+        "leakage",
+        "feasibility",
         "parity busy",
         "train candidate",
         "leak effect",
         "train prior",
+        "leakage of candidate",
         "evaluate",
         "reliability",
         "holdout",
@@ -85,7 +88,15 @@ def test_a_change_to_one_feature_reruns_only_what_depends_on_it(folder: Path) ->
 def test_a_change_to_the_model_keeps_baselines_and_data(folder: Path) -> None:
     edit(folder, "trees=15", "trees=16")
     result = run(folder, release_now=True)
-    assert reran(result) == ["bind", "train candidate", "leak effect", "evaluate", "reliability", *STUDIES]
+    assert reran(result) == [
+        "bind",
+        "train candidate",
+        "leak effect",
+        "leakage of candidate",
+        "evaluate",
+        "reliability",
+        *STUDIES,
+    ]
     assert result.version == 2
     (champion,) = entries(folder, "champion.resolved")[1:]
     assert champion.body["champion"] == entries(folder, "model.registered")[0].body["model"]

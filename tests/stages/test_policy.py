@@ -15,9 +15,10 @@ from sterling.core.refs import Ref
 from sterling.models import Constant, Model
 from sterling.models.frame import Frame
 from sterling.models.training import fit
+from sterling.project.definition import to_json
 from sterling.project.policy import ExpectedValue, Policy, Threshold, Top, Value
-from sterling.project.recipe import Logistic, Prior
-from sterling.stages.contract import Context, Outcome, put_bytes
+from sterling.project.recipe import LightGBM, Logistic, Prior
+from sterling.stages.contract import Context, Outcome, put_bytes, put_json
 from sterling.stages.policy import ChoosePolicy, Contender
 from sterling.stats.decisions import Amounts
 from sterling.stats.value_curve import curve, objective_of
@@ -72,6 +73,15 @@ def test_nothing_of_the_holdout_and_no_label_that_was_not_known_changes_it(here:
     other = table.set_column(table.schema.get_field_index("label"), "label", turned)
     found = [choose(here, CHOSEN, given).outputs["policies"] for given in (table, other)]
     assert found[0] == found[1]
+
+
+def test_the_candidate_is_trained_with_the_settings_that_a_search_found(here: Context) -> None:
+    ref, small = put_bytes(here.store, Model((), Constant(0.5)).to_bytes()), LightGBM(trees=5, min_rows_per_leaf=20)
+    inputs = {"frame": put_table(here.store, frame(4_000)), "candidate": ref}
+    wide = ChoosePolicy(CHOSEN, VALUE, START, [Contender("candidate", LightGBM(trees=40))], clustered=True)
+    asked = ChoosePolicy(CHOSEN, VALUE, START, [Contender("candidate", small)], clustered=True)
+    tuned = wide(inputs | {"trainer": put_json(here.store, to_json(small))}, here).outputs["policy"]
+    assert tuned == asked(inputs, here).outputs["policy"] != wide(inputs, here).outputs["policy"]
 
 
 def test_several_blocks_are_scored_each_by_a_model_from_before_it(here: Context) -> None:

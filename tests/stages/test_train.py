@@ -16,7 +16,8 @@ from sterling.core.errors import DataError
 from sterling.core.refs import Ref
 from sterling.models import Constant, Model
 from sterling.models.frame import Frame
-from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, TimeSeriesSplit, Trainer
+from sterling.project.recipe import Custom, LightGBM, Logistic, Prior, Trainer
+from sterling.project.splits import TimeSeriesSplit
 from sterling.stages.contract import Context
 from sterling.stages.train import PROBES, Train
 from tests.models.frames import DAY, context, frame, put_table

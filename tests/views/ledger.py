@@ -18,9 +18,10 @@ from sterling.project.definition import to_json
 from sterling.project.features import Expression, FeatureService, FeatureView, Last
 from sterling.project.policy import ExpectedValue, Value
 from sterling.project.project import Problem, Project
-from sterling.project.recipe import LightGBM, Logistic, Prior, Recipe, TimeSeriesSplit
+from sterling.project.recipe import LightGBM, Logistic, Prior, Recipe
 from sterling.project.sources import Delay, EventSource, Query
 from sterling.project.spine import EventSpine, Holdout, Label
+from sterling.project.splits import TimeSeriesSplit
 from tests.views import studied
 
 Entries = tuple[Entry, ...]
@@ -209,6 +210,8 @@ class Flights:
         models = self.train(frame, trees)
         self.parity()
         self.leaks(frame, models["lightgbm"])
+        if number == 3:
+            self.leakage(frame, models["lightgbm"])
         self.evaluate(frame, models, champion, gain)
         self.decide(frame, models)
         if studies:
@@ -350,6 +353,39 @@ class Flights:
         body = {"model": model, "name": "lightgbm", "rows": 27_004, "train_rows": 218_643, "changed": 0.39, "train_changed": 0.41, "metrics": metrics}  # fmt: skip
         self.stage("leak effect", {"frame": frame, "candidate": model}, {"claimed": ref("claimed"), "had": ref("had")}, [
             ("leaks.evaluated", [f"model:{model}"], body)])  # fmt: skip
+
+    def leakage(self, frame: str, model: str) -> None:
+        common = {"rows": 245_647, "train_rows": 218_643, "holdout_rows": 27_004, "sampled": 45_000, "reason": None}
+        finding = {"name": "date:season", "check": "date", "column": "season", "evidence": {"clock": 0.97, "random": 0.561, "later": 0.5},
+                   "said": "It tells the day (97% of the variance of the moment), and alone reaches a ROC AUC of 0.561 where rows are split at "
+                   "random, 0.500 on the later holdout.", "todo": "Take it out, or keep what recurs of it (hour, weekday)."}  # fmt: skip
+        before = common | {
+            "when": "before", "checks": ["future", "identifier", "date", "target"], "findings": [finding],
+            "optimism": {"measure": "roc_auc", "random": 0.761, "later": 0.729, "gap": 0.032, "later_lower": 0.70, "later_upper": 0.75},
+            "shift": {"roc_auc": 0.981, "columns": [{"name": "weather_visib", "distance": 0.31}, {"name": "dep_hour", "distance": 0.02}]},
+        }  # fmt: skip
+        after = common | {
+            "when": "after",
+            "checks": ["ladder", "importance"],
+            "findings": [],
+            "model": model,
+            "name": "lightgbm",
+        }
+        side = {"rows": 218_643, "clusters": 243, "positives": 53_747, "rate": 0.246}
+        gates = [{"gate": "roc_auc loses less than 0.005 against the champion", "state": "doubtful", "detectable": 0.0109, "chance": 0.3,
+                  "reason": "An equally good model passes with a chance of 30%; a margin of 0.0109 would give 80%, or a longer holdout."},
+                 {"gate": "ece at most 0.06", "state": "fine", "reason": "A perfectly calibrated model would show an upper bound of 0.0111.",
+                  "detectable": 0.0111, "chance": 1.0}]  # fmt: skip
+        feasible = {"rows": 253_120, "known": 245_690, "matured": 0.9706, "training": side, "holdout": side | {"moments": 27_574},
+                    "error_rate": 0.05, "impossible": [], "warnings": ["temp: null in every training row."], "gates": gates}  # fmt: skip
+        self.stage("feasibility", {"frame": frame}, {}, [("feasibility.assessed", [], feasible)])
+        self.stage("leakage", {"frame": frame}, {}, [("leakage.checked", [], before)])
+        self.stage(
+            "leakage of candidate",
+            {"frame": frame, "candidate": model},
+            {},
+            [("leakage.checked", [f"model:{model}"], after)],
+        )
 
     def train(self, frame: str, trees: int) -> dict[str, str]:
         models = {}

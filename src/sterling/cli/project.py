@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,16 +51,17 @@ def new(
 
 
 def check(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
-    """Check a project against its data before anything is trained."""
-    from sterling.cli.console import print_json, progress
+    """Check a project against its data, and what these can show, before anything is trained."""
+    from sterling.cli.console import print_json, progress, show
     from sterling.lifecycle import check_project
     from sterling.project.load import load_project
+    from sterling.views.feasibility import render
 
     loaded = load_project(project)
     with progress(quiet=as_json) as observe:
         checked = check_project(loaded, project, observe=observe)
     if as_json:
-        print_json(checked)
+        print_json({**asdict(checked), "feasible": checked.feasible})
     else:
         share = (
             f" ({checked.positives / checked.labelled:.1%} positive)"
@@ -69,7 +71,9 @@ def check(project: ProjectFolder = Path(), as_json: AsJson = False) -> None:
         print(
             f"{checked.project}: {len(checked.sources)} sources, {len(checked.features)} features. Every column is there and fits,"
         )
-        print(f"and is known at prediction. {checked.rows:,} moments, {checked.labelled:,} with a label{share}.")
+        print(f"and is known at prediction. {checked.rows:,} moments, {checked.labelled:,} with a label{share}.\n")
+        show(render(checked.feasibility, checked.leakage, checked.positions))
+    raise typer.Exit(0 if checked.feasible else 1)
 
 
 def plan(project: ProjectFolder = Path(), as_of: AsOf = None, as_json: AsJson = False) -> None:

@@ -25,6 +25,7 @@ from sterling.project.gates import (
     Gate,
     Golden,
     Improves,
+    NoLeakage,
     NonInferior,
     Parity,
     Reproduced,
@@ -64,6 +65,8 @@ def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:  # noqa: C901, PLR09
             return _parity(facts)
         case Reproduced():
             return _reproduced(facts, gate)
+        case NoLeakage():
+            return _leakage(facts, gate)
         case WorthMore():
             return _worth_more(facts, gate)
         case Fair():
@@ -100,6 +103,8 @@ def title(gate: Gate) -> str:  # noqa: C901, PLR0911, PLR0912  a return for each
             return "every feature is online what it is offline"
         case Reproduced():
             return f"the run is reproduced, at least its {gate.level}"
+        case NoLeakage():
+            return "no leak is found that is not acknowledged"
         case WorthMore():
             more = f"over {gate.by:g} more" if gate.by else "more"
             return f"1,000 decisions are worth {more} than {_OTHERWISE[gate.than]}"
@@ -271,6 +276,31 @@ def _reproduced(facts: tuple[Entry, ...], gate: Reproduced) -> Verdict:
     passed = levels.index(best.body["level"]) >= levels.index(gate.level)
     reason = f"Executed again, its {best.body['level']} {'are' if best.body['level'] != 'model' else 'is'} the same."
     return Verdict(passed, reason, (best.position,))
+
+
+def _leakage(facts: tuple[Entry, ...], gate: NoLeakage) -> Verdict:
+    found = [entry for entry in facts if entry.kind == "leakage.checked"]
+    if absent := {"before", "after"} - {entry.body["when"] for entry in found}:
+        return Verdict(
+            False, f"No evidence of leakage checks {' and '.join(sorted(absent))} training.", _positions(found)
+        )
+    if unchecked := next((entry for entry in found if entry.body["reason"]), None):
+        return Verdict(False, f"Leaks could not be looked for: {unchecked.body['reason']}.", _positions(found))
+    names = list(dict.fromkeys(finding["name"] for entry in found for finding in entry.body["findings"]))
+    known = {one.finding: one.reason for one in gate.acknowledged}
+    if open_ := [name for name in names if name not in known]:
+        more = f" and {len(open_) - 3} more" if len(open_) > 3 else ""
+        reason = f"{len(open_)} of {len(names)} findings are not acknowledged: {', '.join(open_[:3])}{more}."
+        return Verdict(False, reason, _positions(found))
+    rows = max(entry.body["rows"] for entry in found)
+    said = (
+        "No check has a finding"
+        if not names
+        else f"Acknowledged: {', '.join(f'{name} ({known[name]})' for name in names)}"
+    )
+    gone = [name for name in known if name not in names]
+    also = f" No longer found: {', '.join(gone)}." if gone else ""
+    return Verdict(True, f"{said}; {rows:,} rows looked at.{also}", _positions(found))
 
 
 def _golden(facts: tuple[Entry, ...]) -> Verdict:

@@ -126,7 +126,7 @@ def _bind_carried(project: Project, schema: Schema) -> None:
                 f"{place} names {column!r}, which is no feature and no column of {source.name}. "
                 f"{nearest(column, [*names, *schema])}"
             )
-        if _personal(project, column):
+        if is_personal(project, column):
             raise InvalidDefinitionError(
                 f"{place} names {column!r}, which is, or is computed from, personal data: the ledger would hold "
                 f"its values. {'Slice by' if place == 'EverySlice.by' else 'Name'} a coarser column."
@@ -138,9 +138,20 @@ def _bind_carried(project: Project, schema: Schema) -> None:
                 f"Sensitive({attribute.column!r}, held_out=True): the feature {readers[0]!r} reads it. Leave the feature out, "
                 "or the attribute in."
             )
+    _bind_groups(project, schema)
 
 
-def _personal(project: Project, name: str) -> bool:
+def _bind_groups(project: Project, schema: Schema) -> None:
+    names = feature_names(project.features)
+    for column in project.grouping():
+        if column not in names and column not in schema:
+            raise InvalidDefinitionError(
+                f"{column!r} is to name groups, and is no feature and no column of {project.spine.source.name}. "
+                f"{nearest(column, [*names, *schema])}"
+            )
+
+
+def is_personal(project: Project, name: str) -> bool:
     """Whether a column of the spine's row, or a feature, holds personal data or is computed from such."""
     own = set(project.spine.source.pii)
     for feature in project.features.features:
@@ -148,9 +159,9 @@ def _personal(project: Project, name: str) -> bool:
             case Expression() if feature.name == name:
                 return bool(columns_of(feature.sql) & own)
             case Derived() if feature.name == name:
-                return any(_personal(project, read) for read in columns_of(feature.sql))
+                return any(is_personal(project, read) for read in columns_of(feature.sql))
             case OnDemand() if feature.name == name:
-                return any(_personal(project, read) for read in feature.inputs)
+                return any(is_personal(project, read) for read in feature.inputs)
             case Last() | First() if name in names_of(feature):
                 return feature.columns.names[names_of(feature).index(name)] in feature.columns.source.pii
             case _:

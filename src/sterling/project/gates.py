@@ -242,6 +242,40 @@ class FewFlips(Definition, frozen=True):
             raise InvalidDefinitionError(f"FewFlips.at_most is {self.at_most}. It lies between 0 and 1.")
 
 
+class Acknowledged(Definition, frozen=True):
+    """A finding that the project has looked into and lives with.
+
+    Args:
+        finding: Its name as the report shows it, ``check:column``, such as ``"date:day_of_year"``.
+        reason: Why it is no leak, or why it is borne.
+    """
+
+    finding: str
+    reason: str
+
+    def check(self) -> None:
+        """Refuse a finding without a check or a column, and an empty reason."""
+        check, _, column = self.finding.partition(":")
+        if not check or not column:
+            raise InvalidDefinitionError(
+                f"Acknowledged.finding is {self.finding!r}. It is a check and a column, such as 'date:day_of_year'."
+            )
+        if not self.reason.strip():
+            raise InvalidDefinitionError(f"Acknowledged({self.finding!r}) has no reason.")
+
+
+class NoLeakage(Definition, frozen=True):
+    """No leakage check has a finding that the project does not acknowledge, by name and with a reason.
+
+    Args:
+        acknowledged: Findings that are known.
+        groups: Columns of the spine's source, or features, none of whose values may stand on both sides of the holdout.
+    """
+
+    acknowledged: Sequence[Acknowledged] = ()
+    groups: Sequence[str] = ()
+
+
 Gate = (
     Improves
     | NonInferior
@@ -250,6 +284,7 @@ Gate = (
     | EverySlice
     | Golden
     | Parity
+    | NoLeakage
     | Robust
     | Behaves
     | FewFlips

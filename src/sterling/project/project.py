@@ -13,12 +13,24 @@ from sterling.project.decided import check_decisions
 from sterling.project.definition import Definition
 from sterling.project.external import ExternalModel
 from sterling.project.features import FeatureService, FeatureView, First, Last, feature_names, served
-from sterling.project.gates import Behaves, EverySlice, Fair, FewFlips, Gate, Golden, Parity, Reproduced, Robust
+from sterling.project.gates import (
+    Behaves,
+    EverySlice,
+    Fair,
+    FewFlips,
+    Gate,
+    Golden,
+    NoLeakage,
+    Parity,
+    Reproduced,
+    Robust,
+)
 from sterling.project.metrics import DECISIONS
 from sterling.project.policy import Policy, Sensitive, Top, Value
 from sterling.project.recipe import CANDIDATE, Recipe, fits_task, model_name
 from sterling.project.sources import Columns, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
+from sterling.project.splits import GroupKFold
 from sterling.project.studies import Behaviour, Study, check_studies
 from sterling.project.tasks import METRICS_OF, Binary, Task
 
@@ -156,6 +168,16 @@ class Project(Definition, frozen=True):
         for one in self.attributes():
             named.setdefault(one.column, "Project.sensitive")
         return named
+
+    def groups(self) -> tuple[str, ...]:
+        """Columns whose values must not stand on both sides of the holdout, each once, in order."""
+        named = [column for gate in self.gates if isinstance(gate, NoLeakage) for column in gate.groups]
+        return tuple(dict.fromkeys(named))
+
+    def grouping(self) -> tuple[str, ...]:
+        """Columns that name groups, for the gates or for folds, each once, in order."""
+        folds = [self.recipe.cv.by] if isinstance(self.recipe.cv, GroupKFold) else []
+        return tuple(dict.fromkeys((*self.groups(), *folds)))
 
     def run(self, folder: str | Path = ".", *, as_of: str | None = None, release_now: bool = False) -> Result:
         """Do what ``sterling run`` does.

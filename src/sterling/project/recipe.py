@@ -7,6 +7,7 @@ from typing import Literal
 
 from sterling.core.errors import InvalidDefinitionError, nearest
 from sterling.project.definition import Definition
+from sterling.project.splits import Split
 from sterling.project.tasks import Binary, Task
 from sterling.project.times import micros
 from sterling.project.trainers import (
@@ -34,7 +35,6 @@ __all__ = [
     "Rule",
     "ShallowTree",
     "Sklearn",
-    "TimeSeriesSplit",
     "Trainer",
     "Tune",
     "XGBoost",
@@ -44,27 +44,6 @@ __all__ = [
 
 CANDIDATE = "candidate"
 Trainer = Prior | Rule | Logistic | Ridge | ShallowTree | LightGBM | XGBoost | Sklearn | Custom
-
-
-class TimeSeriesSplit(Definition, frozen=True):
-    """Rolling-origin folds before the holdout: train on what was known, judge the block that follows.
-
-    Args:
-        folds: Number of folds, at least 1.
-        block: Length of each judged block.
-        gap: Time between the end of training and the start of the block.
-    """
-
-    folds: int
-    block: str = "28d"
-    gap: str = "0d"
-
-    def check(self) -> None:
-        """Refuse no folds and what is no duration."""
-        if self.folds < 1:
-            raise InvalidDefinitionError(f"TimeSeriesSplit.folds is {self.folds}. It is at least 1.")
-        for field in ("block", "gap"):
-            micros(getattr(self, field), field=f"TimeSeriesSplit.{field}")
 
 
 class Calibration(Definition, frozen=True):
@@ -168,7 +147,7 @@ class Recipe(Definition, frozen=True):
 
     model: Trainer = LightGBM()
     baselines: Sequence[Trainer] | None = None
-    cv: TimeSeriesSplit | None = None
+    cv: Split | None = None
     calibration: Calibration | None = Calibration()
     tune: Tune | None = None
 

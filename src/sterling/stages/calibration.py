@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sterling.core.clock import from_micros, iso
+from sterling.models import Model
 from sterling.models.boosting import Earlier, validation_parts
+from sterling.models.calibrated import Calibrated
 from sterling.models.frame import Frame
 from sterling.models.rows import TrainingRows
 from sterling.models.training import Trained, fit
@@ -72,6 +74,28 @@ def judge_calibration(
         "accepted": chosen.kind if chosen else None, "reason": _reason(chosen, judged), "curves": [_body(one) for one in judged],
     }  # fmt: skip
     return Found(curves[chosen.kind] if chosen else None, body)
+
+
+def calibrated(
+    calibration: Calibration | None,
+    trainer: Trainer,
+    trained: Trained,
+    rows: Frame,
+    encoded: TrainingRows,
+    *,
+    clustered: bool,
+) -> tuple[Model, dict[str, Any] | None]:
+    """The model behind the curve that was accepted, or as it is; and what was found of the curves.
+
+    Arguments are those of `judge_calibration`; without a calibration the model is as it is.
+    """
+    model = trained.model
+    if calibration is None:
+        return model, None
+    found = judge_calibration(calibration, trainer, trained, rows, encoded, clustered=clustered)
+    if found is None or found.curve is None:
+        return model, found.body if found else None
+    return Model(model.columns, Calibrated(model.predictor, found.curve)), found.body
 
 
 def _earlier(trainer: Trainer, rows: TrainingRows, share: float) -> Earlier | None:

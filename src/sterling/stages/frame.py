@@ -31,11 +31,13 @@ class Assemble(Stage, frozen=True):
         features: Names of the features, in the service's order.
         source: Name of the spine's source, for slices that are no feature.
         slices: Columns that gates, policy and fairness look at.
+        groups: Columns that name groups; the frame holds a number for each group, so that no name of a person stands there.
     """
 
     features: tuple[str, ...]
     source: str
     slices: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -52,11 +54,12 @@ class Assemble(Stage, frozen=True):
         spine = read_table(context.store, inputs["spine"])
         cells = beside(inputs, context)
         columns = {name: spine.column(name) for name in SPINE_COLUMNS} | {name: cells[name] for name in self.features}
-        if extra := [column for column in self.slices if column not in self.features]:
+        if extra := [column for column in (*self.slices, *self.groups) if column not in self.features]:
             own = StoredTable(context.store, inputs[f"clean:{self.source}"])
             for column in extra:
                 value = column_of(own, column, "EverySlice.by").take(spine.column("row"))
-                columns[f"{SLICE}{column}"] = fitting(_as_text(value), column)
+                value = fitting(_as_text(value), column) if column in self.slices else _numbered(value)
+                columns[f"{SLICE}{column}"] = value
         frame = pa.table(columns)
         ref = put_table(context.store, frame)
         types = {name: str(frame.schema.field(name).type) for name in self.features}
@@ -68,6 +71,11 @@ class Assemble(Stage, frozen=True):
 def _as_text(cells: pa.ChunkedArray) -> pa.ChunkedArray:
     """Days as texts: a slice is a number or a text."""
     return cells.cast(pa.string()) if pa.types.is_date(cells.type) else cells
+
+
+def _numbered(values: pa.ChunkedArray) -> pa.Array:
+    """A number for each value; null where there is none."""
+    return values.combine_chunks().dictionary_encode().indices.cast(pa.int64())
 
 
 def _leaks(
@@ -90,6 +98,9 @@ def _leaks(
     return (Evidence("leaks.measured", (), body),)
 
 
-def assemble(service: FeatureService, spine: EventSpine | ScheduledSpine, slices: Sequence[str]) -> Assemble:
+def assemble(
+    service: FeatureService, spine: EventSpine | ScheduledSpine, slices: Sequence[str], groups: Sequence[str] = ()
+) -> Assemble:
     """The stage that puts a service's features side by side."""
-    return Assemble(feature_names(service), spine.source.name, tuple(slices))
+    others = tuple(column for column in groups if column not in slices)
+    return Assemble(feature_names(service), spine.source.name, tuple(slices), others)

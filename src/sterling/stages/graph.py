@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sterling.core.refs import Ref
 from sterling.features.online import source_of
+from sterling.project.bind import is_personal
 from sterling.project.checks import References
 from sterling.project.features import (
     Derived,
@@ -17,6 +18,7 @@ from sterling.project.features import (
     First,
     Last,
     OnDemand,
+    feature_names,
     served,
     view_name,
 )
@@ -35,9 +37,12 @@ from sterling.stages.decide import PREDICTED, Decide
 from sterling.stages.derived import DerivedFeatures
 from sterling.stages.evaluate import BASELINE, Evaluate
 from sterling.stages.fairness import Fairness
+from sterling.stages.feasibility import Feasibility
+from sterling.stages.feasible_gates import ASSESSED
 from sterling.stages.features import has_leaks, reads
 from sterling.stages.frame import assemble
 from sterling.stages.leak_effect import LeakEffect
+from sterling.stages.leakage import Leakage, ModelLeakage
 from sterling.stages.on_demand import OnDemandFeatures
 from sterling.stages.outside import Against, Ask
 from sterling.stages.parity import Parity, RowParity
@@ -80,7 +85,7 @@ def graph(
         parity: Whether features are held against what is served.
         studies: Whether the candidate is looked at after its evaluation.
     """
-    before = check_graph(project, folder, intake, as_of)
+    before = (*check_graph(project, folder, intake, as_of), *assessments(project))
     compared = parity_steps(project) if parity else ()
     models = tuple(_models(project, folder, intake, leak_effect=leak_effect))
     candidate = Output(CANDIDATE, "model")
@@ -94,6 +99,16 @@ def check_graph(project: Project, folder: Path, intake: Intake, as_of: str | Non
     snapshots = tuple(_snapshot(source, folder, intake) for source in project.sources().values())
     bound = Step(Bind(project), _snapshots(project))
     return (*tables, *snapshots, bound, *_data(project, as_of), *_features(project, folder))
+
+
+def assessments(project: Project) -> tuple[Step, ...]:
+    """The steps that look at the frame before anything is trained: for leaks, and for what the holdout can show."""
+    start, end = project.holdout.span()
+    personal = tuple(name for name in feature_names(project.features) if is_personal(project, name))
+    leakage = Leakage(start, end, project.error_budget, project.cluster is not None, project.groups(), personal)
+    gates = tuple(gate for gate in project.gates if isinstance(gate, ASSESSED))
+    feasibility = Feasibility(gates, start, end, project.error_budget, project.cluster is not None, project.task)
+    return Step(leakage, {"frame": _FRAME}), Step(feasibility, {"frame": _FRAME})
 
 
 def parity_steps(project: Project) -> tuple[Step, ...]:
@@ -177,7 +192,7 @@ def _features(project: Project, folder: Path) -> Iterator[Step]:
         else:
             yield Step(feature_stage(feature, spine), inputs)
     inputs = own | _SPINE | dict(map(_built, service.features)) | _leaks(service.features, service)
-    yield Step(assemble(service, spine, tuple(project.carried())), inputs)
+    yield Step(assemble(service, spine, tuple(project.carried()), project.grouping()), inputs)
 
 
 def _rank(feature: Feature) -> int:
@@ -222,6 +237,8 @@ def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool
         yield Step(baseline, {"frame": _FRAME})
         models[f"baseline:{model_name(trainer)}"] = Output(baseline.title, "model")
     yield from _outside(project)
+    leakage = ModelLeakage(model_name(recipe.model), start, end, project.error_budget, project.cluster is not None)
+    yield Step(leakage, {"frame": _FRAME, **models})
     for gate in project.gates:
         if isinstance(gate, Golden):
             models["golden"] = intake.take(gate.file, folder)[0].ref
@@ -233,10 +250,10 @@ def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool
     yield Step(evaluate, {"frame": _FRAME, **models}, champion_of="candidate")
     models.pop("golden", None)
     if isinstance(project.task, Binary):
-        yield from _decisions(project, folder, models)
+        yield from _decisions(project, folder, models, chosen)
 
 
-def _decisions(project: Project, folder: Path, models: Inputs) -> Iterator[Step]:
+def _decisions(project: Project, folder: Path, models: Inputs, tuned: Inputs) -> Iterator[Step]:
     """What is decided from the models' scores, for whom, and how far scores can be taken at their word."""
     (start, end), recipe, clustered = project.holdout.span(), project.recipe, project.cluster is not None
     candidate, attributes = model_name(recipe.model), project.attributes()
@@ -247,9 +264,14 @@ def _decisions(project: Project, folder: Path, models: Inputs) -> Iterator[Step]
             "candidate": recipe.model,
             **{f"{BASELINE}{model_name(one)}": one for one in recipe.ladder(project.task)},
         }
-        contenders = [Contender(key, trainer, supplied_code(trainer, folder)) for key, trainer in trainers.items()]
+        contenders = [
+            Contender(key, trainer, supplied_code(trainer, folder), recipe.calibration if key == "candidate" else None)
+            for key, trainer in trainers.items()
+        ]
         value = project.problem.value
-        yield Step(ChoosePolicy(project.policy, value, start, contenders, clustered), {"frame": _FRAME, **models})
+        yield Step(
+            ChoosePolicy(project.policy, value, start, contenders, clustered), {"frame": _FRAME, **models, **tuned}
+        )
         sliced = [
             (gate.metric, column)
             for gate in project.gates

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from sterling.core.clock import from_micros, iso
 from sterling.core.errors import DataError
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
+from sterling.core.store import Store
 from sterling.models.frame import Frame
-from sterling.models.training import fit
+from sterling.models.training import train
 from sterling.project.definition import Definition
 from sterling.project.policy import Policy, Threshold, Value
-from sterling.project.recipe import Trainer, model_name
+from sterling.project.recipe import Calibration, LightGBM, Trainer, model_name
 from sterling.project.times import micros
+from sterling.stages.calibration import calibrated
 from sterling.stages.contract import Context, Outcome, Stage, put_json
 from sterling.stages.evaluate import clusters_of
 from sterling.stages.train import LIBRARIES, rows_before
@@ -32,17 +35,19 @@ class Contender(Definition, frozen=True):
         key: Its name among the inputs.
         trainer: How it is trained.
         code: What identifies code that the project supplies, as JSON.
+        calibration: Curves that its probabilities may be led back by, as in its training; None for none.
     """
 
     key: str
     trainer: Trainer
     code: Sequence[Any] = ()
+    calibration: Calibration | None = None
 
 
 class ChoosePolicy(Stage, frozen=True):
     """Settle what each model's scores decide.
 
-    Inputs: each contender's model by its key, and ``frame``. Outputs: ``policy``, the candidate's, and ``policies``, those of
+    Inputs: each contender's model by its key, ``frame``, and, where the candidate's settings were tuned, ``trainer``. Outputs: ``policy``, the candidate's, and ``policies``, those of
     all by key, as JSON. A threshold that is to be chosen is the best on the last blocks before the holdout, for models that
     were trained on what was known before each; only labels that were known before the holdout count.
 
@@ -86,7 +91,8 @@ class ChoosePolicy(Stage, frozen=True):
             body: dict[str, Any] = {"chosen_on": None}
             decider = settled
             if frame is not None:
-                decider, body = self._choose(one, frame, context.seed)
+                trainer = tuned_trainer(context.store, inputs) if one.key == "candidate" else None
+                decider, body = self._choose(one, trainer or one.trainer, frame, context.seed)
             assert decider is not None
             deciders[one.key] = decider
             model = inputs[one.key]
@@ -98,10 +104,12 @@ class ChoosePolicy(Stage, frozen=True):
         }
         return Outcome(outputs, tuple(facts))
 
-    def _choose(self, contender: Contender, frame: Frame, seed: int) -> tuple[Decider, dict[str, Any]]:
+    def _choose(
+        self, contender: Contender, trainer: Trainer, frame: Frame, seed: int
+    ) -> tuple[Decider, dict[str, Any]]:
         assert isinstance(self.policy, Threshold)
         assert self.policy.maximize
-        scores, rows = self._before(contender.trainer, frame, seed)
+        scores, rows = self._before(trainer, contender.calibration, frame, seed)
         objective = objective_of(self.policy.maximize, amounts_of(self.value))
         clusters = clusters_of(rows, clustered=self.clustered)
         found = curve(rows.label, scores, clusters, objective)
@@ -110,7 +118,9 @@ class ChoosePolicy(Stage, frozen=True):
         why = f"the best {self.policy.maximize.replace('_', ' ')} from {_day(start)} to {_day(self.start_us)}"
         return Decider(found.best.threshold, why), {"chosen_on": self._said(found, start)}
 
-    def _before(self, trainer: Trainer, frame: Frame, seed: int) -> tuple[Floats, Frame]:
+    def _before(
+        self, trainer: Trainer, calibration: Calibration | None, frame: Frame, seed: int
+    ) -> tuple[Floats, Frame]:
         """Scores of the blocks before the holdout, each by a model of the same recipe that was trained before it."""
         assert isinstance(self.policy, Threshold)
         size = micros(self.policy.block)
@@ -125,7 +135,9 @@ class ChoosePolicy(Stage, frozen=True):
                     "be chosen there. Use a longer Threshold.block, or Threshold(at=…)."
                 )
             known = rows_before(frame, start, f"before {_day(start)}, after which the threshold is chosen")
-            model = fit(trainer, known.training_rows(seed))
+            encoded = known.training_rows(seed)
+            trained = train(trainer, encoded)
+            model, _ = calibrated(calibration, trainer, trained, known, encoded, clustered=self.clustered)
             scores[inside] = model.predict(frame.take(inside).encode(model.columns))
             judged |= inside
         return scores[judged], frame.take(judged)
@@ -139,6 +151,13 @@ class ChoosePolicy(Stage, frozen=True):
             "selected": best.selected, "value": best.value, "low": best.low, "high": best.high,
             "confidence": found.confidence,
         }  # fmt: skip
+
+
+def tuned_trainer(store: Store, inputs: Mapping[str, Ref]) -> Trainer | None:
+    """The candidate with the settings that a search found; None where nothing was searched for."""
+    if "trainer" not in inputs:
+        return None
+    return msgspec.convert(msgspec.json.decode(store.open(inputs["trainer"]).read_bytes()), LightGBM)
 
 
 def _day(micros_: int) -> str:

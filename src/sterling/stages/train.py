@@ -15,10 +15,10 @@ from sterling.core.errors import DataError
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
 from sterling.models import Model, Trees
-from sterling.models.calibrated import Calibrated, innermost
+from sterling.models.calibrated import innermost
 from sterling.models.frame import Frame
 from sterling.models.rows import TrainingRows
-from sterling.models.training import Trained, fit, kernel, train
+from sterling.models.training import fit, kernel, train
 from sterling.project.recipe import (
     Calibration,
     Custom,
@@ -29,17 +29,17 @@ from sterling.project.recipe import (
     Rule,
     ShallowTree,
     Sklearn,
-    TimeSeriesSplit,
     Trainer,
     XGBoost,
     model_name,
 )
+from sterling.project.splits import GroupKFold, Split, reason_of
 from sterling.project.tasks import CONDITION, Task
-from sterling.stages.calibration import judge_calibration
+from sterling.stages.calibration import calibrated
 from sterling.stages.contract import Context, Outcome, Stage, put_bytes
 from sterling.stages.predictions import put_predictions
 from sterling.tasks.of import task_of
-from sterling.tasks.splits import Fold, rolling_origin
+from sterling.tasks.splits import Part, parts
 
 PROBES = 256
 """Rows whose predictions are kept beside a model, to compare it with what a fresh process makes of it."""
@@ -76,7 +76,7 @@ class Train(Stage, frozen=True):
     trainer: Trainer
     role: Literal["candidate", "baseline"]
     start_us: int
-    cv: TimeSeriesSplit | None = None
+    cv: Split | None = None
     code: Sequence[Any] = ()
     task: Task = CONDITION
     calibration: Calibration | None = None
@@ -107,7 +107,7 @@ class Train(Stage, frozen=True):
         encoded = rows.training_rows(context.seed, self.task)
         with measured() as cost:
             trained = train(self.trainer, encoded)
-        model, judged = self._calibrated(trained, rows, encoded)
+        model, judged = calibrated(self.calibration, self.trainer, trained, rows, encoded, clustered=self.clustered)
         ref = put_bytes(context.store, model.to_bytes())
         probes = rows.take(_probes(rows))
         probe = put_predictions(context.store, probes, model.predict(probes.encode(model.columns)))
@@ -129,38 +129,24 @@ class Train(Stage, frozen=True):
     def _fit(self, rows: Frame, seed: int) -> Model:
         return fit(self.trainer, rows.training_rows(seed, self.task))
 
-    def _calibrated(self, trained: Trained, rows: Frame, encoded: TrainingRows) -> tuple[Model, dict[str, Any] | None]:
-        """The model behind the curve that was accepted, or as it is; and what was found of the curves."""
-        model = trained.model
-        if self.calibration is None:
-            return model, None
-        found = judge_calibration(self.calibration, self.trainer, trained, rows, encoded, clustered=self.clustered)
-        if found is None or found.curve is None:
-            return model, found.body if found else None
-        return Model(model.columns, Calibrated(model.predictor, found.curve)), found.body
-
     def _fact(self, kind: str, model: Ref, body: dict[str, Any]) -> Evidence:
         return Evidence(kind, (f"model:{model}",), body)
 
     def _validate(self, frame: Frame, ref: Ref, seed: int) -> Iterator[dict[str, Any]]:
         """A model of the same recipe for each fold, judged on the labels that were known before the holdout."""
-        for fold in rolling_origin(self.cv, self.start_us) if self.cv else ():
-            rows = rows_before(
-                frame,
-                fold.train_before,
-                f"before {_moment(fold.train_before)}, where fold {fold.number} trains",
-                self.task,
-            )
-            judged = frame.take(_block(frame, fold) & frame.known_before(self.start_us))
-            if not len(judged):
-                raise DataError(
-                    f"Fold {fold.number} has no known label between {_moment(fold.start)} and {_moment(fold.end)}. "
-                    "Use fewer folds, or longer blocks."
-                )
+        if self.cv is None:
+            return
+        groups = (
+            frame.slice_values(self.cv.by).to_numpy(zero_copy_only=False) if isinstance(self.cv, GroupKFold) else None
+        )
+        split = {"type": type(self.cv).__name__, "why": reason_of(self.cv)}
+        for part in parts(self.cv, frame.predict_at, frame.known_before, frame.label, groups, self.start_us, seed=seed):
+            rows, judged = _fold_rows(frame, part, self.task)
             model = self._fit(rows, seed)
+            start, end = (part.block.start, part.block.end) if part.block else judged.predict_at[[0, -1]]
             yield {
-                "model": ref, "name": model_name(self.trainer), "fold": fold.number, "from": _moment(fold.start),
-                "to": _moment(fold.end), "train_rows": len(rows), "rows": len(judged),
+                "model": ref, "name": model_name(self.trainer), "fold": part.number, "from": _moment(start),
+                "to": _moment(end), "train_rows": len(rows), "rows": len(judged), "split": split,
                 "metrics": task_of(self.task).score(judged.label, model.predict(judged.encode(model.columns))),
             }  # fmt: skip
 
@@ -185,8 +171,26 @@ def rows_before(frame: Frame, before_us: int, where: str, task: Task = CONDITION
     return rows
 
 
-def _block(frame: Frame, fold: Fold) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    return (frame.predict_at >= fold.start) & (frame.predict_at < fold.end)
+def _fold_rows(frame: Frame, part: Part, task: Task) -> tuple[Frame, Frame]:
+    """The rows that train a fold and those that it judges.
+
+    Raises:
+        DataError: if either are none, or those that train are all alike.
+    """
+    fold = part.block
+    where = (
+        f"before {_moment(fold.train_before)}, where fold {part.number} trains"
+        if fold
+        else f"to train fold {part.number}"
+    )
+    rows, judged = frame.take(part.train), frame.take(part.judged)
+    if fold and not len(rows):
+        rows_before(frame, fold.train_before, where, task)
+    task_of(task).check_labels(rows.label, where=where)
+    if not len(judged):
+        between = f" between {_moment(fold.start)} and {_moment(fold.end)}" if fold else ""
+        raise DataError(f"Fold {part.number} has no known label{between}. Use fewer folds, or longer blocks.")
+    return rows, judged
 
 
 def _probes(rows: Frame) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

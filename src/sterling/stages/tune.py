@@ -18,7 +18,8 @@ from sterling.models.rows import TrainingRows
 from sterling.models.training import fit
 from sterling.models.tuning import Block, Searched, search
 from sterling.project.definition import to_json
-from sterling.project.recipe import TimeSeriesSplit, Tune, model_name
+from sterling.project.recipe import Tune, model_name
+from sterling.project.splits import TimeSeriesSplit
 from sterling.project.trainers import LightGBM
 from sterling.stages.contract import Context, Outcome, Stage, put_json
 from sterling.stages.train import rows_before

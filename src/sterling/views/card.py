@@ -21,6 +21,7 @@ from sterling.views.report_decisions import (
     parts_table,
     policy_table,
 )
+from sterling.views.report_leakage import folds_table, leakage_table
 from sterling.views.report_studies import study_tables
 from sterling.views.report_tables import (
     calibration_table,
@@ -41,6 +42,7 @@ _NOT_MEASURED = {
     "golden.checked": "golden examples",
     "model.validated": "validation on blocks before the holdout",
     "availability.measured": "availability of features at prediction",
+    "leakage.checked": "leakage checks",
     "leaks.measured": "what ignoring availability would change",
     "leaks.evaluated": "what leaks would do to the metrics",
     "decisions.evaluated": "what is decided from the scores, and what that is worth",
@@ -117,6 +119,8 @@ def model_card(entries: Iterable[Entry], version_or_model: int | str | None, def
         "Against baselines and champion": in_markdown(comparisons_table(report)),
         "Decisions": _decisions(report),
         "Groups of people": _fairness(report),
+        "Validation before the holdout": in_markdown(folds_table(report)),
+        "Leakage checks": in_markdown(leakage_table(report)),
         "What leaks would claim": in_markdown(leak_effect_table(report)),
         "Slices": in_markdown(slices_table(report)),
         "Calibration": _calibration(report),

@@ -150,6 +150,29 @@ def _leak_effect(body: Body) -> str:
     )
 
 
+def _feasibility(body: Body) -> str:
+    if body["impossible"]:
+        return " ".join(body["impossible"])
+    states = [gate["state"] for gate in body["gates"]]
+    never = [gate["gate"] for gate in body["gates"] if gate["state"] == "impossible"]
+    said = (
+        f"no model can pass {listed(never)}"
+        if never
+        else f"{states.count('doubtful')} of {plural(len(states), 'gate')} doubtful"
+    )
+    return (
+        f"{plural(body['training']['rows'], 'row')} to train on, {number(body['holdout']['rows'])} to judge by: {said}."
+    )
+
+
+def _leakage(body: Body) -> str:
+    if body["reason"]:
+        return f"Leaks could not be looked for {body['when']} training: {body['reason']}."
+    names = [finding["name"] for finding in body["findings"]]
+    found = f"{plural(len(names), 'finding')}, {listed(names)}" if names else "no finding"
+    return f"Looked for leaks {body['when']} training in {plural(body['rows'], 'row')}: {found}."
+
+
 def _leaks(body: Body) -> str:
     worst = max(body["features"], key=lambda feature: feature["changed"] or 0.0)
     return (
@@ -354,6 +377,8 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "availability.measured": _availability,
     "features.built": _features,
     "censoring.measured": _censoring,
+    "feasibility.assessed": _feasibility,
+    "leakage.checked": _leakage,
     "leaks.evaluated": _leak_effect,
     "leaks.measured": _leaks,
     "lateness.measured": _lateness,

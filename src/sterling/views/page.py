@@ -35,6 +35,7 @@ from sterling.views.report_decisions import (
     parts_table,
     policy_table,
 )
+from sterling.views.report_leakage import folds_table, leakage_table
 from sterling.views.report_studies import study_tables
 from sterling.views.report_tables import (
     arrow,
@@ -99,6 +100,8 @@ def report_page(entries: Iterable[Entry], definition: Mapping[str, Any], *, run:
         studies=study_tables(report),
         importance=importance_chart(report.features) if _weighed(report) else None,
         features=_narrow(features_table(report)),
+        leakage=leakage_table(report),
+        folds=folds_table(report),
         data=data_table(report),
         failures=tuple((source, failure) for source in report.sources for failure in source.failures),
         leaks=leak_effect_table(report),

@@ -9,6 +9,7 @@ from sterling.core.evidence import Entry
 from sterling.project.metrics import in_order, label, more_is_better
 from sterling.views.report import Comparison, GateRow, Measure, Report, SourceRow
 from sterling.views.report_decisions import decision_tables, parts_table
+from sterling.views.report_leakage import checked, folds_table, leakage_table
 from sterling.views.report_studies import study_tables
 from sterling.views.tables import Row, Table, in_terminal
 from sterling.views.text import cite, day, decimals_for, interval, number, percent
@@ -27,13 +28,15 @@ def render_report(report: Report) -> RenderableType:
 
 
 def all_tables(report: Report) -> tuple[Table, ...]:
-    """Models, their differences, decisions, gates, slices, data, and what leaks would claim where that was measured."""
+    """Models, their differences, decisions, gates, leakage, slices, folds, data, and what leaks would claim where that was measured."""
     slices = slices_table(report, worst=_WORST)
     leaks = [leak_effect_table(report)] if report.fact("leaks.evaluated") else []
     decided = decision_tables(report)
     parts = [parts_table(report)] if report.fact("calibration.analysed") else []
     first = models_table(report), comparisons_table(report), *parts, *decided
-    return *first, gates_table(report), slices, data_table(report), *leaks
+    folds = [folds_table(report)] if report.run.of("model.validated") else []
+    leakage = [leakage_table(report)] if checked(report) else []
+    return *first, gates_table(report), *leakage, slices, *folds, data_table(report), *leaks
 
 
 def models_table(report: Report) -> Table:
