@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sterling.project import checks, gates, studies
     from sterling.project.aggregates import Count, CountDistinct, Max, Mean, Min, Pending, Sum, Variance
+    from sterling.project.external import ExternalModel
     from sterling.project.features import Derived, Expression, FeatureService, FeatureView, First, Last, OnDemand
     from sterling.project.policy import ExpectedValue, Sensitive, Threshold, Top, Value
     from sterling.project.project import Problem, Project
@@ -50,6 +51,7 @@ __all__ = [
     "ExpectedValue",
     "Expression",
     "External",
+    "ExternalModel",
     "FeatureService",
     "FeatureView",
     "First",
@@ -96,6 +98,7 @@ __all__ = [
 
 _MODULES = {
     "aggregates": ("Count", "CountDistinct", "Max", "Mean", "Min", "Pending", "Sum", "Variance"),
+    "external": ("ExternalModel",),
     "features": ("Derived", "Expression", "FeatureService", "FeatureView", "First", "Last", "OnDemand"),
     "policy": ("ExpectedValue", "Sensitive", "Threshold", "Top", "Value"),
     "project": ("Problem", "Project"),

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,7 @@ from sterling.core.canonical import canonical, digest
 from sterling.core.clock import iso, utcnow
 from sterling.core.code import source_of_module_closure
 from sterling.core.elsewhere import REFERENCED, WithoutErased, erased_in
+from sterling.core.environment import ENVIRONMENT, environment_of
 from sterling.core.errors import ConflictError, RefusedError
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.ledger import Ledger
@@ -86,6 +88,20 @@ class Result:
     news: bool
     warnings: tuple[str, ...] = ()
 
+    def _repr_html_(self) -> str:
+        """The result in a notebook."""
+        from sterling.views.fragments import result_fragment
+        from sterling.views.report import gate_rows
+
+        said = {"passed": "passed its gates", "failed": "failed a gate", "ungated": "was trained; there are no gates"}
+        as_version = f" and is version {self.version}" if self.version else ""
+        live = ", which takes all traffic" if self.released else ""
+        steps = ((step.title, "from the ledger" if step.cached else "ran", step.position) for step in self.steps)
+        return result_fragment(
+            f"{self.project}: the candidate {said[self.verdict]}{as_version}{live} [{self.position}].",
+            gate_rows(self.gates), steps,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
@@ -140,7 +156,7 @@ def _run(opened: _Opened, steps: Sequence[Step], observe: Observer, *, release_n
     before = _head(opened.ledger)
     _record_definition(opened)
     external = _reference(opened)
-    done = execute(steps, opened.ledger, _context(opened, external), observe)
+    done = execute(steps, opened.ledger, _context(opened, external), observe, environment=partial(_environment, opened))
     candidate = next(step for step in done if step.title == CANDIDATE).outputs["model"]
     decision, judged = _judge(opened, candidate, done)
     verdict: Answer = "ungated"
@@ -324,7 +340,11 @@ def _prepared(
         steps = (*check_graph(project, folder, opened.intake, None), *more)
         opened.intake.save()
         context = _context(opened, _reference(opened))
-        yield opened, context, execute(steps, opened.ledger, context, observe)
+        yield (
+            opened,
+            context,
+            execute(steps, opened.ledger, context, observe, environment=partial(_environment, opened)),
+        )
 
 
 def _views(project: Project, context: Context, done: Sequence[Done]) -> Iterator[tuple[ViewPlan, StoredTable]]:
@@ -437,11 +457,27 @@ def _record_definition(opened: _Opened) -> None:
         opened.ledger.append([fact], unless=same)
 
 
+def _environment(opened: _Opened) -> str:
+    """Record what this process runs with, unless the very same is on record, and give its name."""
+    from sterling.models.blas import blas_libraries
+
+    found, lock = environment_of(opened.folder, blas_libraries())
+    name: str = found["environment"]
+    same = Query((ENVIRONMENT,), (f"environment:{name}",))
+    before = next(opened.ledger.read(same), None)
+    if before is None or not opened.store.has(before.body["lock"]):
+        ref = opened.store.put(io.BytesIO(canonical(lock)))
+        with suppress(ConflictError):
+            opened.ledger.append([Evidence(ENVIRONMENT, same.subjects, found | {"lock": ref})], unless=same)
+    return name
+
+
 def _judge(opened: _Opened, candidate: str, done: Sequence[Done]) -> tuple[str, tuple[Entry, ...]]:
-    """Judge every gate on the facts of one evaluation, of parity and of studies, once: a decision is known by what it is based on."""
+    """Judge every gate on the facts of one evaluation, of models from outside, of parity and of studies, once: a decision is known by what it is based on."""
     gates = opened.project.judged()
     evaluated = [step.key for step in done if step.title in JUDGED]
     parity = [step.key for step in done if step.title.startswith("parity ")]
+    outside = [step.key for step in done if step.title.startswith("against ")]
     basis = {
         "gates": [to_json(gate) for gate in gates],
         "error_budget": opened.project.error_budget,
@@ -449,11 +485,12 @@ def _judge(opened: _Opened, candidate: str, done: Sequence[Done]) -> tuple[str, 
         "evaluation": evaluated,
         "parity": parity,
         "source": source_of_module_closure("sterling.decisions.gate"),
+        **({"outside": outside} if outside else {}),
     }
     decision = digest(basis)
     same = Query(("gate.judged",), (f"decision:{decision}",))
     if gates and not (judged := tuple(opened.ledger.read(same))):
-        keys = (*parity, *evaluated)
+        keys = (*parity, *outside, *evaluated)
         facts = tuple(entry for key in keys for entry in opened.ledger.read(Query(subjects=(f"key:{key}",))))
         verdicts = [_judged(gate, facts, candidate, decision) for gate in gates]
         with suppress(ConflictError):
@@ -486,18 +523,21 @@ def _settle(opened: _Opened, candidate: str, decision: str, judged: Sequence[Ent
                 decision=decision,
                 judged=judged,
                 policy=policy,
+                needs=opened.project.release_needs(),
             )
     version: int | None = entry.body.get("version")
     return version
 
 
 def _complete(opened: _Opened, done: Sequence[Done], candidate: str, decision: str, verdict: Answer) -> int:
+    start, end = opened.project.holdout.span()
     body = {
         "definition": opened.definition,
         "keys": [{"title": step.title, "key": step.key} for step in done],
         "candidate": candidate,
         "decision": decision,
         "verdict": verdict,
+        "holdout": {"start_us": start, "end_us": end, "looks": opened.project.holdout.looks},
     }
     fact = Evidence("run.completed", ("run", f"definition:{opened.definition}"), body)
     while not ((last := _last_run(opened.ledger)) and last.body == body):

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from sterling.core.canonical import digest
@@ -79,7 +80,14 @@ def identity(step: Step, inputs: Mapping[str, Ref], seed: int) -> dict[str, Any]
     }
 
 
-def execute(steps: Sequence[Step], ledger: Ledger, context: Context, observe: Observer = ignore) -> tuple[Done, ...]:
+def execute(
+    steps: Sequence[Step],
+    ledger: Ledger,
+    context: Context,
+    observe: Observer = ignore,
+    *,
+    environment: Callable[[], str] | None = None,
+) -> tuple[Done, ...]:
     """Do every step that is not on record, in order, and record it.
 
     Args:
@@ -87,6 +95,7 @@ def execute(steps: Sequence[Step], ledger: Ledger, context: Context, observe: Ob
         ledger: The project's chain.
         context: Store, engine and seed.
         observe: Told when a step starts and ends.
+        environment: Records what this process runs with, and gives its name; asked before the first step that runs.
 
     Returns:
         What is on record now, step by step.
@@ -96,11 +105,16 @@ def execute(steps: Sequence[Step], ledger: Ledger, context: Context, observe: Ob
         StageFailedError: if a stage raised anything else, or made something else than what is on record.
     """
     done: dict[str, Done] = {}
+    place = cache(environment or _nowhere)
     for step in steps:
         inputs = _inputs(step, {title: item.outputs for title, item in done.items()}, ledger)
         assert inputs is not None
-        done[step.stage.title] = _do(step, inputs, ledger, context, observe)
+        done[step.stage.title] = _do(step, inputs, ledger, context, observe, place)
     return tuple(done.values())
+
+
+def _nowhere() -> None:
+    """Nothing is recorded of where the steps run."""
 
 
 def resolve(steps: Sequence[Step], ledger: Ledger, context: Context) -> tuple[PlannedStep, ...]:
@@ -156,7 +170,14 @@ def _kept(entry: Entry, context: Context) -> bool:
     )
 
 
-def _do(step: Step, inputs: Mapping[str, Ref], ledger: Ledger, context: Context, observe: Observer) -> Done:
+def _do(
+    step: Step,
+    inputs: Mapping[str, Ref],
+    ledger: Ledger,
+    context: Context,
+    observe: Observer,
+    place: Callable[[], str | None],
+) -> Done:
     title = step.stage.title
     wanted = identity(step, inputs, context.seed)
     key = digest(wanted)
@@ -165,12 +186,13 @@ def _do(step: Step, inputs: Mapping[str, Ref], ledger: Ledger, context: Context,
         observe(Progress(title, "cached"))
         return Done(title, key, before.body["outputs"], before.position, cached=True)
     observe(Progress(title, "started"))
+    environment = place()
     with measured() as cost:
         outcome = _attempt(step, inputs, key, ledger, context, observe)
     if before:
         position = _confirm(before, outcome, ledger)
     else:
-        position = _record(step, key, wanted, outcome, cost, ledger, context)
+        position = _record(step, key, wanted, outcome, cost, ledger, context, environment)
     observe(Progress(title, "ran", cost.seconds))
     return Done(title, key, outcome.outputs, position, cached=False)
 
@@ -210,7 +232,14 @@ def _logged() -> Iterator[io.StringIO]:
 
 
 def _record(
-    step: Step, key: str, wanted: dict[str, Any], outcome: Outcome, cost: Cost, ledger: Ledger, context: Context
+    step: Step,
+    key: str,
+    wanted: dict[str, Any],
+    outcome: Outcome,
+    cost: Cost,
+    ledger: Ledger,
+    context: Context,
+    environment: str | None,
 ) -> int:
     """Append a stage's facts and its completion, unless another run has done so meanwhile."""
     stage, subject = step.stage, f"key:{key}"
@@ -219,6 +248,7 @@ def _record(
         "stage": stage.name, "title": stage.title, "key": key, "identity": wanted,
         "outputs": dict(outcome.outputs), "manifests": manifests, "seconds": round(cost.seconds, 3),
         "seconds_cpu": round(cost.seconds_cpu, 3), "peak_bytes": cost.peak_bytes,
+        **({"environment": environment} if environment else {}),
     }  # fmt: skip
     facts = [replace(fact, subjects=(*fact.subjects, subject)) for fact in outcome.facts]
     completed = Evidence("stage.completed", (subject, f"stage:{stage.name}"), body)

@@ -111,6 +111,7 @@ class Flights:
         )  # fmt: skip
         self.keys: dict[str, str] = {}
         self.shares: dict[str, float] = {}
+        self.environment = digest("environment")
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -144,6 +145,24 @@ class Flights:
             "found": {"model": ref("other")},
         }
         self.append("stage.diverged", (f"key:{key}", "stage:train"), body)
+        last = next(e for e in reversed(self.entries) if e.kind == "run.completed")
+        again = {"run": last.position, "model": last.body["candidate"], "definition": last.body["definition"], "refs": 38,
+                 "fresh": "process", "not_installed": [], "as_recorded": [], "seconds": 61.2,
+                 "environment": {"environment": self.environment, "python": "3.11.9", "threads": 2,
+                                 "platform": "Linux-6.1.0-x86_64-with-glibc2.36"}}  # fmt: skip
+        self.append("predictions.fetched", (f"model:{ref('scores of the vendor')}",), {
+            "name": "vendor", "role": "champion", "url": "https://scores.example.com/predict", "protocol": "rows",
+            "version": "2013-09", "columns": ["carrier", "distance"], "ref": ref("scores of the vendor"), "rows": 27_004,
+            "requests": 28, "answered_at": "2013-10-03T06:19:30.000000Z"})  # fmt: skip
+        threads = {"kind": "threads", "detail": "8 → 2"}
+        metrics = [{"metric": "roc_auc", "before": 0.7452, "low": 0.7328, "high": 0.7576, "after": 0.7449}]
+        about = f"model:{last.body['candidate']}", f"definition:{last.body['definition']}", f"run:{last.position}"
+        self.append("run.reproduced", about, again | {"level": "model", "equal": 38, "differences": [],
+                                                      "changed": [threads], "metrics": metrics})  # fmt: skip
+        differences = [{"title": "train candidate", "position": 12, "outputs": ["model"], "causes": [threads]},
+                       {"title": "evaluate", "position": 13, "outputs": ["candidate"], "causes": [threads]}]  # fmt: skip
+        self.append("reproduction.failed", about, again | {"level": "none", "equal": 36, "differences": differences,
+                                                           "changed": [threads], "metrics": metrics})  # fmt: skip
         self.append("data.referenced", ("file:/data/radar.parquet",), {
             "locator": "/data/radar.parquet", "ref": ref("radar"), "bytes": 98_304_551_120,
             "since": "2013-10-03T06:19:00.000000Z", "until": "2014-01-01T06:19:00.000000Z"})  # fmt: skip
@@ -209,6 +228,7 @@ class Flights:
                 "identity": identity,
                 "outputs": outputs,
                 "seconds": seconds,
+                "environment": self.environment,
             }
             self.append("stage.completed", (f"key:{key}", f"stage:{name}"), body)
         return outputs
@@ -245,6 +265,12 @@ class Flights:
             ]
             self.append("model.refused", (f"model:{candidate}", f"decision:{decision}"),
                         {"model": candidate, "reasons": reasons, "seen": judged})  # fmt: skip
+        if number == 1:
+            self.append("environment.recorded", (f"environment:{self.environment}",), {
+                "environment": self.environment, "lock": ref("lock"), "python": "3.11.9", "implementation": "CPython",
+                "platform": "Linux-6.1.0-x86_64-with-glibc2.36", "cpu": "AMD EPYC 7763", "threads": 8, "distributions": 58,
+                "blas": [{"library": "openblas", "version": "0.3.30", "kernel": "Zen", "threads": 8}],
+                "commit": "4f1d0c9e7ab2538860d1c2b3a4f5e6d7c8b9a0f1", "dirty": None})  # fmt: skip
         keys = [{"title": title, "key": key} for title, key in self.keys.items()]
         self.append("run.completed", ("run", f"definition:{hashed}"),
                     {"definition": hashed, "keys": keys, "candidate": candidate, "decision": decision,
@@ -493,10 +519,11 @@ class Flights:
         ]  # fmt: skip
         inputs = (
             {"frame": frame, "golden": ref("golden.jsonl")}
-            | models
+            | {"candidate" if model == candidate else f"baseline:{name}": model for name, model in models.items()}
             | ({"champion": ref("lightgbm 300 trees")} if champion else {})
         )
-        self.stage("evaluate", inputs, {"scores": ref(f"scores {candidate}")}, facts, seconds=3.1)
+        span = {"type": "Evaluate", "start_us": 1_378_008_000_000_000, "end_us": 1_380_600_000_000_000}
+        self.stage("evaluate", inputs, {"scores": ref(f"scores {candidate}")}, facts, span, seconds=3.1)
 
     def decide(self, frame: str, models: dict[str, str]) -> None:
         """What is decided from the scores: counts that add up to 27,004 rows, 4,556 of them positive."""

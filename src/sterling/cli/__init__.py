@@ -7,7 +7,20 @@ import traceback
 
 import typer
 
-from sterling.cli import chains, data, evidence, features, integrity, leaks, project, release, serve, team
+from sterling.cli import (
+    chains,
+    data,
+    evaluation,
+    evidence,
+    features,
+    integrity,
+    leaks,
+    project,
+    release,
+    reproduction,
+    serve,
+    team,
+)
 
 _INTERRUPTED = 130
 _FAULT = 70
@@ -24,8 +37,10 @@ project.add_to(app)
 release.add_to(app)
 serve.add_to(app)
 evidence.add_to(app)
+reproduction.add_to(app)
 features.add_to(app)
 leaks.add_to(app)
+evaluation.add_to(app)
 integrity.add_to(app)
 data.add_to(app)
 chains.add_to(app)

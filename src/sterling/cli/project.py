@@ -128,17 +128,27 @@ def compare(
     project: ProjectFolder = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Compare two versions or runs: definition, data, metrics and gates."""
+    """Compare two versions or runs: definition, data, features, environment, metrics and gates."""
     from sterling.cli.console import print_json, show
     from sterling.cli.documents import definition_of
-    from sterling.cli.evidence import entries_of
+    from sterling.cli.evidence import ledger_of
+    from sterling.core.elsewhere import without_erased
+    from sterling.core.workspace import Workspace
+    from sterling.project.definition import from_json, to_json
+    from sterling.project.tasks import CONDITION, Task
+    from sterling.reproduction.recorded import lock_of
+    from sterling.standalone.paired import paired
     from sterling.views import compare as view
 
-    entries = entries_of(project)
+    ledger = ledger_of(project)
+    entries, store = tuple(ledger.read()), without_erased(Workspace(project).store(), ledger)
     before, after = view.find(entries, first), view.find(entries, second)
-    found = view.compare(
-        entries, before, after, definitions=(definition_of(project, before), definition_of(project, after))
-    )
+    definitions = (definition_of(project, before), definition_of(project, after))
+    locks = (lock_of(view.environment_of(before), store), lock_of(view.environment_of(after), store))
+    clustered = definitions[1]["project"]["cluster"] is not None
+    task = from_json(definitions[1]["project"].get("task", to_json(CONDITION)), Task)
+    same_rows = paired(store, before, after, clustered=clustered, task=task)
+    found = view.compare(entries, before, after, definitions=definitions, locks=locks, paired=same_rows)
     if as_json:
         print_json(found)
     else:

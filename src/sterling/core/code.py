@@ -63,13 +63,28 @@ def source_of_module_closure(module: str) -> str:
     Raises:
         InvalidDefinitionError: if there is no such module, or it has no source.
     """
+    return digest(sources_of_module_closure(module))
+
+
+def sources_of_module_closure(module: str) -> dict[str, str]:
+    """What `source_of_module_closure` hashes: each module's name and the hash of its file, in hex.
+
+    Raises:
+        InvalidDefinitionError: if there is no such module, or it has no source.
+    """
     sources: dict[str, str] = {}
     open_ends = [module]
     for name in open_ends:
         if name not in sources:
             sources[name], imported = _own_source(name)
             open_ends.extend(imported)
-    return digest(sources)
+    return sources
+
+
+@cache
+def sources_of_sterling() -> dict[str, str]:
+    """Every module of Sterling's own and the hash of its file, in hex."""
+    return {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in _own_files().items()}
 
 
 def library_versions(names: Iterable[str]) -> dict[str, str]:

@@ -28,6 +28,7 @@ from sterling.project.gates import (
     NoLeakage,
     NonInferior,
     Parity,
+    Reproduced,
     Robust,
     WorthMore,
 )
@@ -62,6 +63,8 @@ def judge(gate: Gate, entries: Iterable[Entry]) -> Verdict:  # noqa: C901, PLR09
             return _golden(facts)
         case Parity():
             return _parity(facts)
+        case Reproduced():
+            return _reproduced(facts, gate)
         case NoLeakage():
             return _leakage(facts, gate)
         case WorthMore():
@@ -98,6 +101,8 @@ def title(gate: Gate) -> str:  # noqa: C901, PLR0911, PLR0912  a return for each
             return f"every example of {gate.file} is answered as it says"
         case Parity():
             return "every feature is online what it is offline"
+        case Reproduced():
+            return f"the run is reproduced, at least its {gate.level}"
         case NoLeakage():
             return "no leak is found that is not acknowledged"
         case WorthMore():
@@ -205,13 +210,17 @@ def _worse_side(body: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _without_champion(facts: tuple[Entry, ...]) -> Verdict | None:
-    found = next((entry for entry in facts if entry.kind == "champion.resolved"), None)
-    if found is None:
+    found = [entry for entry in facts if entry.kind == "champion.resolved"]
+    if not found:
         return Verdict(False, "No evidence of a champion, nor of its absence: the evaluation did not record it.", ())
-    if found.body["champion"] is None:
-        return Verdict(True, "First release: there is no champion to compare with.", (found.position,))
-    if not found.body["comparable"]:
-        return Verdict(False, f"The champion cannot be compared: {found.body['reason']}.", (found.position,))
+    champions = [entry for entry in found if entry.body["champion"] is not None]
+    if not champions:
+        return Verdict(True, "First release: there is no champion to compare with.", _positions(found))
+    unreadable = [entry for entry in champions if not entry.body["comparable"]]
+    if unreadable:
+        return Verdict(
+            False, f"The champion cannot be compared: {unreadable[0].body['reason']}.", _positions(unreadable)
+        )
     return None
 
 
@@ -255,6 +264,18 @@ def _parity(facts: tuple[Entry, ...]) -> Verdict:
     if brought := [feature["name"] for entry in found for feature in entry.body["not_served"]]:
         reason += f" Requests have to bring {', '.join(brought)}."
     return Verdict(not differing, reason, _positions(found))
+
+
+def _reproduced(facts: tuple[Entry, ...], gate: Reproduced) -> Verdict:
+    """The best that was reached counts: where code or libraries have changed since, that is no doubt about then."""
+    found = [entry for entry in facts if entry.kind == "run.reproduced"]
+    if not found:
+        return Verdict(False, "No evidence of reproduction: `sterling reproduce` executes the run again.", ())
+    levels = ("metrics", "predictions", "model")
+    best = max(found, key=lambda entry: levels.index(entry.body["level"]))
+    passed = levels.index(best.body["level"]) >= levels.index(gate.level)
+    reason = f"Executed again, its {best.body['level']} {'are' if best.body['level'] != 'model' else 'is'} the same."
+    return Verdict(passed, reason, (best.position,))
 
 
 def _leakage(facts: tuple[Entry, ...], gate: NoLeakage) -> Verdict:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.ledger import Ledger
+from sterling.project.definition import to_json
+from sterling.project.gates import Gate
 
 _DECIDED = ("model.registered", "model.refused")
 
@@ -16,7 +19,14 @@ def decided(ledger: Ledger, decision: str) -> Entry | None:
 
 
 def register(
-    ledger: Ledger, *, model: str, definition: str, decision: str, judged: Sequence[Entry], policy: str | None = None
+    ledger: Ledger,
+    *,
+    model: str,
+    definition: str,
+    decision: str,
+    judged: Sequence[Entry],
+    needs: Sequence[Gate] = (),
+    policy: str | None = None,
 ) -> int:
     """Give a model that passed every gate the next version, or record its refusal.
 
@@ -26,6 +36,7 @@ def register(
         definition: Hash of the project's definition.
         decision: Key of the decision.
         judged: The ``gate.judged`` entries of this decision.
+        needs: Gates that a release of the version must pass besides.
         policy: Ref of what decides from its scores, as it was judged; None where nothing does.
 
     Returns:
@@ -42,7 +53,8 @@ def register(
         return ledger.append([refused], unless=Query(_DECIDED, subjects[1:]))
     newest = next(ledger.read(Query(("model.registered",)), newest_first=True), None)
     version = newest.body["version"] + 1 if newest else 1
-    body = {"version": version, "model": model, "definition": definition, "seen": seen}
+    body: dict[str, Any] = {"version": version, "model": model, "definition": definition, "seen": seen}
+    body |= {"needs": [to_json(gate) for gate in needs]} if needs else {}
     if policy is not None:
         body["policy"] = policy
     fact = Evidence("model.registered", (*subjects, f"version:{version}"), body)

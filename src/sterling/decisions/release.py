@@ -10,7 +10,10 @@ from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.history import entry_at
 from sterling.core.ledger import Ledger
 from sterling.core.store import Store
+from sterling.decisions.gate import judge, title
 from sterling.decisions.standing import Done, Facts, Standing, record
+from sterling.project.definition import from_json
+from sterling.project.gates import Reproduced
 from sterling.project.rollout import Canary, Routing, Shadow, millionths
 from sterling.views.release_plan import ReleasePlan
 
@@ -41,7 +44,7 @@ def release(
 
     Raises:
         InvalidDefinitionError: if there is no such version.
-        RefusedError: if an approval is missing, a newer verdict speaks against it, or another version is on its way.
+        RefusedError: if an approval, or evidence that the project asks for, is missing, a newer verdict speaks against it, or another version is on its way.
         ConflictError: if another version was released meanwhile.
     """
     stages = [_stage(step) for step in rollout]
@@ -49,7 +52,7 @@ def release(
     def decide(view: Standing) -> Facts:
         registered = view.registered(version)
         _free(view, registered.body["version"], at_once=not stages)
-        approved = view.approved(store, registered)
+        approved = (*view.approved(store, registered), *_proofs(ledger, registered))
         facts = _routing(view.plan, routing)
         if stages and view.plan.live:
             return (*facts, _start(view.plan, registered, stages, approved))
@@ -80,6 +83,20 @@ def released(plan: ReleasePlan, registered: Entry, how: str, seen: Sequence[int]
         "seen": [registered.position, *seen],
     }
     return Evidence("version.released", (f"version:{number}", f"model:{model}"), body)
+
+
+def _proofs(ledger: Ledger, registered: Entry) -> tuple[int, ...]:
+    """Positions of the evidence that the release of a version needs, besides that of its registration."""
+    model, seen = registered.body["model"], list[int]()
+    for needed in registered.body.get("needs", ()):
+        gate: Reproduced = from_json(needed, Reproduced)
+        verdict = judge(gate, ledger.read(Query(("run.reproduced",), (f"model:{model}",))))
+        if not verdict.passed:
+            raise RefusedError(
+                f"Version {registered.body['version']} is not released: the project asks that {title(gate)}. {verdict.reason}"
+            )
+        seen += verdict.seen
+    return tuple(seen)
 
 
 def live(ledger: Ledger, *, until: int | None = None) -> Entry | None:

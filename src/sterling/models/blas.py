@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -22,3 +23,19 @@ def blas_kernels() -> str:
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     parts = ("internal_api", "version", "architecture")
     return ", ".join(sorted({" ".join(str(pool[part]) for part in parts if pool.get(part)) for pool in pools}))
+
+
+def blas_libraries() -> list[dict[str, Any]]:
+    """The BLAS libraries of NumPy and SciPy, loaded for this where they were not: version, kernel and threads of each."""
+    import numpy as np
+    import scipy.linalg  # each of the two brings a library of its own
+    from threadpoolctl import threadpool_info
+
+    del np, scipy
+    parts = {"internal_api": "library", "version": "version", "architecture": "kernel", "num_threads": "threads"}
+    found = [
+        {name: pool.get(part) for part, name in parts.items()}
+        for pool in threadpool_info()
+        if pool["user_api"] == "blas"
+    ]
+    return sorted(found, key=lambda one: tuple(map(str, one.values())))

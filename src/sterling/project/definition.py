@@ -40,6 +40,16 @@ def to_json(value: object) -> Any:
     return msgspec.to_builtins(value, str_keys=True, enc_hook=_attributes)
 
 
+def from_json(value: object, kind: Any) -> Any:
+    """What `to_json` made JSON of, where it holds none of a project's own objects.
+
+    Args:
+        value: The JSON.
+        kind: A definition, or a union of such.
+    """
+    return msgspec.convert(value, kind)
+
+
 def essence(value: object) -> Any:
     """A definition as JSON without what only documents it, so that a new owner reruns nothing."""
     return _strip(to_json(value))

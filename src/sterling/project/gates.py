@@ -125,6 +125,20 @@ class Parity(Definition, frozen=True):
     """
 
 
+class Reproduced(Definition, frozen=True):
+    """The run is reproduced: executed again in a fresh process, it made the same. Judged at the release, not in the run.
+
+    A run can be executed again only once it is complete, so its own gates cannot ask for it; `sterling reproduce`
+    records the evidence, and a release without it is refused.
+
+    Args:
+        level: What must be equal at least: the ``"predictions"`` on the holdout, byte for byte, the ``"model"`` as well,
+            or ``"metrics"`` within their intervals.
+    """
+
+    level: Literal["model", "predictions", "metrics"] = "predictions"
+
+
 class WorthMore(Definition, frozen=True):
     """What the policy decides is worth more than what would be decided otherwise, by more than ``by``.
 
@@ -276,6 +290,7 @@ Gate = (
     | FewFlips
     | WorthMore
     | Fair
+    | Reproduced
 )
 
 

@@ -11,11 +11,23 @@ from sterling.core.errors import InvalidDefinitionError, nearest
 from sterling.project.checks import References
 from sterling.project.decided import check_decisions
 from sterling.project.definition import Definition
+from sterling.project.external import ExternalModel
 from sterling.project.features import FeatureService, FeatureView, First, Last, feature_names, served
-from sterling.project.gates import Behaves, EverySlice, Fair, FewFlips, Gate, Golden, NoLeakage, Parity, Robust
+from sterling.project.gates import (
+    Behaves,
+    EverySlice,
+    Fair,
+    FewFlips,
+    Gate,
+    Golden,
+    NoLeakage,
+    Parity,
+    Reproduced,
+    Robust,
+)
 from sterling.project.metrics import DECISIONS
 from sterling.project.policy import Policy, Sensitive, Top, Value
-from sterling.project.recipe import Recipe, fits_task
+from sterling.project.recipe import CANDIDATE, Recipe, fits_task, model_name
 from sterling.project.rollout import Canary, Routing, Shadow, check_rollout
 from sterling.project.sources import Columns, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
@@ -70,6 +82,7 @@ class Project(Definition, frozen=True):
         studies: What is looked at after the headline metric, besides what every run does, or with other settings.
         error_budget: Chance, in (0, 0.5), to pass all gates when at least one of them should have failed.
         seed: Seed of everything that is random.
+        external: Models that live elsewhere, behind a URL, and that the candidate is held against.
         policy: What is decided from a score; None where nothing is.
         sensitive: Attributes of people between whose groups decisions are compared: columns of the spine's source, or
             `Sensitive`.
@@ -89,6 +102,7 @@ class Project(Definition, frozen=True):
     studies: Sequence[Study] = ()
     error_budget: float = 0.05
     seed: int = 0
+    external: Sequence[ExternalModel] = ()
     policy: Policy | None = None
     sensitive: Sequence[str | Sensitive] = ()
     rollout: Sequence[Shadow | Canary] = ()
@@ -105,6 +119,11 @@ class Project(Definition, frozen=True):
             raise InvalidDefinitionError(f"Project.error_budget is {self.error_budget}. It lies between 0 and 0.5.")
         if sum(isinstance(gate, Golden) for gate in self.gates) > 1:
             raise InvalidDefinitionError("Project.gates has two Golden gates. Put all examples into one file.")
+        if self.release_needs() and not self._gates_of_run():
+            raise InvalidDefinitionError(
+                "Project.gates has Reproduced alone, which is judged at the release. Add a gate that the run is judged by, "
+                "such as gates.AtLeast('roc_auc', 0.7)."
+            )
         gated = [one for gate in self.gates if isinstance(gate, Robust) for one in gate.under]
         check_studies(self.studies, gated, self.features, self.task)
         if any(isinstance(gate, Behaves) for gate in self.gates) and not any(
@@ -117,6 +136,7 @@ class Project(Definition, frozen=True):
         self._check_task()
         self._check_sources()
         self._check_rows()
+        self._check_external()
         check_decisions(self.policy, self.problem.value, self.spine, self.attributes(), self.gates)
         check_rollout(self.rollout)
 
@@ -130,8 +150,12 @@ class Project(Definition, frozen=True):
 
     def judged(self) -> tuple[Gate, ...]:
         """The gates that a model must pass: the project's own, and parity before them where features have two ways."""
-        two_ways = any(map(served, self.features.features))
-        return tuple(dict.fromkeys((Parity(), *self.gates))) if self.gates and two_ways else tuple(self.gates)
+        two_ways, gates = any(map(served, self.features.features)), self._gates_of_run()
+        return tuple(dict.fromkeys((Parity(), *gates))) if gates and two_ways else gates
+
+    def release_needs(self) -> tuple[Gate, ...]:
+        """The gates that are judged at the release, on evidence that there can be only after the run."""
+        return tuple(gate for gate in self.gates if isinstance(gate, Reproduced))
 
     def slices(self) -> tuple[str, ...]:
         """Columns that gates slice by, each once, in order."""
@@ -172,6 +196,9 @@ class Project(Definition, frozen=True):
         from sterling.lifecycle import run_project
 
         return run_project(self, Path(folder), as_of=as_of, release_now=release_now)
+
+    def _gates_of_run(self) -> tuple[Gate, ...]:
+        return tuple(gate for gate in self.gates if not isinstance(gate, Reproduced))
 
     def _mentioned(self) -> Iterator[Source]:
         yield self.spine.source
@@ -230,6 +257,21 @@ class Project(Definition, frozen=True):
                     raise InvalidDefinitionError(
                         f"{source.name}: References names the source {check.source!r}. {nearest(check.source, sources)}"
                     )
+
+    def _check_external(self) -> None:
+        names = [model.name for model in self.external]
+        taken = {CANDIDATE, "champion", *map(model_name, self.recipe.trainers(self.task))}
+        if twice := sorted({name for name in names if names.count(name) > 1 or name in taken}):
+            raise InvalidDefinitionError(
+                f"Two models of the project are called {twice[0]!r}. Rename the ExternalModel."
+            )
+        known = feature_names(self.features)
+        for model in self.external:
+            if unknown := [column for column in model.columns if column not in known]:
+                raise InvalidDefinitionError(
+                    f"ExternalModel.columns of {model.name!r} names {unknown[0]!r}, which is no feature. "
+                    f"{nearest(unknown[0], known)}"
+                )
 
     def _check_rows(self) -> None:
         names = feature_names(self.features)

@@ -105,15 +105,19 @@ class Holdout(Definition, frozen=True):
         start: Date or ISO 8601 time. Training takes rows whose prediction and label both lie before it.
         end: Date or ISO 8601 time.
         tz: IANA zone of dates.
+        looks: How many different models you plan to judge on these rows; beyond it reports warn. At least 1.
     """
 
     start: str
     end: str
     tz: str = "UTC"
+    looks: int = 20
 
     def check(self) -> None:
-        """Refuse what is no time, and a block that ends before it starts."""
+        """Refuse what is no time, a block that ends before it starts, and one that nobody may look at."""
         zone(self.tz, field="Holdout.tz")
+        if self.looks < 1:
+            raise InvalidDefinitionError(f"Holdout.looks is {self.looks}. It is at least 1, the first model's.")
         first, last = self.span()
         if first >= last:
             raise InvalidDefinitionError(f"Holdout starts at {self.start} and ends at {self.end}: nothing lies there.")

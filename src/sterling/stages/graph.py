@@ -44,6 +44,7 @@ from sterling.stages.frame import assemble
 from sterling.stages.leak_effect import LeakEffect
 from sterling.stages.leakage import Leakage, ModelLeakage
 from sterling.stages.on_demand import OnDemandFeatures
+from sterling.stages.outside import Against, Ask
 from sterling.stages.parity import Parity, RowParity
 from sterling.stages.policy import ChoosePolicy, Contender
 from sterling.stages.raw import Intake
@@ -235,6 +236,7 @@ def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool
         baseline = Train(trainer, "baseline", start, code=supplied_code(trainer, folder), task=project.task)
         yield Step(baseline, {"frame": _FRAME})
         models[f"baseline:{model_name(trainer)}"] = Output(baseline.title, "model")
+    yield from _outside(project)
     leakage = ModelLeakage(model_name(recipe.model), start, end, project.error_budget, project.cluster is not None)
     yield Step(leakage, {"frame": _FRAME, **models})
     for gate in project.gates:
@@ -287,6 +289,22 @@ def _decisions(project: Project, folder: Path, models: Inputs, tuned: Inputs) ->
 
 def _predicted(key: str) -> Output:
     return Output("evaluate", key)
+
+
+def _outside(project: Project) -> Iterator[Step]:
+    """Models from outside: what they answer, and the candidate against them."""
+    start, end = project.holdout.span()
+    name = model_name(project.recipe.model)
+    for model in project.external:
+        asked = Ask(model, start, end, project.task)
+        yield Step(asked, {"frame": _FRAME})
+        clustered = project.cluster is not None
+        against = Against(name, model.name, model.role, start, end, project.error_budget, clustered, project.task)
+        inputs: Inputs = {
+            "candidate": Output("train candidate", "model"),
+            "predictions": Output(asked.title, "predictions"),
+        }
+        yield Step(against, {"frame": _FRAME, **inputs})
 
 
 def feature_stage(

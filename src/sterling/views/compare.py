@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sterling.core.errors import SterlingError
 from sterling.core.evidence import Entry
 from sterling.project.metrics import label
 from sterling.views.differences import changes
+from sterling.views.environments import places, versions
 from sterling.views.facts import Run, runs
-from sterling.views.registry import versions
+from sterling.views.registry import versions as registered_versions
 from sterling.views.report import Measure, Report, run_report
 from sterling.views.report_studies import flips_table
 from sterling.views.tables import Row, Table, in_terminal
-from sterling.views.text import cite, interval, number
+from sterling.views.text import cite, interval, number, percent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+
+_NULLS = 0.01
+"""A share of nulls that moves by less than this is no change worth a line."""
 
 
 class UnknownRunError(SterlingError, ValueError):
@@ -36,7 +41,8 @@ class MetricChange:
         difference: New minus old, paired on the same rows, or None where no paired difference was recorded.
         low: Lower end of its interval, or None.
         high: Upper end of its interval, or None.
-        position: Position of the paired difference, or None.
+        position: Position of the paired difference, or None where it is not on record.
+        rows: Rows that it was computed on just now, or None.
     """
 
     metric: str
@@ -46,6 +52,23 @@ class MetricChange:
     low: float | None
     high: float | None
     position: int | None
+    rows: int | None = None
+
+
+class Paired(NamedTuple):
+    """A difference of a metric on the rows that both candidates were judged on, computed from their predictions.
+
+    Attributes:
+        difference: New minus old.
+        low: Lower end of its interval, or None.
+        high: Upper end of its interval, or None.
+        rows: How many rows both were judged on.
+    """
+
+    difference: float
+    low: float | None
+    high: float | None
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +97,8 @@ class Changes:
         after: Position of the new run.
         definition: What changed in the definition, or None where the definitions were not given.
         data: What changed in the data, as sentences.
+        features: What changed in the features, as sentences.
+        environment: What changed in what the candidates were trained with, as sentences; None where it is not on record.
         metrics: Metrics of both candidates.
         gates: Gates of both.
         same_model: Whether both trained the very same model.
@@ -84,6 +109,8 @@ class Changes:
     after: int
     definition: tuple[str, ...] | None
     data: tuple[str, ...]
+    features: tuple[str, ...]
+    environment: tuple[str, ...] | None
     metrics: tuple[MetricChange, ...]
     gates: tuple[GateChange, ...]
     same_model: bool
@@ -106,7 +133,7 @@ def find(entries: Iterable[Entry], name: str) -> Run:
     if name in {"latest", "previous"}:
         wanted = list(found[-1:] if name == "latest" else found[-2:-1])
     elif name.startswith("version:"):
-        registered = {v.registered for v in versions(chain) if f"version:{v.version}" == name}
+        registered = {v.registered for v in registered_versions(chain) if f"version:{v.version}" == name}
         wanted = [run for run in found if registered & {e.position for e in run.of("model.registered")}]
     else:
         wanted = [run for run in found if name.lstrip("#") == str(run.position)]
@@ -117,7 +144,13 @@ def find(entries: Iterable[Entry], name: str) -> Run:
 
 
 def compare(
-    entries: Iterable[Entry], before: Run, after: Run, *, definitions: tuple[Any, Any] | None = None
+    entries: Iterable[Entry],
+    before: Run,
+    after: Run,
+    *,
+    definitions: tuple[Any, Any] | None = None,
+    locks: tuple[Any, Any] | None = None,
+    paired: Mapping[str, Paired] | None = None,
 ) -> Changes:
     """What differs between two runs.
 
@@ -126,13 +159,16 @@ def compare(
         before: The old run.
         after: The new run.
         definitions: The JSON of both definitions, old and new, as the blobs of ``project.defined`` hold it.
+        locks: The locks of both candidates' environments, as the blobs of ``environment.recorded`` hold them.
+        paired: Differences on the same rows by metric, for those that are not on record.
     """
     chain = tuple(entries)
     old, new = run_report(chain, before), run_report(chain, after)
     changed = None if definitions is None else changes(*definitions)
     return Changes(
-        before.position, after.position, changed, tuple(_data(old, new)), tuple(_metrics(old, new)),
-        tuple(_gates(old, new)), before.candidate == after.candidate, _flips(old, new),
+        before.position, after.position, changed, tuple(_data(old, new)), tuple(_features(old, new)),
+        _environment(before, after, locks), tuple(_metrics(old, new, paired or {})), tuple(_gates(old, new)),
+        before.candidate == after.candidate, _flips(old, new),
     )  # fmt: skip
 
 
@@ -147,6 +183,8 @@ def render(found: Changes) -> RenderableType:
     for title, lines in (
         ("Definition", unread if found.definition is None else found.definition),
         ("Data", found.data),
+        ("Features", found.features),
+        ("Environment", ("not on record",) if found.environment is None else found.environment),
     ):
         parts += [Text(title, style="bold"), *(Text(f"  {line}") for line in lines or ("no difference",)), ""]
     parts.append(in_terminal(_metrics_table(found)))
@@ -162,8 +200,11 @@ def _metrics_table(found: Changes) -> Table:
         paired = interval(change.difference, change.low, change.high, signed=True)
         unpaired = "the same model" if found.same_model else "not paired"
         place = "" if change.position is None else cite(change.position)
-        rows.append(Row((label(change.metric), *values, paired if place else unpaired, place)))
-    return Table("Metrics", ("", ">before", ">after", ">difference on the same rows", ""), tuple(rows))
+        known = change.position is not None or change.rows is not None
+        rows.append(Row((label(change.metric), *values, paired if known else unpaired, place)))
+    now = next((change.rows for change in found.metrics if change.rows is not None), None)
+    note = f"Computed now, on the {number(now)} rows that both were judged on." if now else None
+    return Table("Metrics", ("", ">before", ">after", ">difference on the same rows", ""), tuple(rows), note=note)
 
 
 def _gates_table(found: Changes) -> Table:
@@ -193,11 +234,56 @@ def _snapshots(report: Report) -> Mapping[str, Entry]:
     return {entry.body["source"]: entry for entry in report.run.of("data.snapshotted")}
 
 
-def _metrics(old: Report, new: Report) -> Iterator[MetricChange]:
+def _features(old: Report, new: Report) -> Iterator[str]:
+    before, after = ({feature.name: feature for feature in report.features} for report in (old, new))
+    for name in dict.fromkeys((*after, *before)):
+        left, right = before.get(name), after.get(name)
+        if left is None or right is None:
+            where, what = (right, "added") if left is None else (left, "removed")
+            yield f"{name}: {what} {cite(where.position)}" if where else ""
+        elif left.definition != right.definition:
+            hashes = f"{left.definition[:12]} → {right.definition[:12]}"
+            yield f"{name}: another definition, {hashes} {cite(left.position)} → {cite(right.position)}"
+        elif abs((left.nulls or 0.0) - (right.nulls or 0.0)) >= _NULLS:
+            nulls = f"{percent(left.nulls)} → {percent(right.nulls)}"
+            yield f"{name}: nulls {nulls} {cite(left.position)} → {cite(right.position)}"
+
+
+def environment_of(run: Run) -> Mapping[str, Any] | None:
+    """What a run's candidate was trained with; None where it is not on record."""
+    trained = (entry for entry in reversed(run.of("stage.completed")) if entry.body["title"] == "train candidate")
+    name = next((entry.body.get("environment") for entry in trained), None)
+    found = (entry.body for entry in run.of("environment.recorded") if entry.body["environment"] == name)
+    return next(found, None)
+
+
+def _environment(before: Run, after: Run, locks: tuple[Any, Any] | None) -> tuple[str, ...] | None:
+    left, right = environment_of(before), environment_of(after)
+    if left is None or right is None:
+        return None
+    lines = [f"{kind}: {detail}" if kind == "threads" else detail for kind, detail in places(left, right)]
+    if locks and all(locks):
+        old, new = ({d["name"]: d["version"] for d in lock["distributions"] if d["needed"]} for lock in locks)
+        lines += [text] if (text := versions(old, new)) else []
+    if (left["commit"], left["dirty"]) != (right["commit"], right["dirty"]):
+        lines.append(f"commit: {_commit(left)} → {_commit(right)}")
+    return tuple(lines)
+
+
+def _commit(environment: Mapping[str, Any]) -> str:
+    commit = (environment["commit"] or "none")[:12]
+    return f"{commit} with changes {environment['dirty'][:8]}" if environment["dirty"] else commit
+
+
+def _metrics(old: Report, new: Report, now: Mapping[str, Paired]) -> Iterator[MetricChange]:
     for metric in dict.fromkeys((*new.metrics, *old.metrics)):
         before, after = _own(old, metric), _own(new, metric)
-        paired = (c for c in new.comparisons if c.metric == metric and c.against == old.run.candidate)
-        found = next(paired, None)
+        recorded = (c for c in new.comparisons if c.metric == metric and c.against == old.run.candidate)
+        found = next(recorded, None)
+        if found is None and metric in now:
+            pair = now[metric]
+            yield MetricChange(metric, before, after, pair.difference, pair.low, pair.high, None, pair.rows)
+            continue
         yield MetricChange(
             metric, before, after,
             found.difference if found else None, found.low if found else None, found.high if found else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sterling.core.environment import ENVIRONMENT
 from sterling.core.errors import SterlingError
 from sterling.core.evidence import Entry
 
@@ -26,6 +27,7 @@ class Run:
         decision: Key of its decision.
         verdict: ``passed``, ``failed`` or ``ungated``.
         facts: Its evidence, oldest first; a cached stage's facts are older than the run.
+        steps: Title and key of each of its steps, in order.
     """
 
     position: int
@@ -36,6 +38,7 @@ class Run:
     decision: str
     verdict: str
     facts: tuple[Entry, ...]
+    steps: tuple[tuple[str, str], ...] = ()
 
     def of(self, *kinds: str) -> tuple[Entry, ...]:
         """The run's facts of some kinds, oldest first."""
@@ -76,10 +79,13 @@ def _run(chain: tuple[Entry, ...], run: Entry) -> Run:
     subjects = {f"key:{step['key']}" for step in body["keys"]} | {f"decision:{body['decision']}"}
     before = chain[: chain.index(run)]
     facts = [entry for entry in before if not subjects.isdisjoint(entry.evidence.subjects)]
+    places = {f"environment:{entry.body['environment']}" for entry in facts if "environment" in entry.body}
+    facts += [e for e in before if e.kind == ENVIRONMENT and not places.isdisjoint(e.evidence.subjects)]
     facts += _loose(before, facts, body["definition"])
     return Run(
         run.position, run.recorded_at, run.actor, body["definition"], body["candidate"], body["decision"],
         body["verdict"], tuple(sorted(facts, key=lambda entry: entry.position)),
+        tuple((step["title"], step["key"]) for step in body["keys"]),
     )  # fmt: skip
 
 

@@ -71,6 +71,28 @@ def _erased(body: Body) -> str:
     )
 
 
+def _environment(body: Body) -> str:
+    at = f", at commit {body['commit'][:12]}{' with changes' if body['dirty'] else ''}" if body["commit"] else ""
+    where = f"{body['implementation']} {body['python']}, {plural(body['distributions'], 'distribution')}"
+    return f"{where}, {plural(body['threads'], 'thread')} on {body['platform']}{at}."
+
+
+def _reproduced(body: Body) -> str:
+    level = {
+        "model": "the bytes of the model and of its predictions are equal",
+        "predictions": "the bytes of the predictions are equal, those of the model are not",
+        "metrics": "predictions differ, every metric lies within its interval",
+    }
+    refs = f"{number(body['equal'])} of {plural(body['refs'], 'ref')} equal"
+    return f"Run [{body['run']}] was executed again in a fresh {body['fresh']}: {level[body['level']]}; {refs}."
+
+
+def _not_reproduced(body: Body) -> str:
+    first: Body = body["differences"][0] if body["differences"] else {"title": "nothing", "causes": []}
+    why = f" ({first['causes'][0]['detail']})" if first["causes"] else ""
+    return f"Run [{body['run']}] was executed again and is another one from {first['title']} on{why}."
+
+
 def _referenced(body: Body) -> str:
     where = f"{body['locator']}, {size(body['bytes'])}"
     return f"{where}, is read where it lies; its owner keeps it until {moment(body['until'])}."
@@ -215,6 +237,12 @@ def _fold(body: Body) -> str:
 
 def _predictions(body: Body) -> str:
     return f"{body['name']} scored {plural(body['rows'], 'row')} of the holdout."
+
+
+def _fetched(body: Body) -> str:
+    version = f" {body['version']}" if body["version"] else ""
+    when = f", answered {moment(body['answered_at'])} by its own clock" if body["answered_at"] else ""
+    return f"{body['name']}{version} at {body['url']} scored {plural(body['rows'], 'row')} of the holdout{when}."
 
 
 def _measured(body: Body) -> str:
@@ -410,6 +438,7 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "data.erased": _erased,
     "data.referenced": _referenced,
     "data.snapshotted": _snapshotted,
+    "environment.recorded": _environment,
     "as_of.resolved": _as_of,
     "data.validated": _validated,
     "spine.built": _spine,
@@ -426,6 +455,7 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "frame.assembled": _frame,
     "model.trained": _trained,
     "model.validated": _fold,
+    "predictions.fetched": _fetched,
     "predictions.made": _predictions,
     "metric.measured": _measured,
     "metric.compared": _compared,
@@ -458,6 +488,8 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "outcomes.joined": _outcomes,
     "version.released": _released,
     "run.completed": _run,
+    "run.reproduced": _reproduced,
+    "reproduction.failed": _not_reproduced,
     **STUDY_SENTENCES,
 }
 

@@ -12,7 +12,7 @@ from sterling.views.registry import versions
 
 _ALWAYS = frozenset({"project.defined", "stage.failed", "predictions.logged"})
 _NEWEST = frozenset({"outcomes.joined"})
-_WITH_THEIR_RUNS = ("approval.", "version.approved", "certificate.", "reproduction.")
+_WITH_THEIR_RUNS = ("approval.", "version.approved", "certificate.", "run.reproduced", "reproduction.")
 
 
 def needed(entries: Iterable[Entry]) -> frozenset[Ref]:

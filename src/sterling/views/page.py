@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sterling.core.clock import from_micros, iso
@@ -21,7 +22,9 @@ from sterling.views.charts import (
     value_chart,
 )
 from sterling.views.facts import Run
+from sterling.views.fragments import environment
 from sterling.views.log import Line, log
+from sterling.views.parity import parity_table
 from sterling.views.registry import live
 from sterling.views.report import Report, run_report
 from sterling.views.report_decisions import (
@@ -40,11 +43,13 @@ from sterling.views.report_tables import (
     comparisons_table,
     data_table,
     features_table,
+    leak_effect_table,
     metric_table,
     slices_table,
 )
 from sterling.views.status import headline, status
-from sterling.views.text import cite, day, moment, number, percent, plural
+from sterling.views.tables import Table
+from sterling.views.text import cite, day, number, percent, plural
 
 _MILESTONES = frozenset({
     "project.defined", "as_of.resolved", "model.trained", "stage.failed", "stage.diverged", "model.registered",
@@ -68,19 +73,12 @@ def report_page(entries: Iterable[Entry], definition: Mapping[str, Any], *, run:
     Raises:
         NoRunError: if no run is completed.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
     chain = tuple(entries)
     report = run_report(chain, run)
     project = definition["project"]
-    environment = Environment(
-        loader=PackageLoader("sterling.views"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"cite": cite, "moment": moment, "svg": lambda chart: Markup(chart.svg)}  # noqa: S704  drawn by us, its texts escaped
     found = status(chain)
-    return environment.get_template("page.html.j2").render(
+    template = environment().get_template("page.html.j2")
+    return template.render(
         project=project,
         report=report,
         headline=headline(found.candidate, found.live, report.gates),
@@ -102,11 +100,15 @@ def report_page(entries: Iterable[Entry], definition: Mapping[str, Any], *, run:
         slices=tuple(_slices(report)),
         studies=study_tables(report),
         importance=importance_chart(report.features) if _weighed(report) else None,
-        features=features_table(report),
+        features=_narrow(features_table(report)),
         leakage=leakage_table(report),
         folds=folds_table(report),
         data=data_table(report),
         failures=tuple((source, failure) for source in report.sources for failure in source.failures),
+        leaks=leak_effect_table(report),
+        parity=parity_table(report.run.of("parity.measured")),
+        parity_said=_parity(report),
+        warnings=report.warnings(),
         not_measured=not_measured(report),
         events=_events(chain),
         earlier=max(0, sum(entry.kind in _MILESTONES for entry in chain) - _EVENTS),
@@ -126,6 +128,9 @@ def _key_facts(project: Mapping[str, Any], report: Report) -> Iterator[tuple[str
     if judged and judged.rows is not None:
         span = f"{project['holdout']['start']} to {project['holdout']['end']} {cite(judged.position)}"
         yield "Judged on", plural(judged.rows, "row"), span
+    if report.looks:
+        planned = f"of {report.looks.declared} planned {cite(report.looks.positions[-1])}"
+        yield "Judged on these rows so far", plural(report.looks.models, "model"), planned
     if spine := report.fact("spine.built"):
         body, said = spine.body, f"of {number(spine.body['matured'])} labels {cite(spine.position)}"
         if "positives" in body:
@@ -163,6 +168,25 @@ def _slices(report: Report) -> Iterator[dict[str, Any]]:
             "chart": slices_chart(report, metric, column),
             "table": slices_table(report, metric=metric, column=column),
         }
+
+
+def _parity(report: Report) -> str:
+    """Parity in one sentence, so that the table need not be read where every cell is equal."""
+    features = [feature for entry in report.run.of("parity.measured") for feature in entry.body["features"]]
+    cells, different = (sum(feature[what] for feature in features) for what in ("cells", "different"))
+    said = f"{number(different)} of {number(cells)} cells of {plural(len(features), 'feature')} differ"
+    return f"{said} between training and what is served."
+
+
+def _narrow(features: Table) -> Table:
+    """Features without what a screen has no room for: what a view reads stands in its rows, its hash in the card."""
+    keep = [place for place, name in enumerate(features.columns) if name != "definition"]
+    view = features.columns.index("view")
+    rows = tuple(
+        replace(row, cells=tuple(row.cells[p].partition("[")[0] if p == view else row.cells[p] for p in keep))
+        for row in features.rows
+    )
+    return replace(features, columns=tuple(features.columns[place] for place in keep), rows=rows)
 
 
 def _weighed(report: Report) -> bool:

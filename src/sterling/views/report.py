@@ -10,6 +10,7 @@ from typing import Any
 from sterling.core.evidence import Entry
 from sterling.project.metrics import DECISIONS, in_order, more_is_better, rank
 from sterling.views.facts import NoRunError, Run, latest_run
+from sterling.views.looks import Looks, looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,7 @@ class Report:
         features: Features, in the vector's order where it is known.
         calibration: Bins of the candidate's calibration curve.
         positions: Where single facts stand, by kind: the newest of each.
+        looks: How many models were judged on the holdout's rows, or None where nothing was judged.
         decided: Metrics of what the models' policies decide, on the whole holdout.
         decided_against: What the candidate's policy decides against others.
     """
@@ -210,6 +212,7 @@ class Report:
     features: tuple[FeatureRow, ...]
     calibration: tuple[Bin, ...]
     positions: Mapping[str, int]
+    looks: Looks | None = None
     decided: tuple[Measure, ...] = ()
     decided_against: tuple[Comparison, ...] = ()
 
@@ -238,10 +241,20 @@ class Report:
         return next((c for c in self.comparisons if best and c.metric == metric and c.against == best.model), None)
 
     def warnings(self) -> tuple[tuple[str, int], ...]:
-        """What the run warns of, and where it says so: features of which little is known in time, doubtful clocks."""
+        """What the run warns of, and where it says so: doubtful clocks, features little known in time, looks."""
         facts = self.run.of("lateness.measured", "censoring.measured")
         said = ((entry.body.get("feature") or entry.body["source"], entry) for entry in facts if entry.body["warning"])
-        return tuple((f"{name}: {entry.body['warning']}", entry.position) for name, entry in said)
+        over = self.looks.warning if self.looks else None
+        return (
+            *(((f"Holdout: {over}", self.looks.positions[-1]),) if self.looks and over else ()),
+            *((f"{name}: {entry.body['warning']}", entry.position) for name, entry in said),
+        )
+
+    def _repr_html_(self) -> str:
+        """The report in a notebook."""
+        from sterling.views.fragments import report_fragment
+
+        return report_fragment(self)
 
     def fact(self, kind: str) -> Entry | None:
         """The newest fact of a kind, of the candidate where the kind is about models."""
@@ -260,7 +273,8 @@ def run_report(entries: Iterable[Entry], run: Run | None = None) -> Report:
     Raises:
         NoRunError: if no run is completed.
     """
-    run = run or latest_run(entries)
+    chain = tuple(entries)
+    run = run or latest_run(chain)
     if run is None:
         raise NoRunError("No run is completed yet. `sterling run` completes one.")
     measured = _measures(run)
@@ -282,6 +296,7 @@ def run_report(entries: Iterable[Entry], run: Run | None = None) -> Report:
         features=_features(run),
         calibration=_calibration(run),
         positions={entry.kind: entry.position for entry in run.facts},
+        looks=looks(chain, run),
         decided=tuple(measure for measure in measured if measure.slice is None and measure.metric in DECISIONS),
         decided_against=tuple(c for c in comparisons if c.metric in DECISIONS),
     )

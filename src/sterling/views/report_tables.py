@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sterling.core.evidence import Entry
 from sterling.project.metrics import in_order, label, more_is_better
-from sterling.views.report import Comparison, Measure, Report, SourceRow
+from sterling.views.report import Comparison, GateRow, Measure, Report, SourceRow
 from sterling.views.report_decisions import decision_tables, parts_table
 from sterling.views.report_leakage import checked, folds_table, leakage_table
 from sterling.views.report_studies import study_tables
@@ -49,7 +49,7 @@ def models_table(report: Report) -> Table:
             model = f"▸ {measure.name}" if own else f"  {measure.name}"
             cells = name, model, estimate(measure), number(measure.rows), cite(measure.position)
             rows.append(Row(cells, strong=own))
-    return Table("Models", ("", "model", ">estimate", ">rows", ""), tuple(rows), note=_confidence(report))
+    return Table("Models", ("", "model", ">estimate", ">rows", ""), tuple(rows), note=_under_models(report))
 
 
 def comparisons_table(report: Report) -> Table:
@@ -75,9 +75,13 @@ def metric_table(report: Report, metric: str) -> Table:
 
 def gates_table(report: Report) -> Table:
     """Gates with verdicts and reasons."""
+    return verdicts_table(report.gates)
+
+
+def verdicts_table(gates: Iterable[GateRow]) -> Table:
+    """The same of any gates that were judged."""
     rows = (
-        Row(("✓ passed" if gate.passed else "✗ failed", gate.title, gate.reason, cite(gate.position)))
-        for gate in report.gates
+        Row(("✓ passed" if gate.passed else "✗ failed", gate.title, gate.reason, cite(gate.position))) for gate in gates
     )
     return Table("Gates", ("verdict", "gate", "why", ""), tuple(rows), empty="The project has no gates.")
 
@@ -232,10 +236,18 @@ def _confidence(report: Report) -> str | None:
     )
 
 
+def _under_models(report: Report) -> str | None:
+    """How to read the table of models, and how often its rows were looked at."""
+    looks = report.looks
+    beware = f" Beware: {looks.warning}." if looks and looks.warning else ""
+    return " ".join(filter(None, (_confidence(report), f"{looks.said}{beware}" if looks else None))) or None
+
+
 def _error_rate(report: Report) -> str | None:
     rates = sorted({c.error_rate for c in report.comparisons if c.error_rate is not None})
     champion = any(c.against_role == "champion" for c in report.comparisons)
-    rivals = f"{'the champion and ' if champion else ''}the best baseline of each metric"
+    baseline = any(c.against_role == "baseline" for c in report.comparisons)
+    rivals = " and ".join(["the champion"] * champion + ["the best baseline of each metric"] * baseline)
     return (
         f"Against {rivals}. Each bound is one-sided and errs with a chance of {100 * rates[0]:g} %." if rates else None
     )

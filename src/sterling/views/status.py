@@ -10,6 +10,7 @@ from sterling.core.evidence import Entry
 from sterling.core.refs import short
 from sterling.views.facts import Run, latest_run
 from sterling.views.log import sentence
+from sterling.views.looks import looks
 from sterling.views.registry import Version, live, versions
 from sterling.views.release_plan import NOTHING, ReleasePlan, Rollout, release_plan
 from sterling.views.release_plan import as_json as plan_json
@@ -162,6 +163,8 @@ def _undone(
     if plan.rollout:
         yield f"Version {plan.rollout.version} is on its way and not live. {_next(plan.rollout)}"
     waiting = [v for v in versions(chain) if v.version == candidate.version and v.version not in plan.retired]
+    if over := overused(chain):
+        yield over
     busy = {known.version for known in (plan.live, plan.rollout) if known}
     if waiting and candidate.version not in busy:
         yield f"Version {candidate.version} is registered and not live. `sterling release` releases it."
@@ -171,6 +174,13 @@ def _next(rollout: Rollout) -> str:
     if rollout.paused:
         return "`sterling promote` lets it go on, `sterling rollback` ends it."
     return f"`sterling promote` takes it further from {moment(rollout.due)} on."
+
+
+def overused(chain: tuple[Entry, ...]) -> str | None:
+    """What is to be done about a holdout on which more models were judged than planned."""
+    run = latest_run(chain)
+    found = looks(chain, run) if run else None
+    return f"Holdout: {found.warning} {cite(found.positions[-1])}." if found and found.warning else None
 
 
 def _all(count: int) -> str:

@@ -1,0 +1,1 @@
+"""Standalone: what works on anybody's files, without a project and without a ledger."""
