@@ -52,7 +52,8 @@ def other(x: float) -> float:
     return x
 """
 FEATURE = 'sl.OnDemand("strain", strain, inputs=["weight", "busy_count_1d", "depot"])'
-AFTER = ["frame", "parity strain_per_weight", "train candidate", "leak effect", "train prior", "evaluate"]
+OF_DATA = ("prepare", "snapshot", "validate", "spine", "features", "parity")
+AFTER = {"frame", "parity strain_per_weight", "train candidate", "leak effect", "train prior", "evaluate"}
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,10 @@ def test_the_definition_names_the_function_and_its_code(folder: Path) -> None:
 )
 def test_an_edited_function_reruns_the_feature_and_what_depends_on_it(folder: Path, old: str, new: str) -> None:
     edit(folder, old, new, file="strains.py")
-    assert planned(folder) == ["features strain", "features strain_per_weight", *AFTER]
+    found = planned(folder)
+    own = {"features strain", "features strain_per_weight", "parity strain_per_weight"}
+    assert {*found} >= own | AFTER
+    assert {title for title in found if title.startswith(OF_DATA)} == own
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def test_a_process_that_is_ended_has_kept_what_it_answered(tmp_path: Path, how: 
         url = process.stdout.readline().split(" on ")[1].split("/v1/predict")[0]
         thread = threading.Thread(target=_ask_until_it_ends, args=(url, answered))
         thread.start()
-        while len(answered) < 300:
+        while len(answered) < 300 or answered[-1][0] - answered[0][0] < 2.5:
             time.sleep(0.01)
         process.send_signal(how)
         ended = time.monotonic()
@@ -178,8 +178,8 @@ def test_a_process_that_is_ended_has_kept_what_it_answered(tmp_path: Path, how: 
     assert rest == ("ended" if how == signal.SIGTERM else "")
     due = {name for at, name in answered if how == signal.SIGTERM or at < ended - 1.0}
     found = {row["_request_id"] for row in kept(tmp_path / "predictions")}
+    assert due
     assert due <= found
-    assert len(found) >= 100
 
 
 def _ask_until_it_ends(url: str, answered: list[tuple[float, str]]) -> None:

@@ -167,6 +167,7 @@ class Recipe(Definition, frozen=True):
         """The baselines, those of the task where none are named.
 
         Example:
+            >>> from sterling.project.tasks import Regression
             >>> [model_name(trainer) for trainer in Recipe().ladder(Regression())]
             ['prior', 'shallow tree', 'ridge']
         """
