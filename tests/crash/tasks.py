@@ -21,6 +21,7 @@ from sterling.core.workspace import Workspace
 
 NOBODY = 65534
 PROJECT = "late-parcels"
+_MEMORY = {"peak_bytes", "before_bytes"}
 
 
 def sterling(folder: str, *arguments: str) -> None:
@@ -84,7 +85,7 @@ def strays(home: Path) -> list[str]:
 
 def _said(kind: str, subjects: tuple[str, ...], body: Any) -> str:
     """A fact without what differs between two runs: how long it took, and how much memory."""
-    lasting = {key: value for key, value in body.items() if not key.startswith("seconds") and key != "peak_bytes"}
+    lasting = {key: body[key] for key in body if not key.startswith("seconds") and key not in _MEMORY}
     return f"{kind} {digest([list(subjects), lasting])[:12]}"
 
 
