@@ -22,7 +22,7 @@ def serving(released: Path) -> Iterator[str]:
     ) as process:
         try:
             assert process.stdout is not None
-            found = re.search(r"on (http://127\.0\.0\.1:\d+)/predict", process.stdout.readline())
+            found = re.search(r"on (http://127\.0\.0\.1:\d+)/v1/predict", process.stdout.readline())
             assert found
             yield found[1]
         finally:

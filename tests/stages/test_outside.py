@@ -126,7 +126,7 @@ def test_a_run_is_held_against_a_champion_from_outside_and_asks_it_once(folder: 
 
 @pytest.mark.slow
 def test_a_served_version_of_sterling_can_be_the_model_from_outside(folder: Path, serving: str) -> None:
-    model = f'sl.ExternalModel("{serving}/predict", name="live", role="baseline")'
+    model = f'sl.ExternalModel("{serving}/v1/predict", name="live", role="baseline")'
     edit(folder, "    holdout=", f"    external=[{model}],\n    holdout=")
     answer = sterling(folder, "run", "--no-leak-effect", "--json")
     compared = sterling(folder, "log", "--kind", "metric.compared", "--json").json
