@@ -75,6 +75,21 @@ def test_a_served_version_answers_and_sigterm_ends_it_cleanly(released: Path) ->
     assert (process.returncode, errors) == (0, "")
 
 
+def test_sigterm_ends_a_server_that_has_only_just_begun(released: Path) -> None:
+    for _ in range(3):
+        with subprocess.Popen(
+            [*COMMAND, "serve", "--port", "0"], cwd=released, env=environment(), stdout=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline().startswith("Serving version 1")
+                process.send_signal(signal.SIGTERM)
+                process.communicate(timeout=20)
+            finally:
+                process.kill()
+        assert process.returncode == 0
+
+
 def test_nothing_is_served_before_a_release(folder: Path, tmp_path: Path) -> None:
     answer = sterling(folder, "serve", "--port", "0", STERLING_LEDGER=f"sqlite:{tmp_path / 'empty.db'}")
     assert answer.code == 2

@@ -20,7 +20,7 @@ def test_a_run_that_passes_exits_with_0_and_shows_models_and_gates(first_run: tu
     assert answer.code == 0
     assert fits(answer.out + answer.errors)
     assert "✓ train candidate" in answer.errors
-    for shown in ("▸ lightgbm", "Paired differences", "✓ passed", "Quarantined are rows"):
+    for shown in ("▸ lightgbm", "Paired differences", "✓ passed", "On record too: "):
         assert shown in answer.out
 
 
@@ -31,6 +31,9 @@ def test_a_second_run_does_nothing_and_says_so(folder: Path) -> None:
     assert re.match(r"late-parcels: nothing to do\. All \d+ steps and the decision are on record \[", answer.out)
     assert re.search(r"\d+ steps answered from the ledger", answer.errors)
     assert sterling(folder, "log").out == before
+    details = sterling(folder, "run", "--release-now", "--details").out
+    assert fits(details)
+    assert "Quarantined are rows" in details
 
 
 def test_a_run_as_json_says_what_came_of_it(folder: Path) -> None:

@@ -13,8 +13,14 @@ from tests.views.ledger import Entries, ref
 
 
 def test_the_tables_fit_a_terminal_of_80_columns(second: Entries) -> None:
-    shown = on_terminal(render_report(run_report(second)))
+    shown = on_terminal(render_report(run_report(second), details=True))
     assert shown == golden("report.txt", shown)
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_without_details_the_terminal_shows_what_decides_and_names_the_rest(refused: Entries) -> None:
+    shown = on_terminal(render_report(run_report(refused)))
+    assert shown == golden("summary.txt", shown)
     assert max(map(len, shown.splitlines())) <= 80
 
 

@@ -20,7 +20,7 @@ def test_every_study_has_a_table_of_eighty_columns(refused: Entries) -> None:
 
 
 def test_the_terminal_shows_them_after_the_other_tables(refused: Entries) -> None:
-    shown = on_terminal(render_report(run_report(refused)))
+    shown = on_terminal(render_report(run_report(refused), details=True))
     assert shown.index("What leaks would claim") < shown.index("Discovered slices") < shown.index("Robustness")
 
 

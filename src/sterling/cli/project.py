@@ -100,6 +100,7 @@ def run(
         bool,
         typer.Option("--studies/--no-studies", help="Look at the candidate after its evaluation: errors, importance."),
     ] = True,
+    details: Annotated[bool, typer.Option("--details", help="Show every table of the run.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run what is not on record yet, judge the gates, and register the model if it passes them."""
@@ -116,7 +117,7 @@ def run(
     if as_json:
         print_json(summary(result))
     else:
-        show_result(loaded.name, project, result)
+        show_result(loaded.name, project, result, details=details)
         for warning in result.warnings:
             print(f"Beware: {warning}", file=sys.stderr)
     raise typer.Exit(1 if result.verdict == "failed" or (release_now and not result.released) else 0)
@@ -180,7 +181,7 @@ def summary(result: Result) -> dict[str, object]:
     }
 
 
-def show_result(name: str, folder: Path, result: Result) -> None:
+def show_result(name: str, folder: Path, result: Result, *, details: bool) -> None:
     """A result for people."""
     from sterling.cli.console import show
     from sterling.cli.evidence import entries_of
@@ -193,5 +194,6 @@ def show_result(name: str, folder: Path, result: Result) -> None:
         )
         if result.verdict != "passed":
             print(_ON_RECORD[result.verdict])
-        return
-    show(render_report(run_report(entries_of(folder))))
+        if not details:
+            return
+    show(render_report(run_report(entries_of(folder)), details=details))

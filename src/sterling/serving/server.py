@@ -197,8 +197,13 @@ def serve(
         ledger, store, host=host, port=port, supplied=supplied, online=online, ingestion=ingestion, service=service,
         certificate=certificate, listening=listening, drain_seconds=drain_seconds,
     )  # fmt: skip
+
+    def stop(_signal: int, _frame: object) -> None:
+        """Before Uvicorn listens for the signal, and when it raises it again after it has stopped."""
+        server.stop()
+
+    before = signal.signal(signal.SIGTERM, stop)
     (say or _print)(f"Serving version {server.follower.served.version} on {server.url}/v1/predict. Ctrl-C ends it.")
-    before = signal.signal(signal.SIGTERM, _stop_was_asked_for)
     try:
         with suppress(KeyboardInterrupt):
             server.run()
@@ -208,10 +213,6 @@ def serve(
 
 def _print(line: str) -> None:
     print(line, flush=True)  # noqa: T201  a program that reads it waits for it
-
-
-def _stop_was_asked_for(_signal: int, _frame: object) -> None:
-    """Uvicorn has stopped gracefully, and raises the signal again: the process ends by itself, with 0."""
 
 
 def _check(certificate: Certificate | None) -> None:

@@ -86,7 +86,7 @@ def confusion_table(fact: Entry) -> Table:
         for place, (name, row) in enumerate(zip(names, counts, strict=True))
     ]
     note = f"Predicted where the score is {number(body['threshold'])} or more: {body['chosen']}."
-    return Table("Decisions", ("", ">predicted", ">not predicted", ">right", ""), tuple(rows), note=note)
+    return Table("Confusion", ("", ">predicted", ">not predicted", ">right", ""), tuple(rows), note=note)
 
 
 def calibration_by_table(fact: Entry, most: int | None = None) -> Table:

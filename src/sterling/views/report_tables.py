@@ -12,19 +12,32 @@ from sterling.views.report_decisions import decision_tables, parts_table
 from sterling.views.report_leakage import checked, folds_table, leakage_table
 from sterling.views.report_studies import study_tables
 from sterling.views.tables import Row, Table, in_terminal
-from sterling.views.text import cite, day, decimals_for, interval, number, percent
+from sterling.views.text import cite, day, decimals_for, interval, listed, number, percent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _WORST = 12
+_DECIDING = ("Models", "Paired differences", "Decisions", "Gates", "Leakage", "Slices, the worst first")
 
 
-def render_report(report: Report) -> RenderableType:
-    """A run's tables for a terminal of 80 columns."""
+def render_report(report: Report, *, details: bool = False) -> RenderableType:
+    """A run's tables for a terminal of 80 columns.
+
+    Args:
+        report: The run.
+        details: Whether every table is shown, instead of those that decide, with the names of the others.
+    """
     from rich.console import Group
+    from rich.text import Text
 
-    return Group(*(in_terminal(table) for table in (*all_tables(report), *study_tables(report, brief=True))))
+    every = (*all_tables(report), *study_tables(report, brief=True))
+    if details:
+        return Group(*map(in_terminal, every))
+    shown = [table for table in every if table.title in _DECIDING]
+    others = listed(dict.fromkeys(table.title[0].lower() + table.title[1:] for table in every if table not in shown))
+    more = f"On record too: {others}. `sterling run --details` shows them, and so does the card.\n" if others else ""
+    return Group(*map(in_terminal, shown), Text(more))
 
 
 def all_tables(report: Report) -> tuple[Table, ...]:
