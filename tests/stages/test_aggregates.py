@@ -130,7 +130,7 @@ def test_every_aggregate_means_the_same_as_a_naive_join_over_corrected_events(
 @pytest.mark.slow
 @pytest.mark.parametrize("updates", SOURCES)
 @given(logs, moments)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_every_aggregate_means_the_same_on_many_more_logs(
     bench: Bench, updates: str, log: list[Any], at_moments: list[Any]
 ) -> None:
