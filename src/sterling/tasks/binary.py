@@ -11,16 +11,11 @@ from sterling.project.tasks import METRICS_OF
 from sterling.project.tasks import Binary as Wanted
 from sterling.stats.calibration import ReliabilityBin, reliability_curve
 from sterling.stats.intervals import (
-    NoVariationError,
-    TooFewClustersError,
     difference_interval,
     metric_interval,
 )
 from sterling.stats.metrics import METRICS
-from sterling.stats.rows import OneClassError
-from sterling.tasks.task import CALIBRATION_BINS, CONFIDENCE, Clusters, Floats, Measured, Task, measured, undefined
-
-_UNDEFINED = (TooFewClustersError, OneClassError, NoVariationError)
+from sterling.tasks.task import CALIBRATION_BINS, CONFIDENCE, Clusters, Floats, Measured, Task, measured
 
 
 class Binary:
@@ -71,23 +66,25 @@ class Binary:
             return Measured(
                 half, half, half, CONFIDENCE, half, half, error_rate, len(label), count, "by definition: one score for all rows"
             )  # fmt: skip
-        try:
-            found = metric_interval(metric, label, predicted, clusters, confidence=CONFIDENCE, error_rate=error_rate)
-        except _UNDEFINED as error:
-            return undefined(str(error), label, clusters, error_rate)
-        return measured(found)
+        return measured(
+            lambda: metric_interval(metric, label, predicted, clusters, confidence=CONFIDENCE, error_rate=error_rate),
+            label,
+            clusters,
+            error_rate,
+        )
 
     def compare(
         self, metric: str, label: Floats, ours: Floats, theirs: Floats, clusters: Clusters, *, error_rate: float
     ) -> Measured:
         """The difference of a metric on the same rows, ours minus theirs, with its bounds."""
-        try:
-            found = difference_interval(
+        return measured(
+            lambda: difference_interval(
                 metric, label, ours, theirs, clusters, confidence=CONFIDENCE, error_rate=error_rate
-            )
-        except _UNDEFINED as error:
-            return undefined(str(error), label, clusters, error_rate)
-        return measured(found)
+            ),
+            label,
+            clusters,
+            error_rate,
+        )
 
     def calibration(self, label: Floats, predicted: Floats, clusters: Clusters) -> tuple[ReliabilityBin, ...]:
         """Bins of equal mass in the order of the predictions, the lowest first; ties are never divided."""

@@ -9,12 +9,9 @@ import numpy as np
 from sterling.core.errors import DataError
 from sterling.project.tasks import METRICS_OF
 from sterling.project.tasks import Regression as Wanted
-from sterling.stats.intervals import NoVariationError, TooFewClustersError, difference_interval, metric_interval
+from sterling.stats.intervals import difference_interval, metric_interval
 from sterling.stats.regression import METRICS, NumberBin, number_curve
-from sterling.stats.rows import OneClassError
-from sterling.tasks.task import CALIBRATION_BINS, CONFIDENCE, Clusters, Floats, Measured, Task, measured, undefined
-
-_UNDEFINED = (TooFewClustersError, OneClassError, NoVariationError)
+from sterling.tasks.task import CALIBRATION_BINS, CONFIDENCE, Clusters, Floats, Measured, Task, measured
 
 
 class Regression:
@@ -67,25 +64,27 @@ class Regression:
         self, metric: str, label: Floats, predicted: Floats, clusters: Clusters, *, error_rate: float
     ) -> Measured:
         """A metric with its bounds."""
-        try:
-            found = metric_interval(
+        return measured(
+            lambda: metric_interval(
                 METRICS[metric], label, predicted, clusters, confidence=CONFIDENCE, error_rate=error_rate
-            )
-        except _UNDEFINED as error:
-            return undefined(str(error), label, clusters, error_rate)
-        return measured(found)
+            ),
+            label,
+            clusters,
+            error_rate,
+        )
 
     def compare(
         self, metric: str, label: Floats, ours: Floats, theirs: Floats, clusters: Clusters, *, error_rate: float
     ) -> Measured:
         """The difference of a metric on the same rows, ours minus theirs, with its bounds."""
-        try:
-            found = difference_interval(
+        return measured(
+            lambda: difference_interval(
                 METRICS[metric], label, ours, theirs, clusters, confidence=CONFIDENCE, error_rate=error_rate
-            )
-        except _UNDEFINED as error:
-            return undefined(str(error), label, clusters, error_rate)
-        return measured(found)
+            ),
+            label,
+            clusters,
+            error_rate,
+        )
 
     def calibration(self, label: Floats, predicted: Floats, clusters: Clusters) -> tuple[NumberBin, ...]:
         """Bins of equal mass in the order of the predictions, the lowest first; ties are never divided."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sterling.stats.calibration import ReliabilityBin
-from sterling.stats.intervals import ClusteredInterval
+from sterling.stats.intervals import ClusteredInterval, NoVariationError, TooFewClustersError
 from sterling.stats.regression import NumberBin
+from sterling.stats.rows import OneClassError
 
 Floats = NDArray[np.float64]
 Clusters = NDArray[Any]
@@ -18,6 +20,7 @@ Clusters = NDArray[Any]
 CONFIDENCE = 0.95
 """Confidence of two-sided intervals, which people look at; gates look at one-sided bounds."""
 CALIBRATION_BINS = 10
+_UNDEFINED = (TooFewClustersError, OneClassError, NoVariationError)
 
 
 class Measured(NamedTuple):
@@ -86,15 +89,21 @@ class Task(Protocol):
         ...
 
 
-def measured(found: ClusteredInterval) -> Measured:
-    """An interval as it is recorded."""
+def measured(find: Callable[[], ClusteredInterval], label: Floats, clusters: Clusters, error_rate: float) -> Measured:
+    """An interval as it is recorded, or why there is none.
+
+    Args:
+        find: Computes the interval.
+        label: The rows' labels.
+        clusters: Their clusters.
+        error_rate: Error rate of each one-sided bound.
+    """
+    try:
+        found = find()
+    except _UNDEFINED as error:
+        count = len(np.unique(clusters))
+        return Measured(None, None, None, CONFIDENCE, None, None, error_rate, len(label), count, None, str(error))
     return Measured(
         found.estimate, found.low, found.high, found.confidence, found.lower, found.upper, found.error_rate, found.rows,
         found.clusters, found.method,
     )  # fmt: skip
-
-
-def undefined(reason: str, label: Floats, clusters: Clusters, error_rate: float) -> Measured:
-    """What is recorded where there is no number."""
-    count = len(np.unique(clusters))
-    return Measured(None, None, None, CONFIDENCE, None, None, error_rate, len(label), count, None, reason)
