@@ -23,3 +23,6 @@ METRICS_OF: dict[type[Task], tuple[str, ...]] = {
     Regression: ("rmse", "mae", "r2"),
 }
 """What is measured under each task, for every model; gates may name these."""
+
+LOSS_OF: dict[type[Task], str] = {Binary: "log_loss", Regression: "rmse"}
+"""The metric of each task that training and tuning go by."""
