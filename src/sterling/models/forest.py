@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sterling.core.errors import InvalidDefinitionError
+from sterling.models.answers import Answers
 from sterling.models.columns import Column, Matrix
-from sterling.models.predictors import Answers, Probabilities
+from sterling.models.predictors import Probabilities
 
 LEAF = -1
 _AT_ONCE = 1 << 16
@@ -65,6 +66,7 @@ class Forest:
     strict: bool
     base: float
     link: Literal["logit", "mean", "sum", "average"]
+    outputs: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if not self.trees:
