@@ -108,9 +108,14 @@ def measured(find: Callable[[], ClusteredInterval], label: Floats, clusters: Clu
     try:
         found = find()
     except _UNDEFINED as error:
-        count = len(np.unique(clusters))
-        return Measured(None, None, None, CONFIDENCE, None, None, error_rate, len(label), count, None, str(error))
+        return undefined(str(error), label, clusters, error_rate)
     return Measured(
         found.estimate, found.low, found.high, found.confidence, found.lower, found.upper, found.error_rate, found.rows,
         found.clusters, found.method,
     )  # fmt: skip
+
+
+def undefined(reason: str, label: Floats, clusters: Clusters, error_rate: float) -> Measured:
+    """What is recorded where there is no interval; arguments as of `measured`."""
+    count = len(np.unique(clusters))
+    return Measured(None, None, None, CONFIDENCE, None, None, error_rate, len(label), count, None, reason)
