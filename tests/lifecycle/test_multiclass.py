@@ -31,7 +31,7 @@ GATES = (
 CLASSES = ("quick", "slow", "usual")
 
 
-def write(folder: Path, *, label: str = LABEL, rows: int = 3000, task: str = "sl.Multiclass()") -> Path:
+def write(folder: Path, *, label: str = LABEL, rows: int = 2000, task: str = "sl.Multiclass()") -> Path:
     write_project(folder, rows=rows)
     text = (folder / "project.py").read_text()
     start, end = text.index("    gates=["), text.rindex(")")
@@ -39,7 +39,7 @@ def write(folder: Path, *, label: str = LABEL, rows: int = 3000, task: str = "sl
     text = (
         text.replace('"hours > 30"', f'"{label}"')
         .replace(", baselines=[sl.Prior()]", "")
-        .replace("trees=15", "most_trees=80")
+        .replace("trees=15", "most_trees=50")
     )
     (folder / "project.py").write_text(text)
     return folder
@@ -66,7 +66,7 @@ def test_classes_are_learnt_judged_and_released(finished: tuple[Path, Result]) -
     assert {name for name, _ in found} == {"lightgbm", "prior", "logistic", "shallow tree"}
     trained = next(entry for entry in ledger.read(Query(("model.trained",))) if entry.body["role"] == "candidate")
     assert set(trained.body["classes"]) == set(CLASSES)
-    assert 0 < trained.body["found"]["trees"] <= 80
+    assert 0 < trained.body["found"]["trees"] <= 50
 
 
 def test_the_server_answers_what_was_evaluated_to_the_last_bit(finished: tuple[Path, Result]) -> None:
@@ -110,19 +110,6 @@ def test_what_is_mistaken_for_what_is_on_record(finished: tuple[Path, Result]) -
     assert entry.body["confused"][0]["rows"] == off.max()
 
 
-def test_a_class_that_training_did_not_know_is_an_error_and_is_named(tmp_path: Path) -> None:
-    label = "CASE WHEN ordered_at > TIMESTAMP '2024-02-20' AND hours < 25 THEN 'new' WHEN hours < 25 THEN 'quick' ELSE 'slow' END"
-    folder = write(tmp_path / "project", label=label)
-    result = run(folder)
-    ledger = Workspace(folder).ledger("late-parcels")
-    (made,) = ledger.read(Query(("predictions.made",), (f"model:{result.candidate}",)))
-    (entry,) = ledger.read(Query(("classes.measured",)))
-    assert made.body["unknown_classes"] == entry.body["unknown"]
-    assert entry.body["unknown"]["new"] > 50
-    assert result.verdict == "failed"
-    assert [one["class"] for one in entry.body["classes"]] == ["quick", "slow"]
-
-
 @pytest.mark.parametrize(
     ("label", "said"),
     [
@@ -135,22 +122,12 @@ def test_a_label_that_names_no_class_is_refused(tmp_path: Path, label: str, said
         run(write(tmp_path / "project", label=label))
 
 
-@pytest.mark.parametrize(
-    ("label", "said"),
-    [
-        ("'one'", "All .* labels known before the holdout, .* are 'one'. Training needs two classes at least."),
-        ("CASE WHEN FALSE THEN depot END", "none of their labels is known by then"),
-        ("CAST(weight * 100 AS INTEGER)", "are of [0-9]+ classes, and Multiclass takes 200 at most"),
-        ("CASE WHEN hours > 20 THEN depot ELSE '' END", "is an empty text in"),
-    ],
-)
-def test_labels_that_nothing_can_be_learnt_from_end_a_run_in_one_sentence(
-    tmp_path: Path, label: str, said: str
-) -> None:
-    with pytest.raises(DataError, match=said):
-        run(write(tmp_path / "project", label=label))
+def test_a_thousand_classes_end_a_run_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"are of [0-9,]+ classes, and Multiclass takes 200 at most"):
+        run(write(tmp_path / "project", label="CAST(weight * 100 AS INTEGER)"))
 
 
+@pytest.mark.slow
 def test_a_class_of_one_row_and_whole_numbers_for_names_are_learnt(tmp_path: Path) -> None:
     folder = write(tmp_path / "project", label="CASE WHEN parcel = 'p00010' THEN 10 WHEN hours < 25 THEN 9 ELSE 2 END")
     result = run(folder)
