@@ -8,7 +8,7 @@ from typing import Literal
 from sterling.core.errors import InvalidDefinitionError, nearest
 from sterling.project.definition import Definition
 from sterling.project.splits import Split
-from sterling.project.tasks import Binary, Multiclass, Regression, Task
+from sterling.project.tasks import Binary, Regression, Task
 from sterling.project.times import micros
 from sterling.project.trainers import (
     Custom,
@@ -96,7 +96,7 @@ class Tune(Definition, frozen=True):
         gap: Time between the end of training and the start of a block.
         rows: Training rows at most in a trial, drawn at random.
         patience: How many trials may bring nothing before no more are tried.
-        least_gain: What is nothing: a share of the log loss.
+        least_gain: What is nothing: a share of the loss, log loss or mean squared error.
         error_rate: Chance, in (0, 0.5), to take settings that are no better.
     """
 
@@ -193,13 +193,13 @@ def fits_task(trainer: Trainer, task: Task) -> None:
         )
     if isinstance(task, Binary):
         return
-    of_classes = isinstance(task, Multiclass) and isinstance(trainer, Logistic | Rule)
-    if isinstance(trainer, Logistic | Rule | XGBoost | Sklearn) and not of_classes:
+    if isinstance(trainer, Logistic | Rule if isinstance(task, Regression) else XGBoost | Sklearn):
         instead = "Ridge" if isinstance(trainer, Logistic) else "LightGBM or Custom"
+        what = "a condition" if isinstance(task, Regression) else "a condition or a number"
         raise InvalidDefinitionError(
-            f"{name} predicts a condition, and Project.task is {type(task).__name__}. Use {instead}."
+            f"{name} predicts {what}, and Project.task is {type(task).__name__}. Use {instead}."
         )
-    if isinstance(trainer, LightGBM | Logistic) and trainer.positive_weight is not None:
+    if isinstance(trainer, LightGBM | Logistic | XGBoost | Sklearn) and trainer.positive_weight is not None:
         raise InvalidDefinitionError(
             f"{name}.positive_weight weighs a condition, and Project.task is {type(task).__name__}. Use weight."
         )

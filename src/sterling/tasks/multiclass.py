@@ -22,7 +22,7 @@ from sterling.tasks.task import (
     Measured,
     bins_of,
     measured,
-    undefined,
+    not_measured,
 )
 
 MOST_SHOWN = 50
@@ -100,7 +100,7 @@ class Multiclass:
                 "by definition: the same probabilities for all rows",
             )  # fmt: skip
         if metric == "ece" and predicted.shape[1] > MOST_CALIBRATED:
-            return undefined(_TOO_MANY, label, clusters, error_rate)
+            return not_measured(_TOO_MANY, error_rate, rows=len(label), clusters=len(np.unique(clusters)))
         return measured(
             lambda: metric_interval(
                 METRICS[metric], label, predicted, clusters, confidence=CONFIDENCE, error_rate=error_rate
@@ -115,7 +115,7 @@ class Multiclass:
     ) -> Measured:
         """The difference of a metric on the same rows, ours minus theirs, with its bounds."""
         if metric == "ece" and ours.shape[1] > MOST_CALIBRATED:
-            return undefined(_TOO_MANY, label, clusters, error_rate)
+            return not_measured(_TOO_MANY, error_rate, rows=len(label), clusters=len(np.unique(clusters)))
         return measured(
             lambda: difference_interval(
                 METRICS[metric], label, ours, theirs, clusters, confidence=CONFIDENCE, error_rate=error_rate

@@ -59,14 +59,17 @@ def mistaken_table(fact: Entry) -> Table:
     if body["confusion"] is None or len(names) > _WIDEST:
         rows = [Row((one["came"], one["said"], number(one["rows"]), cite(fact.position))) for one in body["confused"]]
         note = "The mistakes that are made most often."
-        return Table("Confusion", ("came", "said", ">rows", ""), tuple(rows), empty="No mistake.", note=note)
+        return Table("Confusion of classes", ("came", "said", ">rows", ""), tuple(rows), empty="No mistake.", note=note)
     found = [
         Row((name, *map(number, counts), cite(fact.position)))
         for name, counts in zip(names, body["confusion"], strict=True)
     ]
     columns = ("came", *(f">{name[:_NAME]}" for name in names), "")
     return Table(
-        "Confusion", columns, tuple(found), note="Rows by the class that came and, in columns, the one that was said."
+        "Confusion of classes",
+        columns,
+        tuple(found),
+        note="Rows by the class that came and, in columns, the one that was said.",
     )
 
 

@@ -26,7 +26,7 @@ _DECIDING = (
     "Leakage",
     "Slices, the worst first",
     "Classes",
-    "Confusion",
+    "Confusion of classes",
 )
 
 
