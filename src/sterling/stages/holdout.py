@@ -27,8 +27,8 @@ Floats = NDArray[np.float64]
 class CutHoldout(Stage, frozen=True):
     """Cut out the rows of the holdout whose labels are known.
 
-    Input ``frame``; outputs ``holdout``, and ``before``: how many labels were known before it, how many were
-    positive, and their deviation.
+    Input ``frame``; outputs ``holdout``, and ``before``: how many labels were known before it, how many were positive, which
+    none of several classes is, and the deviation of numbers.
 
     Attributes:
         start_us: Start of the holdout, microseconds in UTC.
@@ -58,7 +58,7 @@ class CutHoldout(Stage, frozen=True):
         first, last = np.searchsorted(frame.predict_at, [self.start_us, self.end_us])
         rows, _ = holdout_of(Frame(frame.table.slice(first, last - first)), self.start_us, self.end_us)
         known = frame.known_before(self.start_us)
-        label = frame.label[known]
+        label = np.zeros(int(known.sum())) if frame.of_classes else frame.label[known]
         deviation = float(label.std()) if len(label) else 0.0
         before = {"rows": len(label), "positives": int(label.sum()), "deviation": deviation}
         return Outcome({"holdout": put_table(context.store, rows.table), "before": put_json(context.store, before)})
@@ -73,7 +73,7 @@ class Scored:
         rows: The rows.
         model: The candidate.
         matrix: The rows as its columns encode them, shape (rows, columns).
-        scores: Its answers, shape (rows,).
+        scores: Its answers, shape (rows,), or (rows, outputs) where it has several.
         clusters: Cluster of each row, shape (rows,).
     """
 
@@ -109,8 +109,8 @@ def scored(inputs: Mapping[str, Ref], context: Context, *, clustered: bool, mode
     Raises:
         DataError: if a cluster is missing, or the model cannot read the rows.
     """
-    rows = Frame.read(context.store, inputs["holdout"])
     found = Model.from_bytes(context.store.open(inputs[model]).read_bytes())
+    rows = Frame.read(context.store, inputs["holdout"]).of(found.outputs)
     matrix = rows.encode(found.columns)
     clusters = clusters_of(rows, clustered=clustered)
     return Scored(inputs[model], rows, found, matrix, found.predict(matrix), clusters)
