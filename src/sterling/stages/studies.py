@@ -27,7 +27,7 @@ from sterling.project.studies import (
     parts_of,
     studied,
 )
-from sterling.project.tasks import Binary, Multiclass, Regression, Task
+from sterling.project.tasks import Binary, Multiclass, Quantiles, Regression, Task
 from sterling.stages.behaviour import CheckBehaviour
 from sterling.stages.contract import Output, Stage, Step
 from sterling.stages.errors import AnalyseErrors
@@ -49,6 +49,7 @@ _METRICS: dict[type[Task], tuple[str, ...]] = {
     Binary: ("log_loss", "roc_auc"),
     Regression: ("rmse", "mae"),
     Multiclass: ("log_loss", "accuracy"),
+    Quantiles: ("pinball", "coverage"),
 }
 
 

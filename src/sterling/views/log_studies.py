@@ -9,7 +9,7 @@ from sterling.project.metrics import label, more_is_better
 from sterling.views.text import interval, listed, number, percent, plural
 
 Body = Mapping[str, Any]
-_MAIN = frozenset({"log_loss", "rmse"})
+_MAIN = frozenset({"log_loss", "rmse", "pinball"})
 """The metric of each task that training goes by."""
 
 

@@ -10,6 +10,7 @@ from sterling.core.refs import short
 from sterling.project.metrics import label, more_is_better
 from sterling.views.report import Report
 from sterling.views.report_classes import class_tables
+from sterling.views.report_quantiles import quantile_tables
 from sterling.views.tables import Row, Table
 from sterling.views.text import cite, interval, moment, number, percent, plural
 
@@ -29,6 +30,7 @@ def study_tables(report: Report, *, brief: bool = False) -> tuple[Table, ...]:
 
 def _tables(report: Report, most: int | None) -> Iterator[Table]:
     yield from class_tables(report, most)
+    yield from quantile_tables(report)
     if fact := report.fact("slices.discovered"):
         yield discovered_table(fact, most)
         if "larger" in fact.body:
@@ -280,7 +282,7 @@ def retrained_table(fact: Entry, title: str, column: str, most: int | None = Non
     found: Sequence[Body] = fact.body["variants"]
     if fact.kind == "ablation.measured":
         found = sorted(found, key=lambda one: -_worst(one["metrics"]))
-    shown = ("roc_auc", "log_loss", "rmse", "mae")
+    shown = ("roc_auc", "log_loss", "rmse", "mae", "pinball", "coverage")
     metrics = [
         one["metric"] for one in next((one["metrics"] for one in found if one["metrics"]), ()) if one["metric"] in shown
     ]
