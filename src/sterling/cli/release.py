@@ -79,6 +79,8 @@ def release(
     """Release a registered version, in the stages that the project declares or at once."""
     from sterling.core.errors import InvalidDefinitionError
     from sterling.decisions import release as decision
+    from sterling.decisions.standing import standing
+    from sterling.project.fallbacks import doubts
     from sterling.serving.checked import check_unless_live
     from sterling.serving.on_demand import supplied_by
 
@@ -92,8 +94,12 @@ def release(
         )
     check_unless_live(ledger, store, version, supplied_by(loaded, project))
     rollout = () if now else loaded.rollout
+    before = standing(ledger).plan
     said = decision.release(ledger, store, version, rollout=rollout, routing=loaded.routing)
     _say(said, "Released", "Already live:", as_json=as_json)
+    if not as_json:
+        for doubt in doubts(loaded.fallback, previous=decision.had_before(before, said[0].body["version"])):
+            print(f"Fallback: {doubt}")
 
 
 def promote(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sterling.serving.fallback import CANARY_FAILED, ERROR, MISSING, OVERLOAD, STALE, TIMEOUT, UNKNOWN
 from sterling.serving.inputs import Beyond, Inputs
 from sterling.serving.outcomes import FEEDBACK, OUTCOMES
 from sterling.serving.problems import MEDIA_TYPE
@@ -233,6 +234,15 @@ def _content(name: str, media_type: str = "application/json") -> _Schema:
 
 
 _HEADERS = {"X-Request-Id": {"schema": {"type": "string"}, "required": True}}
+_FELL = _object(
+    {
+        "row": {"type": "integer"},
+        "link": {"enum": ["live", "previous", "cached", "rule", "constant"]},
+        "reason": {"enum": [TIMEOUT, ERROR, OVERLOAD, MISSING, STALE, UNKNOWN, CANARY_FAILED]},
+        "age_seconds": {"type": "number"},
+    },
+    ["row", "link", "reason"],
+)
 _PREDICTION: _Schema = {
     "type": "object",
     "required": ["model", "version", "position", "request_id", "arm", "scores"],
@@ -240,8 +250,10 @@ _PREDICTION: _Schema = {
         "model": {"type": "string"}, "version": {"type": "integer"}, "position": {"type": "integer"},
         "request_id": {"type": "string"}, "scores": {"type": "array"},
         "arm": {"enum": [LIVE, CANARY, HOLDOUT, EXPLORE, SEVERAL]},
-        "fallback": {"type": "string", "description": "Why another version answered than the one that was assigned."},
-        "decisions": {"type": "array", "items": {"type": "boolean"}, "description": "True to act, by the version's threshold."},
+        "versions": {"type": "array", "items": {"type": "integer"}, "description": "The version of each row, where rows differ."},
+        "arms": {"type": "array", "items": {"enum": [LIVE, CANARY, HOLDOUT, EXPLORE]}, "description": "The arm of each row, where rows differ."},
+        "fallback": {"type": "array", "items": _FELL, "description": "Rows that something else answered than the version that was asked, and why."},
+        "decisions": {"type": "array", "items": {"type": ["boolean", "null"]}, "description": "True to act, by the version's threshold."},
         "moment": {"type": "string", "description": "The moment that features were computed for."},
         "features": {"type": "array", "items": {"type": "object"}},
         "nulled": {
