@@ -10,7 +10,7 @@ from sterling.core.errors import InvalidDefinitionError
 from sterling.project.definition import Definition
 from sterling.project.rollout import millionths
 from sterling.project.sql import columns_of
-from sterling.project.tasks import Binary, Task
+from sterling.project.tasks import Binary, Regression, Task
 from sterling.project.times import window_micros
 
 _MILLISECONDS = re.compile(r"([1-9]\d{0,8})ms")
@@ -156,6 +156,11 @@ def check_fallback(links: Sequence[Link], task: Task) -> None:
             )
         if not isinstance(link, Rule) and any(isinstance(before, type(link)) for before in links[:place]):
             raise InvalidDefinitionError(f"Project.fallback names {name} twice. Once is enough.")
+        if isinstance(link, Constant | Rule) and not isinstance(task, Binary | Regression):
+            raise InvalidDefinitionError(
+                f"Project.fallback: {name} answers with one number, and Project.task is {type(task).__name__}. Use "
+                "PreviousModel or Cached."
+            )
         if isinstance(link, Constant) and isinstance(task, Binary) and not 0 <= link.value <= 1:
             raise InvalidDefinitionError(f"Constant.value is {link.value}. A score is a probability, in [0, 1].")
 

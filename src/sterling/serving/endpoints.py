@@ -131,6 +131,7 @@ class Endpoints:
             if served.vector
             else {feature.name: {"computed_from": list(feature.inputs)} for feature in served.computed}
         )
+        outputs = {"outputs": list(served.model.outputs)} if served.model.outputs else {}
         features = [
             {"name": column.name, "kind": column.kind, **here.get(column.name, {})} for column in served.model.columns
         ]
@@ -138,7 +139,7 @@ class Endpoints:
         policy = {"policy": said} if (said := served.policy()) else {}
         plan, counts = {"weights": self._follower.plan.weights}, self._follower.disagreement
         shadow = {"shadow": counts} if counts else {}
-        return Answer.json(release_said(served) | plan | {"features": features} | raw | policy | shadow)
+        return Answer.json(release_said(served) | plan | {"features": features} | raw | outputs | policy | shadow)
 
     async def openapi(self, _: Incoming) -> Answer:
         """What may be asked, of the version that answers now."""

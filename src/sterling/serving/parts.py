@@ -42,6 +42,11 @@ class Part(NamedTuple):
     fell: Fell | None = None
 
     @property
+    def labels(self) -> list[str] | None:
+        """The most probable output of each row, where there are several."""
+        return self.served.labels(self.found.scores)
+
+    @property
     def by_model(self) -> bool:
         """Whether a version said it, and no link without a model."""
         return self.fell is None or self.fell.link in {"live", "previous"}
@@ -106,6 +111,10 @@ def answer_said(request_id: str, asked: Asked, parts: Sequence[Part], live: Serv
         answer["versions"] = _by_row(parts, lambda part: [part.served.version] * len(part.units))
         answer["arms"] = _by_row(parts, lambda part: [part.assigned.arm] * len(part.units))
     answer["scores"] = _by_row(parts, lambda part: part.found.scores.tolist())
+    if one.model.outputs:
+        answer["outputs"] = list(one.model.outputs)
+    if any(part.labels for part in parts):
+        answer["labels"] = _by_row(parts, lambda part: part.labels or [None] * len(part.units))
     if any(part.fell for part in parts):
         answer["fallback"] = sorted((one for part in parts for one in _fell(part)), key=lambda one: one["row"])
     if any(part.decisions is not None for part in parts):
@@ -129,11 +138,12 @@ def records(request_id: str, parts: Sequence[Part], latency_us: dict[str, int], 
 
 def _record(request_id: str, part: Part, latency_us: dict[str, int], cpu_seconds: float) -> Record:
     served, found, assigned, fell = part.served, part.found, part.assigned, part.fell
-    same = len({*part.units}) == 1
+    same, labels = len({*part.units}) == 1, part.labels
+    extra: dict[str, Sequence[Any]] = {} if part.decisions is None else {"decision": part.decisions}
     return Record(
         request_id, to_micros(utcnow()), served.version, served.ref, served.position, found.rows, found.scores.tolist(),
         part.units[0] if same else None, found.at, assigned.arm, assigned.probability, fell and fell.link, fell and fell.reason,
-        latency_us, cpu_seconds, {} if part.decisions is None else {"decision": part.decisions}, part.numbers,
+        latency_us, cpu_seconds, extra if labels is None else extra | {"label": labels}, part.numbers,
         None if same else part.units,
     )  # fmt: skip
 
