@@ -13,8 +13,8 @@ import numpy as np
 from sterling.core.errors import DataError, InvalidDefinitionError
 from sterling.features.row_sql import RowSql, row_sql
 from sterling.models import Column, Model
+from sterling.models.answers import Answers
 from sterling.models.calibrated import innermost
-from sterling.models.predictors import Answers
 from sterling.models.trees import Trees
 from sterling.project.definition import from_json
 from sterling.project.fallbacks import Cached, Constant, Link, Rule, When, time_micros
