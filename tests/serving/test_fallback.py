@@ -74,7 +74,7 @@ def world_of(tmp_path: Path, *links: Link, when: When | None = None) -> World:
 def follower_of(world: World) -> Follower:
     """Follows a world whose live version calls a function."""
     follower = Follower(world.ledger, world.store)
-    follower._keep_the_way_back()
+    follower.prepare()
     follower._now = follower._now._replace(live=replace(follower.served, computed=(FUNCTION,)))
     return follower
 

@@ -137,7 +137,7 @@ def test_a_release_that_cannot_be_loaded_leaves_the_whole_old_plan(world: World)
 def test_a_rollback_needs_no_bytes_from_the_store(world: World) -> None:
     release(world.ledger, world.store, 2)
     follower = Follower(world.ledger, world.store)
-    follower._keep_the_way_back()
+    follower.prepare()
     world.store.open(Ref(world.models["a"])).unlink()
     rollback(world.ledger, reason="Wrong.")
     follower.look()

@@ -73,6 +73,12 @@ def release(
     plan: Annotated[
         bool, typer.Option("--plan", help="Only show who answers, which stage runs, and which approvals are missing.")
     ] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Only write what a server without a ledger goes by, signed: `sterling serve --plan`."
+        ),
+    ] = None,
     project: ProjectFolder = Path(),
     as_json: AsJson = False,
 ) -> None:
@@ -84,6 +90,9 @@ def release(
     from sterling.serving.checked import check_unless_live
     from sterling.serving.on_demand import supplied_by
 
+    if export is not None:
+        _export(project, export)
+        return
     loaded, ledger, store = _opened(project)
     if plan:
         _show_plan(ledger, store, version, as_json=as_json)
@@ -203,6 +212,33 @@ def _show_plan(ledger: Ledger, store: Store, version: int | None, *, as_json: bo
     if found is not None and waits:
         show("")
         show(approvals.render(found))
+
+
+def _export(project: Path, file: Path) -> None:
+    """Read what a server reads of the ledger, and write it, signed."""
+    from contextlib import suppress
+
+    from sterling.core.elsewhere import without_erased
+    from sterling.core.errors import InvalidDefinitionError
+    from sterling.core.workspace import Workspace
+    from sterling.project.load import load_project
+    from sterling.serving.ingest import read_from
+    from sterling.serving.kept_plan import PlanFile, Remembered
+    from sterling.serving.on_demand import supplied_by
+    from sterling.serving.released import Follower
+    from sterling.serving.vector import Online, columns_of_source
+
+    workspace, loaded = Workspace(project), load_project(project)
+    ledger = Remembered(lambda: workspace.ledger(loaded.name), loaded.name)
+    store = without_erased(workspace.store(), ledger)
+    follower = Follower(ledger, store, supplied=supplied_by(loaded, project), online=Online(loaded))
+    follower.prepare()
+    for name in read_from(loaded):
+        with suppress(InvalidDefinitionError):  # a server that needs it will say so
+            columns_of_source(ledger, name)
+    extract = ledger.extract()
+    PlanFile(file, workspace.key_file()).write(extract)
+    print(f"Wrote the plan as of [{extract.position}] to {file}: version {follower.served.version} is live.")
 
 
 def _say(said: tuple[Entry, bool], did: str, already: str | None = None, *, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sterling.core.clock import to_micros, utcnow
 from sterling.serving.answering import Answering
+from sterling.serving.explained import explained
 from sterling.serving.front import Answer, Endpoint, Front, Incoming
 from sterling.serving.ingest import Ingestion
 from sterling.serving.inputs import Beyond
@@ -85,6 +86,8 @@ class Endpoints:
         asked = read_request(request.body, self._service.limits)
         read = time.perf_counter()
         parts = self._answering.answer(asked, request.id)
+        if asked.explain is not None:
+            parts = [explained(part, asked.explain) for part in parts]
         done = time.perf_counter()
         answer = Answer.json(answer_said(request.id, asked, parts, self._follower.served))
         cpu = time.thread_time() - cpu
@@ -155,6 +158,7 @@ class Endpoints:
         service, served = self._service, self._follower.served
         trouble = (
             self._follower.trouble
+            or self._follower.without_ledger
             or (service.ingestion and service.ingestion.trouble)
             or (service.log and service.log.trouble)
         )

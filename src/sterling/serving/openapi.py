@@ -191,7 +191,7 @@ def _object(properties: Mapping[str, _Schema], required: Sequence[str]) -> _Sche
 def _predict(limits: Limits, served: ServedModel) -> _Schema:
     """A request: rows of either form, or one of them by itself."""
     features, raw = {"$ref": "#/components/schemas/Features"}, {"$ref": "#/components/schemas/RawRow"}
-    more: dict[str, _Schema] = {"features": {"type": ["boolean", "null"]}, "unit": _UNIT}
+    more: dict[str, _Schema] = {"features": {"type": ["boolean", "null"]}, "unit": _UNIT, "explain": _EXPLAIN}
     forms = [_many(limits, features, more), features]
     if served.vector is not None:
         forms += [_many(limits, raw, more | {"predict_at": _nullable(_TIME)}), raw]
@@ -254,6 +254,20 @@ def _content(name: str, media_type: str = "application/json") -> _Schema:
 
 
 _HEADERS = {"X-Request-Id": {"schema": {"type": "string"}, "required": True}}
+_EXPLAIN: _Schema = {
+    "type": ["boolean", "integer", "null"], "minimum": 1, "maximum": 2_147_483_647, "description": "Explain each row: true, or how many features to name.",
+}  # fmt: skip
+_EXPLANATION = _object(
+    {
+        "of": {"enum": ["log odds", "number"], "description": "What is summed."},
+        "calibrated": {"const": True, "description": "A curve calibrates the sum afterwards."},
+        "base": {"type": "number", "description": "What is said before any feature is looked at."},
+        "contributions": {"type": "object", "additionalProperties": {"type": "number"}},
+        "rest": {"type": "number", "description": "What the features that are not named added together."},
+        "sum": {"type": "number", "description": "The base, the contributions and the rest together."},
+    },
+    ["of", "base", "contributions", "sum"],
+)
 _FELL = _object(
     {
         "row": {"type": "integer"},
@@ -276,6 +290,7 @@ _PREDICTION: _Schema = {
         "decisions": {"type": "array", "items": {"type": ["boolean", "null"]}, "description": "True to act, by the version's threshold."},
         "moment": {"type": "string", "description": "The moment that features were computed for."},
         "features": {"type": "array", "items": {"type": "object"}},
+        "explanations": {"type": "array", "items": {"oneOf": [_EXPLANATION, {"type": "null"}]}, "description": "What each feature added; null where no model was asked."},
         "nulled": {
             "type": "array", "items": _object({"row": {"type": "integer"}, "field": {"type": "string"}}, ["row", "field"])
         },

@@ -30,6 +30,7 @@ class Part(NamedTuple):
         decisions: Whether each row is acted on; None where nothing decides.
         nulled: Values that were taken as null, by the places of rows in the request.
         fell: Why something else answered than was asked, or None.
+        explanations: What each feature added, for each row; None where that was not asked for.
     """
 
     served: ServedModel
@@ -40,6 +41,7 @@ class Part(NamedTuple):
     decisions: Sequence[bool | None] | None = None
     nulled: Sequence[Nulled] = ()
     fell: Fell | None = None
+    explanations: Sequence[Mapping[str, Any] | None] | None = None
 
     @property
     def labels(self) -> list[str] | None:
@@ -124,6 +126,8 @@ def answer_said(request_id: str, asked: Asked, parts: Sequence[Part], live: Serv
         answer["moment"] = iso(from_micros(max(moments)))
     if asked.features:
         answer["features"] = _by_row(parts, _features)
+    if asked.explain is not None:
+        answer["explanations"] = _by_row(parts, lambda part: part.explanations or [None] * len(part.units))
     nulled = [one._asdict() for part in parts for one in part.nulled]
     return answer | ({"nulled": nulled} if nulled else {})
 

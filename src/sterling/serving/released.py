@@ -23,6 +23,7 @@ from sterling.models import Model
 from sterling.models.columns import encode_rows
 from sterling.models.predictors import Probabilities
 from sterling.serving.fallback import Chain, Known
+from sterling.serving.kept_plan import PlanFile, Remembered, keep
 from sterling.serving.on_demand import Computed, Supplied, computed_by, defined_by, fill, intact, types_of
 from sterling.serving.requests import Asked, RefusedRequestError
 from sterling.serving.router import CANARY, LIVE, Assigned, Router, router_of, unit_text
@@ -279,6 +280,7 @@ class Follower:
         every_seconds: How long it waits for news at most before it asks the ledger, outside of any request.
         supplied: The project's functions.
         online: The project and its online state, for features that are computed from raw columns.
+        plan_file: Where what was read of the ledger is kept, signed, for when it cannot be reached; None for nowhere.
     """
 
     ledger: Ledger
@@ -286,6 +288,7 @@ class Follower:
     every_seconds: float = 0.2
     supplied: Sequence[Supplied] = ()
     online: Online | None = None
+    plan_file: PlanFile | None = None
     trouble: str | None = field(default=None, init=False)
     _now: Serving = field(init=False)
     _plan: ReleasePlan = field(default=NOTHING, init=False)
@@ -307,6 +310,18 @@ class Follower:
     def plan(self) -> ReleasePlan:
         """The release plan that is followed now."""
         return self._now.plan
+
+    @property
+    def without_ledger(self) -> str | None:
+        """That the ledger cannot be reached, why, and what is gone by; None where it can."""
+        ledger = self.ledger
+        if not isinstance(ledger, Remembered) or ledger.trouble is None:
+            return None
+        since = f", kept at {ledger.kept.at}" if ledger.kept else ""
+        return (
+            f"Version {self.served.version} goes on by the plan of position {ledger.position}{since}, since the ledger cannot "
+            f"be reached: {ledger.trouble}"
+        )
 
     @property
     def disagreement(self) -> Disagreement | None:
@@ -348,7 +363,7 @@ class Follower:
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="follow-releases") as thread:
             try:
-                await loop.run_in_executor(thread, self._keep_the_way_back)
+                await loop.run_in_executor(thread, self.prepare)
                 while True:
                     await loop.run_in_executor(thread, self._wait)
                     await loop.run_in_executor(thread, self.look)
@@ -395,7 +410,7 @@ class Follower:
             before.close()  # nothing else may use its model at the same time, and it may answer from now on
         self._now = serving
         _log.info("serving %s, as of %s", serving.plan.weights, serving.plan.position)
-        self._keep_the_way_back()
+        self.prepare()
 
     def _serving(self, plan: ReleasePlan) -> tuple[Serving, str | None]:
         """What a plan needs, loaded, and what of it is not.
@@ -434,8 +449,8 @@ class Follower:
         self._loaded[wanted.version, wanted.model] = found
         return found
 
-    def _keep_the_way_back(self) -> None:
-        """Have the version ready that a rollback would lead to, and forget those that nothing leads to."""
+    def prepare(self) -> None:
+        """Have the version ready that a rollback would lead to, forget those that nothing leads to, and keep the plan."""
         plan = self._now.plan
         wanted = [known for known in (plan.live, plan.rollout, *plan.previous[:1]) if known]
         for back in plan.previous[:1]:
@@ -443,6 +458,8 @@ class Follower:
                 self._load(back)
         kept = {(known.version, known.model) for known in wanted}
         self._loaded = {key: model for key, model in self._loaded.items() if key in kept}
+        if isinstance(self.ledger, Remembered) and self.plan_file is not None:
+            keep(self.ledger, self.plan_file)
 
 
 def _unit_in(row: Mapping[str, Any], column: str | None) -> str | None:
