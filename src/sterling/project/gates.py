@@ -14,7 +14,7 @@ from sterling.project.metrics import more_is_better
 from sterling.project.perturbations import Perturbation
 
 Metric = Literal[
-    "roc_auc", "average_precision", "log_loss", "brier", "ece", "rmse", "mae", "r2", "accuracy", "macro_f1", "macro_roc_auc",
+    "roc_auc", "average_precision", "log_loss", "accuracy", "macro_f1", "macro_roc_auc", "brier", "ece", "rmse", "mae", "r2",
     "pinball", "coverage", "width",
 ]  # fmt: skip
 DecisionMetric = Literal["value", "precision", "recall", "f1", "lift", "false_positive_rate"]
