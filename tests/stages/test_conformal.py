@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -21,7 +23,7 @@ from sterling.stages.conformal import conformed, shifts_of
 LEVELS = (0.1, 0.5, 0.9)
 
 
-def found_of(rng: np.random.Generator, factor: float, rows: int = 2_000) -> tuple[Model, dict[str, object]]:
+def found_of(rng: np.random.Generator, factor: float, rows: int = 2_000) -> tuple[Model, dict[str, Any]]:
     """What is made of intervals that are too narrow by a factor, on rows of 40 days with a common effect."""
     day = np.arange(rows) * 40 // rows
     mean = rng.normal(10, 3, rows)
@@ -43,7 +45,7 @@ def found_of(rng: np.random.Generator, factor: float, rows: int = 2_000) -> tupl
 
 def test_intervals_that_are_too_narrow_are_widened() -> None:
     model, body = found_of(np.random.default_rng(1), 0.5)
-    (curve,) = body["curves"]  # type: ignore[misc]
+    (curve,) = body["curves"]
     assert body["accepted"] == "conformal"
     assert curve["upper"] < 0
     assert curve["coverage_before"] < 0.55
