@@ -12,6 +12,7 @@ import pytest
 from sterling.core.errors import DataError
 from sterling.core.refs import Ref
 from sterling.models import Column, Linear, Model, NumberTerm
+from sterling.models.several import Constants
 from sterling.project.checks import InRange
 from sterling.scoring.encoded import check_columns, encode
 from sterling.scoring.scorer import Scorer, Tally, layout_of
@@ -69,6 +70,15 @@ def test_scores_are_those_of_the_model_and_a_threshold_decides(tmp_path: Path) -
     table, _, _ = scored(served(Decider(0.5, "given")), part(tmp_path, numbers, [0] * 4))
     assert table["score"].to_pylist() == MODEL.predict(np.array([[n] for n in numbers])).tolist()
     assert table["decision"].to_pylist() == [False, True, True, True]
+
+
+def test_a_model_of_several_answers_has_a_column_for_each_and_the_likeliest_label(tmp_path: Path) -> None:
+    model = Model((Column("n", "number"),), Constants((0.25, 0.75)), ("late", "early"))
+    table, _, tally = scored(ServedModel(model, Ref(model.ref), 1, 1), part(tmp_path, [1.0, None], [0, 0]))
+    assert table.select(["label", "score:late", "score:early"]).to_pylist()[0] == {
+        "label": "early", "score:late": 0.25, "score:early": 0.75
+    }  # fmt: skip
+    assert tally.scores is None
 
 
 def test_cells_of_any_type_are_what_a_request_would_bring() -> None:

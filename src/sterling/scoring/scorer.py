@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sterling.core.destination import Written
 from sterling.core.errors import DataError, FieldError
+from sterling.models.answers import score_columns
 from sterling.models.attributions import attributions
 from sterling.models.columns import Column, Matrix, encode_rows
 from sterling.project.checks import Check, InRange
@@ -29,7 +30,7 @@ from sterling.tasks.policies import Decider
 
 MICROS = pa.timestamp("us", tz="UTC")
 REFUSED = pa.schema([("row", pa.int64()), ("field", pa.string()), ("problem", pa.string()), ("reason", pa.string())])
-OWN = ("predict_at", "score", "decision", "reasons", "version", "model", "run", "partition")
+OWN = ("predict_at", "score", "label", "decision", "reasons", "version", "model", "run", "partition")
 """Columns that every row has behind its keys, ``reasons`` where they were asked for."""
 Scores = NDArray[np.float64]
 
@@ -81,8 +82,8 @@ class Tally:
 
     @property
     def scores(self) -> dict[str, float] | None:
-        """Mean, least and greatest score; None without any."""
-        return {"mean": self.total / self.scored, "min": self.low, "max": self.high} if self.scored else None
+        """Mean, least and greatest score; None without any, and where each row has several."""
+        return {"mean": self.total / self.scored, "min": self.low, "max": self.high} if self.high >= self.low else None
 
 
 def layout_of(served: ServedModel, names: Sequence[str], keys: Sequence[str]) -> Layout:
@@ -151,7 +152,8 @@ class Scorer:
             yield Written(written, self._refused(table, encoded.refused, run))
 
     def _scores(self, matrix: Matrix) -> Scores:
-        return self.served.model.predict(matrix) if len(matrix) else np.empty(0)
+        several = self.served.model.outputs
+        return self.served.model.predict(matrix) if len(matrix) else np.empty((0, len(several)) if several else 0)
 
     def _ranked(self, part: Part, decider: Decider) -> Iterator[Bools]:
         """What a capacity decides, batch by batch, once all rows of the partition have been scored."""
@@ -220,13 +222,23 @@ class Scorer:
         at, kept = moments[good], table if good.all() else table.filter(pa.array(good))
         columns: dict[str, Any] = {name: kept.column(name) for name in self.layout.keys}
         columns["predict_at"] = pa.array(at, mask=at == _NEVER).cast(MICROS)
-        columns["score"] = pa.array(scores)
+        columns |= self._answers(scores)
         columns["decision"] = pa.nulls(rows, pa.bool_()) if acted is None else pa.array(acted)
         if self.explain:
             columns["reasons"] = pa.array(self._reasons(matrix), pa.string())
         columns["version"] = pa.repeat(pa.scalar(self.served.version, pa.int64()), rows)
         columns["model"], columns["run"] = pa.repeat(str(self.served.ref), rows), pa.repeat(run, rows)
         return pa.table(columns)
+
+    def _answers(self, scores: Scores) -> dict[str, Any]:
+        """The score of each row; of a model with several outputs the label, where there is one, and a column for each."""
+        labels = self.served.labels(scores)
+        said = {} if labels is None else {"label": pa.array(labels, pa.string())}
+        names = score_columns(self.served.model.outputs)
+        columns = scores.reshape(len(scores), len(names)).T
+        return said | {
+            name: pa.array(np.ascontiguousarray(column)) for name, column in zip(names, columns, strict=True)
+        }
 
     def _reasons(self, matrix: Matrix) -> list[str]:
         """What added most to each score, in either direction, the most first: JSON."""
@@ -292,7 +304,7 @@ def _count(
         tally.first_refusal = f"row {table.column(ROW)[first.row].as_py()}{about} ({first.problem})"
     if acted is not None:
         tally.acted = (tally.acted or 0) + int(acted.sum())
-    if len(scores):
+    if len(scores) and scores.ndim == 1:
         tally.total += float(scores.sum())
         tally.low, tally.high = min(tally.low, float(scores.min())), max(tally.high, float(scores.max()))
 
