@@ -15,6 +15,7 @@ from sterling.cli import (
     features,
     integrity,
     leaks,
+    operate,
     project,
     release,
     reproduction,
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 project.add_to(app)
 release.add_to(app)
+operate.add_to(app)
 serve.add_to(app)
 evidence.add_to(app)
 reproduction.add_to(app)

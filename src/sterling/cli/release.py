@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from sterling.core.ledger import Ledger
     from sterling.core.store import Store
     from sterling.project.project import Project
+    from sterling.views.guardrails import Judged
+    from sterling.views.release_plan import ReleasePlan
 
 Named = Annotated[int | None, typer.Argument(help="The version; the one on its way where it is left out.")]
 Newest = Annotated[int | None, typer.Argument(help="The version; the newest where it is left out.")]
@@ -84,7 +86,7 @@ def release(
 
     loaded, ledger, store = _opened(project)
     if plan:
-        _show_plan(ledger, store, version, as_json=as_json)
+        _show_plan(project, ledger, store, version, as_json=as_json)
         return
     if not now and not loaded.rollout:
         raise InvalidDefinitionError(
@@ -92,7 +94,10 @@ def release(
         )
     check_unless_live(ledger, store, version, supplied_by(loaded, project))
     rollout = () if now else loaded.rollout
-    said = decision.release(ledger, store, version, rollout=rollout, routing=loaded.routing)
+    said = decision.release(
+        ledger, store, version, rollout=rollout, routing=loaded.routing, guardrails=loaded.guards(),
+        error_budget=loaded.error_budget,
+    )  # fmt: skip
     _say(said, "Released", "Already live:", as_json=as_json)
 
 
@@ -177,12 +182,12 @@ def _newest(ledger: Ledger) -> int:
     return number
 
 
-def _show_plan(ledger: Ledger, store: Store, version: int | None, *, as_json: bool) -> None:
-    """Who answers, and what the version that would be released next needs."""
+def _show_plan(folder: Path, ledger: Ledger, store: Store, version: int | None, *, as_json: bool) -> None:
+    """Who answers, what guardrails say so far, and what the version that would be released next needs."""
     from sterling.cli.console import print_json, show
     from sterling.core.evidence import Query
     from sterling.decisions.standing import standing
-    from sterling.views import approvals, release_plan
+    from sterling.views import approvals, guardrails, release_plan
 
     view = standing(ledger)
     plan = view.plan
@@ -190,13 +195,31 @@ def _show_plan(ledger: Ledger, store: Store, version: int | None, *, as_json: bo
     asked = version or (plan.rollout.version if plan.rollout else None)
     found = view.approvals(store, view.registered(asked)) if known or version else None
     waits = found is not None and (plan.live is None or found.version != plan.live.version)
+    judged = _judged(folder, plan)
     if as_json:
-        print_json(release_plan.as_json(plan) | {"approvals": found if waits else None, "on": view.head})
+        said = [one._asdict() for one in judged]
+        print_json(
+            release_plan.as_json(plan) | {"judged": said, "approvals": found if waits else None, "on": view.head}
+        )
         return
     show(release_plan.render(plan))
+    if judged:
+        show("")
+        show(guardrails.render(judged))
     if found is not None and waits:
         show("")
         show(approvals.render(found))
+
+
+def _judged(folder: Path, plan: ReleasePlan) -> tuple[Judged, ...]:
+    """What the guardrails of the stage that runs say so far, by what servers counted here."""
+    if plan.rollout is None or plan.rollout.paused or not plan.rollout.guardrails:
+        return ()
+    from sterling.core.workspace import Workspace
+    from sterling.decisions.guardrails import judge
+    from sterling.serving.counted import counted
+
+    return judge(plan.rollout, counted([Workspace(folder).counters], plan.rollout.position))
 
 
 def _say(said: tuple[Entry, bool], did: str, already: str | None = None, *, as_json: bool) -> None:

@@ -59,6 +59,11 @@ class Workspace:
         return self.home / "predictions"
 
     @property
+    def counters(self) -> Path:
+        """What the server of the project counted of each stage of a rollout."""
+        return self.home / "counters"
+
+    @property
     def outcomes(self) -> Path:
         """Outcomes and complaints that arrived at the server of the project."""
         return self.home / "outcomes.db"

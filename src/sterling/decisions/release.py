@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from secrets import token_hex
+from typing import Any
 
 from sterling.core.errors import RefusedError
 from sterling.core.evidence import Entry, Evidence, Query
@@ -12,8 +13,9 @@ from sterling.core.ledger import Ledger
 from sterling.core.store import Store
 from sterling.decisions.gate import judge, title
 from sterling.decisions.standing import Done, Facts, Standing, record
-from sterling.project.definition import from_json
+from sterling.project.definition import from_json, to_json
 from sterling.project.gates import Reproduced
+from sterling.project.guardrails import Guardrail
 from sterling.project.rollout import Canary, Routing, Shadow, millionths
 from sterling.views.release_plan import ReleasePlan
 
@@ -25,6 +27,8 @@ def release(
     *,
     rollout: Sequence[Shadow | Canary] = (),
     routing: Routing | None = None,
+    guardrails: Sequence[Guardrail] = (),
+    error_budget: float = 0.05,
 ) -> tuple[Entry, bool]:
     """Release a version, and record how it was done.
 
@@ -37,6 +41,8 @@ def release(
         version: Version to release; the newest registered one where it is None.
         rollout: Its stages; none to send all traffic to it at once.
         routing: Which units keep together; as it is on record where it is None.
+        guardrails: What the version must not make worse on its way.
+        error_budget: Chance, at most, that it is rolled back by them where it is no worse.
 
     Returns:
         The ``version.released`` or ``rollout.started`` entry, and whether it is new: releasing what is live, or on its way,
@@ -55,7 +61,8 @@ def release(
         approved = (*view.approved(store, registered), *_proofs(ledger, registered))
         facts = _routing(view.plan, routing)
         if stages and view.plan.live:
-            return (*facts, _start(view.plan, registered, stages, approved))
+            judged = {"guardrails": to_json(guardrails), "error_budget": error_budget}
+            return (*facts, _start(view.plan, registered, {"stages": stages, **judged}, approved))
         how = "first" if stages else "now"
         return (*facts, released(view.plan, registered, how, approved))
 
@@ -151,14 +158,12 @@ def _free(view: Standing, version: int, *, at_once: bool) -> None:
         raise Done(view.entry(plan.rollout.position))
 
 
-def _start(
-    plan: ReleasePlan, registered: Entry, stages: Sequence[dict[str, str | int]], seen: Sequence[int]
-) -> Evidence:
+def _start(plan: ReleasePlan, registered: Entry, asked: dict[str, Any], seen: Sequence[int]) -> Evidence:
     number, model = registered.body["version"], registered.body["model"]
     body = {
         "version": number,
         "model": model,
-        "stages": list(stages),
+        **asked,
         "salt": token_hex(8),
         "replaces": plan.live.version if plan.live else None,
         "seen": [registered.position, *seen],

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sterling.core.clock import from_micros, iso, to_micros, utcnow
@@ -40,6 +41,7 @@ class Service:
         keys: Who may ask; None where everybody may.
         beyond: What becomes of values that training did not know.
         cpu_price_hour: Price of an hour of one processor, for the cost of predictions; 0 for none.
+        counters: Folder in which all processes count what stages of a rollout are judged by, or None.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -49,6 +51,7 @@ class Service:
     keys: Keys | None = None
     beyond: Beyond = "refuse"
     cpu_price_hour: float = 0.0
+    counters: Path | None = None
 
 
 class Answered(NamedTuple):
@@ -69,6 +72,14 @@ class Answered(NamedTuple):
     decisions: list[bool] | None
     routed: Routed
     fallback: str | None = None
+
+    def tell(self, seconds: float, cpu_seconds: float) -> None:
+        """Count the answer for the arm that gave it."""
+        counted = self.routed.counted
+        if counted is not None and self.fallback is None:
+            counted.tally.answered(
+                counted.arm, counted.unit, seconds=seconds, cpu_seconds=cpu_seconds, scores=self.found.scores, decisions=self.decisions
+            )  # fmt: skip
 
 
 class Endpoints:
@@ -113,9 +124,9 @@ class Endpoints:
         answer = Answer.json(_said(request.id, asked, answered))
         cpu = time.thread_time() - cpu
         served, rows = answered.served, len(asked.rows)
-        self.metrics.predicted(
-            served.version, rows=rows, seconds=time.perf_counter() - request.arrived, cpu_seconds=cpu
-        )
+        ended = time.perf_counter()
+        self.metrics.predicted(served.version, rows=rows, seconds=ended - request.arrived, cpu_seconds=cpu)
+        answered.tell(ended - started, cpu)
         if self._service.log is not None:
             parts = {
                 "wait": _micros(started - request.arrived), "read": _micros(read - started), "predict": _micros(done - read)
@@ -130,11 +141,22 @@ class Endpoints:
             answered = self._answered(routed.served, asked, routed)
         except Exception as error:  # whatever ails a canary, its units are answered
             if routed.assigned.arm != CANARY:
+                routed.failed(error)
                 raise
             _log.warning("the canary, version %s, cannot answer %s: %s", routed.served.version, request_id, error)
             self.metrics.fell_back(routed.served.version, _CANARY_FAILED)
-            answered = self._answered(self._follower.served, asked, routed)._replace(fallback=_CANARY_FAILED)
-        routed.answered(asked, answered.found)
+            answered = self._instead(asked, routed)._replace(fallback=_CANARY_FAILED)
+        routed.answered(asked, answered.found, answered.decisions)
+        return answered
+
+    def _instead(self, asked: Asked, routed: Routed) -> Answered:
+        """What the live version answers where a canary could not; whose fault that was shows by whether it can."""
+        try:
+            answered = self._answered(self._follower.served, asked, routed)
+        except Exception as error:
+            routed.failed(error)
+            raise
+        routed.failed()
         return answered
 
     def _answered(self, served: ServedModel, asked: Asked, routed: Routed) -> Answered:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sterling.core.canonical import digest
@@ -21,7 +22,10 @@ from sterling.core.refs import Ref
 from sterling.core.store import Store
 from sterling.models import Model
 from sterling.models.predictors import Probabilities
+from sterling.serving import counters
+from sterling.serving.counters import Counted, Tally, tally_of
 from sterling.serving.on_demand import Computed, Supplied, computed_by, defined_by, fill, intact, types_of
+from sterling.serving.problems import is_clients
 from sterling.serving.requests import Asked
 from sterling.serving.router import CANARY, LIVE, SEVERAL, Assigned, Router, router_of, unit_text
 from sterling.serving.shadow import Disagreement, Shadowing
@@ -202,6 +206,7 @@ class Serving(NamedTuple):
         live: The live version.
         canary: The version that a canary's units are answered by, or None.
         shadow: What scores beside the live version, or None.
+        tally: Counts of the stage that runs, or None.
     """
 
     plan: ReleasePlan
@@ -209,6 +214,7 @@ class Serving(NamedTuple):
     live: ServedModel
     canary: ServedModel | None = None
     shadow: Shadowing | None = None
+    tally: Tally | None = None
 
 
 class Routed(NamedTuple):
@@ -219,17 +225,24 @@ class Routed(NamedTuple):
         assigned: Its arm, and with which probability; of a request that is about several units, the live version's.
         unit: The unit that the request is about, or None.
         shadow: What scores the same rows afterwards, or None.
+        counted: Where the request is counted, by which arm and unit; None where nothing is compared.
     """
 
     served: ServedModel
     assigned: Assigned
     unit: str | None
     shadow: Shadowing | None
+    counted: Counted | None = None
 
-    def answered(self, asked: Asked, found: Predicted) -> None:
+    def answered(self, asked: Asked, found: Predicted, decisions: list[bool] | None) -> None:
         """Have the shadow score the same rows, once the answer is on its way."""
         if self.shadow is not None and self.assigned.arm != CANARY:
-            self.shadow.later(asked, found, self.served.features)
+            self.shadow.later(asked, found, self.served.features, decisions, self.counted)
+
+    def failed(self, error: Exception | None = None) -> None:
+        """Count that the version could not answer, unless the error is the client's."""
+        if self.counted is not None and not (error and is_clients(error)):
+            self.counted.tally.failed(self.counted.arm, self.counted.unit)
 
 
 @dataclass
@@ -245,6 +258,7 @@ class Follower:
         every_seconds: How long it waits for news at most before it asks the ledger, outside of any request.
         supplied: The project's functions.
         online: The project and its online state, for features that are computed from raw columns.
+        counters: Folder in which a stage's requests are counted, or None.
     """
 
     ledger: Ledger
@@ -252,6 +266,7 @@ class Follower:
     every_seconds: float = 0.2
     supplied: Sequence[Supplied] = ()
     online: Online | None = None
+    counters: Path | None = None
     trouble: str | None = field(default=None, init=False)
     _now: Serving = field(init=False)
     _plan: ReleasePlan = field(default=NOTHING, init=False)
@@ -290,14 +305,23 @@ class Follower:
         """
         now = self._now
         if now.router.trivial:
-            return Routed(now.live, Assigned(now.live.version, LIVE, 1.0), unit, now.shadow)
+            everybody = Assigned(now.live.version, LIVE, 1.0)
+            if now.tally is None:
+                return Routed(now.live, everybody, unit, now.shadow)
+            about = unit or _unit_in(rows[0], now.router.unit) or request_id
+            return Routed(now.live, everybody, unit, now.shadow, Counted(now.tally, counters.LIVE, about))
         units = {unit or _unit_in(row, now.router.unit) for row in rows}
         if len(units) > 1:
             return Routed(now.live, Assigned(now.live.version, SEVERAL, 1.0), unit, now.shadow)
         named = units.pop()
         assigned = now.router.assign(named or request_id)
         served = now.canary if assigned.arm == CANARY and now.canary else now.live
-        return Routed(served, assigned, named, now.shadow)
+        counted = None
+        if now.tally is not None and assigned.arm in {LIVE, CANARY}:
+            counted = Counted(
+                now.tally, counters.OTHER if assigned.arm == CANARY else counters.LIVE, named or request_id
+            )
+        return Routed(served, assigned, named, now.shadow, counted)
 
     async def follow(self) -> None:
         """Ask the ledger until cancelled, in one thread of its own."""
@@ -371,7 +395,8 @@ class Follower:
                 trouble = f"{what}, and the live version answers all: {error}"
         canary = beside if plan.canary else None
         shadow = self._shadowing(beside if plan.shadow else None)
-        return Serving(plan, router_of(plan, canary=canary is not None), live, canary, shadow), trouble
+        tally = tally_of(self.counters, rollout, live.version) if beside else None
+        return Serving(plan, router_of(plan, canary=canary is not None), live, canary, shadow, tally), trouble
 
     def _shadowing(self, model: ServedModel | None) -> Shadowing | None:
         if model is None:
