@@ -112,7 +112,10 @@ def test_every_environment_variable_stands_in_the_docs(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    sorted(set(sterling.__all__) - {"checks", "gates", "guardrails", "studies", *(kind.__name__ for kind in (*get_args(Gate),))}),
+    sorted(
+        set(sterling.__all__)
+        - {"checks", "gates", "guardrails", "studies", *(kind.__name__ for kind in (*get_args(Gate),))}
+    ),
 )
 def test_every_field_of_a_definition_stands_in_the_docs(name: str) -> None:
     kind = getattr(sterling, name)

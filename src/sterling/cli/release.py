@@ -111,9 +111,12 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Give a version the next stage of its rollout, after the last one all traffic; a paused one goes on."""
+    from sterling.core.elsewhere import without_erased
+    from sterling.core.workspace import Workspace
     from sterling.decisions import rollout as decision
 
-    _, ledger, store = _opened(project)
+    ledger = _ledger(project)
+    store = without_erased(Workspace(project).store(), ledger)
     _say(decision.promote(ledger, store, version, early=early, on=on), "Promoted", "Already live:", as_json=as_json)
 
 
@@ -127,7 +130,7 @@ def pause(
     """Take the units away from the version that is on its way, and keep its stage."""
     from sterling.decisions import rollout as decision
 
-    _, ledger, _ = _opened(project)
+    ledger = _ledger(project)
     _say(decision.pause(ledger, version, reason=reason, evidence=evidence or ()), "Paused", as_json=as_json)
 
 
@@ -147,7 +150,7 @@ def rollback(
     """End the rollout of a version; where none is under way, go back to the version that was live before."""
     from sterling.decisions import rollout as decision
 
-    _, ledger, _ = _opened(project)
+    ledger = _ledger(project)
     said = decision.rollback(ledger, version, to=to, reason=reason, evidence=evidence or ())
     _say(said, "Rolled back", "Already rolled back:", as_json=as_json)
 
@@ -161,7 +164,7 @@ def retire(
     """Take a version out of service for good."""
     from sterling.decisions import rollout as decision
 
-    _, ledger, _ = _opened(project)
+    ledger = _ledger(project)
     _say(decision.retire(ledger, version, reason=reason), "Retired", as_json=as_json)
 
 
@@ -173,6 +176,19 @@ def _opened(folder: Path) -> tuple[Project, Ledger, Store]:
     loaded, workspace = load_project(folder), Workspace(folder)
     ledger = workspace.ledger(loaded.name)
     return loaded, ledger, without_erased(workspace.store(), ledger)
+
+
+def _ledger(folder: Path) -> Ledger:
+    """The project's chain, found without a look at the project's own code where that can be."""
+    from sterling.core.workspace import Workspace
+
+    workspace = Workspace(folder)
+    known = workspace.only_project()
+    if known is None:
+        from sterling.project.load import load_project
+
+        known = load_project(folder).name
+    return workspace.ledger(known)
 
 
 def _newest(ledger: Ledger) -> int:

@@ -86,6 +86,14 @@ class Workspace:
             return ledger
         return WitnessedLedger(ledger, self.heads())
 
+    def only_project(self) -> str | None:
+        """The project whose chain is the only one in the workspace's own ledger; None where that does not say it."""
+        own = self.home / "ledger.db"
+        if self.url != f"sqlite:{own}" or not own.is_file():
+            return None
+        chains = [chain.project for chain in list_chains(self.url) if not chain.copied]
+        return chains[0] if len(chains) == 1 else None
+
     def chain(self, named: str) -> Ledger:
         """Any chain of the ledger, a copy as well, by its id or the beginning of it.
 

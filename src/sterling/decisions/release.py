@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from secrets import token_hex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sterling.core.errors import RefusedError
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.history import entry_at
 from sterling.core.ledger import Ledger
 from sterling.core.store import Store
-from sterling.decisions.gate import judge, title
 from sterling.decisions.standing import Done, Facts, Standing, record
 from sterling.project.definition import from_json, to_json
-from sterling.project.gates import Reproduced
-from sterling.project.guardrails import Guardrail
 from sterling.project.rollout import Canary, Routing, Shadow, millionths
 from sterling.views.release_plan import ReleasePlan
+
+if TYPE_CHECKING:
+    from sterling.project.guardrails import Guardrail
 
 
 def release(
@@ -95,6 +95,11 @@ def released(plan: ReleasePlan, registered: Entry, how: str, seen: Sequence[int]
 def _proofs(ledger: Ledger, registered: Entry) -> tuple[int, ...]:
     """Positions of the evidence that the release of a version needs, besides that of its registration."""
     model, seen = registered.body["model"], list[int]()
+    if not registered.body.get("needs"):
+        return ()
+    from sterling.decisions.gate import judge, title  # a rollback does not wait for it
+    from sterling.project.gates import Reproduced
+
     for needed in registered.body.get("needs", ()):
         gate: Reproduced = from_json(needed, Reproduced)
         verdict = judge(gate, ledger.read(Query(("run.reproduced",), (f"model:{model}",))))
