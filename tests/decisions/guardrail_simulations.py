@@ -117,7 +117,7 @@ def _count(cells: Floats, group: np.ndarray, failed: np.ndarray, latency: Floats
     for name, value in values.items():
         grouped[:, _PLACE[name]] += np.bincount(group[ok], value[ok], minlength=GROUPS)
         grouped[:, _PLACE[f"{name}_squares"]] += np.bincount(group[ok], value[ok] ** 2, minlength=GROUPS)
-    for name in ("decided", "scored"):
+    for name in ("answered", "decided", "scored"):
         grouped[:, _PLACE[name]] += np.bincount(group[ok], minlength=GROUPS)
     bins = cells[GROUPED + len(LATENCY_MS) + 1 :]
     bins += np.bincount((score[ok] * SCORE_BINS).astype(int), minlength=SCORE_BINS)

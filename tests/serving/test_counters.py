@@ -160,6 +160,15 @@ def test_a_server_counts_the_arms_that_were_drawn_and_no_others(world: World, tm
     assert found.other.requests > 5
 
 
+def test_requests_about_several_units_take_no_part(world: World, tmp_path: Path) -> None:
+    release(world.ledger, world.store, 2, rollout=(Canary("50%", "1d"),), routing=Routing("carrier"))
+    with Server(world.ledger, world.store, service=Service(counters=tmp_path / "c")).in_background() as url:
+        for rows in ([ROW, ROW], [ROW | {"carrier": "AA"}, ROW]):
+            httpx.post(f"{url}/v1/predict", json={"rows": rows}).raise_for_status()
+    found = counted([tmp_path / "c"], world.head)
+    assert found.live.requests + found.other.requests == 1
+
+
 def test_what_a_canary_cannot_answer_is_its_error(world: World, tmp_path: Path) -> None:
     found = served(world, tmp_path / "counters", 3, (Canary("50%", "1d"),), [ROW] * 40)
     assert found.other.requests == found.other.errors > 5

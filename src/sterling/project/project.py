@@ -12,6 +12,7 @@ from sterling.project.checks import References
 from sterling.project.decided import check_decisions
 from sterling.project.definition import Definition
 from sterling.project.external import ExternalModel
+from sterling.project.fallbacks import Link, When, check_fallback
 from sterling.project.features import FeatureService, FeatureView, First, Last, feature_names, served
 from sterling.project.gates import (
     Behaves,
@@ -91,6 +92,8 @@ class Project(Definition, frozen=True):
         rollout: Stages that a version goes through before it takes all traffic; none where `--now` is the only way.
         routing: Which units keep together, and which of them stay with what is known.
         guardrails: What a version on its way must not make worse; where none are named, errors, latency, decisions and scores.
+        fallback: What answers where the version that is asked cannot, one after the other.
+        fallback_when: When it does, besides where the version fails.
     """
 
     name: str
@@ -112,6 +115,8 @@ class Project(Definition, frozen=True):
     routing: Routing = Routing()
     guardrails: Sequence[Guardrail] = ()
     task: Task = Binary()
+    fallback: Sequence[Link] = ()
+    fallback_when: When = When()
 
     def check(self) -> None:
         """Refuse what does not fit together."""
@@ -144,6 +149,7 @@ class Project(Definition, frozen=True):
         check_decisions(self.policy, self.problem.value, self.spine, self.attributes(), self.gates)
         check_rollout(self.rollout)
         check_guardrails(self.guardrails, self.policy)
+        check_fallback(self.fallback, self.task)
 
     def sources(self) -> dict[str, Source]:
         """Every source that the project reads, by name."""

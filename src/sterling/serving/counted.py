@@ -39,7 +39,6 @@ def counts_of(cells: Floats, *, paired: bool = False) -> Counts:
     """Numbers as they lie in the files, shape (arms, `WIDTH`), by what they mean; paired where the other arm is a shadow's."""
     groups = cells[:, :GROUPED].reshape(len(ARMS), GROUPS, len(FIELDS))
     of = {name: groups[:, :, place] for place, name in enumerate(FIELDS)}
-    of["answered"] = of["requests"] - of["errors"]
     bins = cells[:, GROUPED:]
     live, other = (_seen({name: part[arm] for name, part in of.items()}, bins[arm]) for arm in range(len(ARMS)))
     arms = slice(1, None) if paired else slice(None)  # what a shadow says is a difference already

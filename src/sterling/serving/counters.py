@@ -26,8 +26,8 @@ from sterling.views.release_plan import Rollout
 _log = logging.getLogger("sterling.serving")
 
 FIELDS = (
-    "requests", "errors", "latency", "latency_squares", "cost", "cost_squares", "decided", "decisions", "decisions_squares",
-    "scored", "scores", "scores_squares",
+    "requests", "errors", "answered", "latency", "latency_squares", "cost", "cost_squares", "decided", "decisions",
+    "decisions_squares", "scored", "scores", "scores_squares",
 )  # fmt: skip
 """What is counted of each group of units: of a value its sum and the sum of its squares, in milliseconds, shares and scores."""
 LATENCY_MS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0)
@@ -40,6 +40,8 @@ GROUPED = GROUPS * len(FIELDS)
 WIDTH = GROUPED + len(LATENCY_MS) + 1 + SCORE_BINS
 """Numbers of an arm: those of its groups, then how many latencies and scores fell into each bin."""
 HEADER_BYTES = 4_096
+Decisions = Sequence[bool | None] | None
+"""Whether each row is acted on; None where nothing decides."""
 SUFFIX = ".counts"
 _SIZE = HEADER_BYTES + len(ARMS) * WIDTH * 8
 _KEPT_SECONDS = 7 * 86_400
@@ -69,7 +71,7 @@ class Tally:
         self._cells = _mapped(folder / f"{rollout.position}-{time.time_ns()}-{os.getpid()}{SUFFIX}", header)
 
     def answered(
-        self, arm: int, unit: str, *, seconds: float, cpu_seconds: float, scores: Any, decisions: Sequence[bool] | None
+        self, arm: int, unit: str, *, seconds: float, cpu_seconds: float, scores: Any, decisions: Decisions
     ) -> None:
         """Count a request that a version answered.
 
@@ -83,16 +85,17 @@ class Tally:
         """
         cells, at = self._cells, self._place(arm, unit)
         cells[at] += 1
+        cells[at + 2] += 1
         latency = seconds * 1_000
-        _add(cells, at + 2, min(latency, self._caps[0]))
-        _add(cells, at + 4, min(cpu_seconds * 1_000, self._caps[1]))
-        if decisions:
-            cells[at + 6] += 1
-            _add(cells, at + 7, sum(decisions) / len(decisions))
+        _add(cells, at + 3, min(latency, self._caps[0]))
+        _add(cells, at + 5, min(cpu_seconds * 1_000, self._caps[1]))
+        if (share := share_acted(decisions)) is not None:
+            cells[at + 7] += 1
+            _add(cells, at + 8, share)
         if len(scores):
             score = mean_score(scores)
-            cells[at + 9] += 1
-            _add(cells, at + 10, score)
+            cells[at + 10] += 1
+            _add(cells, at + 11, score)
             bins = arm * WIDTH + GROUPED
             cells[bins + bisect_left(LATENCY_MS, latency)] += 1
             cells[bins + len(LATENCY_MS) + 1 + min(SCORE_BINS - 1, max(0, int(score * SCORE_BINS)))] += 1
@@ -102,6 +105,10 @@ class Tally:
         cells, at = self._cells, self._place(arm, unit)
         cells[at] += 1
         cells[at + 1] += 1
+
+    def passed(self, arm: int, unit: str) -> None:
+        """Count a request that a version was not asked about, such as for want of room."""
+        self._cells[self._place(arm, unit)] += 1
 
     def compared(self, unit: str, *, seconds: float, difference: float, flips: float | None) -> None:
         """Count a request that a shadow has scored as well.
@@ -114,12 +121,13 @@ class Tally:
         """
         cells, at = self._cells, self._place(OTHER, unit)
         cells[at] += 1
-        _add(cells, at + 2, min(seconds * 1_000, self._caps[0]))
+        cells[at + 2] += 1
+        _add(cells, at + 3, min(seconds * 1_000, self._caps[0]))
         if flips is not None:
-            cells[at + 6] += 1
-            _add(cells, at + 7, flips)
-        cells[at + 9] += 1
-        _add(cells, at + 10, difference)
+            cells[at + 7] += 1
+            _add(cells, at + 8, flips)
+        cells[at + 10] += 1
+        _add(cells, at + 11, difference)
 
     @staticmethod
     def _place(arm: int, unit: str) -> int:
@@ -162,6 +170,17 @@ def mean_score(scores: Any) -> float:
     if len(scores) == 1 and scores.ndim == 1:
         return float(scores[0])
     return float(scores.max(axis=1).mean() if scores.ndim > 1 else scores.mean())
+
+
+def share_acted(decisions: Decisions) -> float | None:
+    """The share of rows that are acted on, of those that are decided; None where none is.
+
+    Example:
+        >>> share_acted([True, False, None]), share_acted(None), share_acted([])
+        (0.5, None, None)
+    """
+    decided = [one for one in decisions or () if one is not None]
+    return sum(decided) / len(decided) if decided else None
 
 
 def _add(cells: memoryview[float], at: int, value: float) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sterling.serving.counters import OTHER, Counted, mean_score
+from sterling.serving.counters import OTHER, Counted, Decisions, mean_score, share_acted
 from sterling.serving.requests import Asked
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class _Waits(NamedTuple):
     asked: Asked
     found: Predicted
     features: str | None
-    decisions: list[bool] | None
+    decisions: Decisions
     counted: Counted | None
 
 
@@ -87,14 +87,14 @@ class Shadowing:
         asked: Asked,
         found: Predicted,
         features: str | None,
-        decisions: list[bool] | None,
+        decisions: Decisions,
         counted: Counted | None,
     ) -> None:
         """Score a request soon: behind what the event loop has to do now, which is to send the answer."""
         asyncio.get_running_loop().call_soon(self.put, asked, found, features, decisions, counted)
 
     def put(
-        self, asked: Asked, found: Predicted, features: str | None, decisions: list[bool] | None = None,
+        self, asked: Asked, found: Predicted, features: str | None, decisions: Decisions = None,
         counted: Counted | None = None,
     ) -> None:  # fmt: skip
         """Score a request as soon as those before it are.
@@ -161,9 +161,8 @@ class Shadowing:
 
     def _tell(self, waits: _Waits, counted: Counted, scores: np.ndarray, seconds: float) -> None:
         """Count the difference for all processes."""
-        decided, flips = self.model.decisions(scores), None
-        if decided and waits.decisions:
-            flips = sum(decided) / len(decided) - sum(waits.decisions) / len(waits.decisions)
+        ours, theirs = share_acted(self.model.decisions(scores)), share_acted(waits.decisions)
+        flips = None if ours is None or theirs is None else ours - theirs
         difference = mean_score(scores) - mean_score(waits.found.scores)
         counted.tally.compared(counted.unit, seconds=seconds, difference=difference, flips=flips)
 

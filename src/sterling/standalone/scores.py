@@ -179,7 +179,9 @@ class _Judged:
             for value, inside in _parts(rows, values):
                 metrics = tuple(dict.fromkeys((*self.measuring.slice_metrics, *of_gates)))
                 yield from self._measured(inside, wanted.score, "candidate", metrics, {column: value})
-        yield self._fact("calibration.measured", wanted.score, self.measuring.calibration(rows.label, ours, rows.clusters))
+        yield self._fact(
+            "calibration.measured", wanted.score, self.measuring.calibration(rows.label, ours, rows.clusters)
+        )
 
     def _resolved(self) -> Evidence:
         champion = self.wanted.champion
