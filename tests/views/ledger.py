@@ -23,6 +23,7 @@ from sterling.project.sources import Delay, EventSource, Query
 from sterling.project.spine import EventSpine, Holdout, Label
 from sterling.project.splits import TimeSeriesSplit
 from tests.views import studied
+from tests.views.several import by_class
 
 Entries = tuple[Entry, ...]
 METRICS = {
@@ -170,6 +171,8 @@ class Flights:
         self.append("data.erased", (), {
             "subjects": [{"column": "passenger", "hash": "7b" * 32}], "salt": "5a" * 16, "rows": 12, "cells": 1, "files": 0,
             "replaced": [replaced]})  # fmt: skip
+        model = ref("weather classes")
+        self.append("classes.measured", (f"model:{model}",), by_class(model, "lightgbm"))
         return self.served().tried_again(1)
 
     def served(self) -> Flights:

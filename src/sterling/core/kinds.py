@@ -13,7 +13,7 @@ Upcaster = Callable[[Body], Body]
 KINDS: dict[str, tuple[Upcaster, ...]] = dict.fromkeys(
     (
         "ablation.measured", "as_of.resolved", "attributions.measured", "availability.measured", "behaviour.tested",
-        "calibration.analysed", "calibration.judged", "calibration.measured", "censoring.measured", "champion.resolved", "data.erased",
+        "calibration.analysed", "calibration.judged", "calibration.measured", "censoring.measured", "champion.resolved", "classes.measured", "data.erased",
         "data.prepared", "data.referenced", "data.snapshotted", "data.validated", "decisions.evaluated",
         "environment.recorded", "errors.analysed", "fairness.measured", "feasibility.assessed", "features.built",
         "frame.assembled", "gate.judged", "guardrails.judged", "golden.checked", "importance.measured", "importance.permuted",

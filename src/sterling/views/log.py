@@ -266,8 +266,27 @@ def _compared(body: Body) -> str:
 
 
 def _calibration(body: Body) -> str:
+    if "classes" in body:
+        bins = [found for one in body["classes"] for found in one["bins"]]
+        return f"{_calibration({'name': body['name'], 'bins': bins}).removesuffix('.')}, of {plural(len(body['classes']), 'class', 'classes')}."
     worst = max((abs(b["predicted"] - b["observed"]) for b in body["bins"]), default=0.0)
     return f"{body['name']}: {plural(len(body['bins']), 'bin')}, the worst is off by {number(worst)}."
+
+
+def _classes(body: Body) -> str:
+    most = body["confused"][0] if body["confused"] else None
+    mistake = (
+        f"most often {most['came']} is taken for {most['said']}, in {plural(most['rows'], 'row')}"
+        if most
+        else "no mistake"
+    )
+    unknown = (
+        f"; {plural(sum(body['unknown'].values()), 'row')} of classes that training did not know"
+        if body["unknown"]
+        else ""
+    )
+    count = len(body["classes"]) + body["not_shown"]
+    return f"{body['name']} on {plural(count, 'class', 'classes')}: {mistake}{unknown}."
 
 
 def _analysed(body: Body) -> str:
@@ -468,6 +487,7 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "calibration.judged": _curves,
     "tuning.done": _tuned,
     "calibration.measured": _calibration,
+    "classes.measured": _classes,
     "calibration.analysed": _analysed,
     "policy.chosen": _chosen,
     "decisions.evaluated": _decided,
