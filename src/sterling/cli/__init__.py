@@ -12,7 +12,7 @@ import typer
 _INTERRUPTED = 130
 _FAULT = 70
 _GROUPS = (
-    "project", "release", "operate", "serve", "evidence", "reproduction", "features", "leaks", "evaluation", "integrity",
+    "project", "release", "operate", "serve", "score", "evidence", "reproduction", "features", "leaks", "evaluation", "integrity",
     "data", "chains", "team",
 )  # fmt: skip
 _HURRIED = {"pause": "release", "promote": "release", "rollback": "release"}

@@ -10,6 +10,7 @@ from sterling.core.evidence import Entry
 from sterling.core.refs import short
 from sterling.project.metrics import label
 from sterling.project.rollout import shown as as_percent
+from sterling.views.batch import sentence as batch_sentence
 from sterling.views.labels import labels
 from sterling.views.log_studies import STUDY_SENTENCES
 from sterling.views.text import cite, interval, listed, moment, number, percent, plural, size
@@ -436,6 +437,12 @@ def _logged(body: Body) -> str:
     return f"{plural(body['rows'], 'prediction')} served from {moment(body['from'])} to {moment(body['to'])}."
 
 
+def _partition(body: Body) -> str:
+    refused = sum(body["refused"].values())
+    also = f"; {number(refused)} refused" if refused else ""
+    return f"Partition {body['partition']}: version {body['version']} scored {plural(body['rows'], 'row')}{also}."
+
+
 def _outcomes(body: Body) -> str:
     return f"The outcome of {number(body['known'])} of {plural(body['rows'], 'served prediction')} is known."
 
@@ -512,6 +519,8 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "version.retired": _retired,
     "served.checked": _served,
     "predictions.logged": _logged,
+    "partition.scored": _partition,
+    "batch.scored": batch_sentence,
     "outcomes.joined": _outcomes,
     "version.released": _released,
     "run.completed": _run,
