@@ -102,8 +102,8 @@ def test_what_cannot_be_judged_is_refused_in_one_line(
 def test_the_command_reads_a_column_for_each_class(wines: pa.Table, tmp_path: Path) -> None:
     pq.write_table(wines, tmp_path / "scores.parquet")
     page = tmp_path / "page.html"
-    asked = ["evaluate", str(tmp_path / "scores.parquet"), "--label", "wine", "--score", "p", "--task", "multiclass"]
-    result = sterling(*asked, "--champion", "old", "--gate", "accuracy>=0.5", "--html", str(page))
-    assert result.returncode == 0, result.stderr
-    assert "Confusion of classes" in result.stdout
+    asked = ["evaluate", "scores.parquet", "--label", "wine", "--score", "p", "--task", "multiclass"]
+    result = sterling(tmp_path, *asked, "--champion", "old", "--gate", "accuracy>=0.5", "--html", str(page))
+    assert result.code == 0, result.errors
+    assert "Confusion of classes" in result.out
     assert "Calibration of classes" in page.read_text()
