@@ -78,8 +78,7 @@ class Spine(Stage, frozen=True):
         as_of = read_as_of(inputs["as_of"], context)
         own = read_table(context.store, inputs[f"clean:{self.spine.source.name}"])
         events = read_table(context.store, inputs[f"clean:{self.label.source.name}"])
-        find = _scheduled if isinstance(self.spine, ScheduledSpine) else _per_event
-        moments, later = find(self.spine, own, as_of, context)  # type: ignore[arg-type]
+        moments, later = find_moments(self.spine, own, as_of, context)
         if isinstance(self.label, Label):
             labels = _joined(self.label, moments, own, events, as_of, context, self.task)
         else:
@@ -105,6 +104,26 @@ class Spine(Stage, frozen=True):
                 f"{nearest(self.cluster, [name for name in own.schema.names if not name.startswith('_')])}"
             )
         return own.column(self.cluster).take(moments.column("row")).cast(pa.string())
+
+
+def find_moments(
+    spine: EventSpine | ScheduledSpine, own: pa.Table, until: int, context: Context, *, since: int | None = None
+) -> tuple[pa.Table, int]:
+    """The moments of prediction, as ``unit``, ``predict_at`` and ``row``, and how many more lie later.
+
+    Args:
+        spine: Which moments.
+        own: The clean rows of its source.
+        until: The last moment, in microseconds.
+        context: Where they are computed.
+        since: The first one; None for as early as there is any.
+    """
+    if isinstance(spine, ScheduledSpine):
+        return _scheduled(spine, own, until, context, since)
+    moments, later = _per_event(spine, own, until, context)
+    if since is not None:
+        moments = moments.filter(pc.greater_equal(moments.column("predict_at"), since)).combine_chunks()
+    return moments, later
 
 
 def local_moments(every: str, tz: str, first: int, last: int) -> Ints:
@@ -184,13 +203,16 @@ def _refuse_unknown(column: str, place: str, spine: EventSpine, own: pa.Table, m
         )
 
 
-def _scheduled(spine: ScheduledSpine, own: pa.Table, as_of: int, context: Context) -> tuple[pa.Table, int]:
+def _scheduled(
+    spine: ScheduledSpine, own: pa.Table, as_of: int, context: Context, since: int | None
+) -> tuple[pa.Table, int]:
     """Every entity whose newest row that is true and known at a moment meets the condition, at every moment."""
     if spine.where:
         for column in sorted(check_columns(spine.where, _names(own), "ScheduledSpine.where")):
             rule_of(column, spine.source, "ScheduledSpine.where")
     known = np.maximum(latest([own.column(EVENT_TIME)]), latest([own.column(AVAILABLE_AT)]))
-    times = local_moments(spine.every, spine.tz, int(known.min(initial=as_of)), as_of)
+    first = int(known.min(initial=as_of))
+    times = local_moments(spine.every, spine.tz, first if since is None else max(first, since), as_of)
     keys = ", ".join(f"own.{quoted(name)}" for name in spine.source.entities)
     ends = f"own.{VALID_TO}" if VALID_TO in own.schema.names else "NULL"
     found = context.engine.query(

@@ -10,6 +10,7 @@ from sterling.core.evidence import Entry
 from sterling.core.refs import short
 from sterling.project.metrics import label
 from sterling.project.rollout import shown as as_percent
+from sterling.views.batch import sentence as batch_sentence
 from sterling.views.labels import labels
 from sterling.views.log_studies import STUDY_SENTENCES
 from sterling.views.text import cite, interval, listed, moment, number, percent, plural, size
@@ -412,6 +413,12 @@ def _rolled_back(body: Body) -> str:
     return f"{what} {body['version']} is rolled back, version {body['to']} answers all: {_because(body)}"
 
 
+def _guarded(body: Body) -> str:
+    requests = body["requests"]
+    both = plural(requests["live"] + requests["version"], "request")
+    return f"Version {body['version']}, {body['title']}, after {both}: {_because({'reason': body['why']})}"
+
+
 def _retired(body: Body) -> str:
     return f"Version {body['version']} is retired: {_because(body)}"
 
@@ -428,6 +435,12 @@ def _served(body: Body) -> str:
 
 def _logged(body: Body) -> str:
     return f"{plural(body['rows'], 'prediction')} served from {moment(body['from'])} to {moment(body['to'])}."
+
+
+def _partition(body: Body) -> str:
+    refused = sum(body["refused"].values())
+    also = f"; {number(refused)} refused" if refused else ""
+    return f"Partition {body['partition']}: version {body['version']} scored {plural(body['rows'], 'row')}{also}."
 
 
 def _outcomes(body: Body) -> str:
@@ -502,9 +515,12 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "version.promoted": _promoted,
     "version.paused": _paused,
     "version.rolled_back": _rolled_back,
+    "guardrails.judged": _guarded,
     "version.retired": _retired,
     "served.checked": _served,
     "predictions.logged": _logged,
+    "partition.scored": _partition,
+    "batch.scored": batch_sentence,
     "outcomes.joined": _outcomes,
     "version.released": _released,
     "run.completed": _run,
