@@ -18,7 +18,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from benchmarks.serving import STERLING, answer, load, prepare, running
+from benchmarks.serving import STERLING, Server, answer, load, prepare, running
 
 _PART_SECONDS = 30
 
@@ -32,20 +32,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         body = json.dumps({"rows": prepare(folder)[:1]})
-        with running(folder, sys.executable, STERLING, []) as (process, port, _):
+        server = Server(sys.executable, STERLING)
+        with running(folder, server) as (process, port, _):
             print(f"{asked.connections} connections, queue 128; load of the machine {os.getloadavg()[0]:.1f}")
             print(
                 f"{'minutes':>7} {'req/s':>8} {'shed/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'slowest answered s':>18} {'MB':>5}"
             )
             for part in range(1, int(asked.minutes * 60 / _PART_SECONDS) + 1):
-                found = load(folder, port, body, asked.connections, _PART_SECONDS)
+                found = load(folder, port, server, body, asked.connections, _PART_SECONDS)
                 print(
                     f"{part * _PART_SECONDS / 60:7.1f} {found.per_second:8,.0f} {found.failed / _PART_SECONDS:8,.0f} "
                     f"{found.p50_ms:8.1f} {found.p99_ms:8.1f} {_slowest(port):>18} {_resident_mb(process.pid):5.0f}",
                     flush=True,
                 )
             began = time.perf_counter()
-            answer(port, body)
+            answer(port, server, body)
             print(
                 f"the first request afterwards: {1_000 * (time.perf_counter() - began):.1f} ms; load {os.getloadavg()[0]:.1f}"
             )

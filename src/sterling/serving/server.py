@@ -104,7 +104,7 @@ class Server:
             try:
                 await front(scope, receive, send)
             finally:
-                self._uvicorn.server_state.tasks.discard(asyncio.current_task())  # type: ignore[arg-type]
+                self._uvicorn.server_state.tasks.discard(asyncio.current_task())
 
         config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, http=_Protocol, ws="none", lifespan="on",
