@@ -21,7 +21,9 @@ def charts(refused: Entries) -> dict[str, Chart]:
 def test_each_study_that_measures_a_loss_has_a_chart_that_says_in_words_what_it_shows(charts: dict[str, Chart]) -> None:
     assert list(charts) == ["Importance on the holdout", "Robustness", "Ablation", "Learning curve", "Staleness"]
     said = {title: chart.description for title, chart in charts.items()}
-    assert said["Importance on the holdout"].startswith("log loss lost when shuffled; right of the dashed line is worse: all of")
+    assert said["Importance on the holdout"].startswith(
+        "log loss lost when shuffled; right of the dashed line is worse: all of"
+    )
     assert "without origin_delay +0.0181 (+0.0141 to +0.0221)" in said["Ablation"]
     assert "without everything" not in said["Ablation"]
     assert "at 25 +0.0071 (+0.0031 to +0.0111); at 100 0" in said["Learning curve"]
