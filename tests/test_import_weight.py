@@ -35,6 +35,7 @@ def loaded(program: str) -> set[str]:
     [
         "import sterling",
         "import sterling as sl; sl.Mean('x', windows=['1h']); sl.gates.AtMost('ece', 0.1)",
+        "import sterling.cli.release, sterling.core.workspace, sterling.decisions.rollout",
         "import typer.testing, sterling.cli; typer.testing.CliRunner().invoke(sterling.cli.app, ['--help'])",
         "import typer.testing, sterling.cli; typer.testing.CliRunner().invoke(sterling.cli.app, ['run', '--help'])",
     ],
@@ -47,7 +48,7 @@ def test_the_public_surface_is_pinned() -> None:
     assert sterling.__all__ == [
         "Binary", "Calibration", "Canary", "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine",
         "ExpectedValue", "Expression", "External", "ExternalModel", "FeatureService", "FeatureView", "First", "GroupKFold", "Holdout", "KFold", "Label", "Last", "LightGBM",
-        "Logistic", "Max", "Mean", "Min", "Multiclass", "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Regression", "Ridge", "Routing",
+        "Logistic", "Max", "Mean", "Min", "Multiclass", "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Quantiles", "Query", "Recipe", "Regression", "Ridge", "Routing",
         "Rule", "ScheduledSpine", "Sensitive", "Shadow", "ShallowTree", "Sklearn", "StratifiedKFold", "Sum", "Threshold", "TimeSeriesSplit", "Top", "Tune",
         "Value", "Variance", "XGBoost", "checks", "fallbacks", "gates", "guardrails", "studies",
     ]  # fmt: skip

@@ -15,6 +15,7 @@ from sterling.models.calibrated import shift_curve, shifted
 from sterling.models.logistic import fit_logistic, fit_multinomial, fit_ridge
 from sterling.models.model import Model
 from sterling.models.predictors import Constant, Number, Predictor
+from sterling.models.quantiles import fit_quantile_leaves, fit_quantile_ridge, fit_quantile_trees, unconditional
 from sterling.models.rows import TrainingRows
 from sterling.models.rule import fit_rule
 from sterling.models.several import Constants
@@ -33,7 +34,7 @@ from sterling.project.recipe import (
     Trainer,
     XGBoost,
 )
-from sterling.project.tasks import Binary, Multiclass, Task
+from sterling.project.tasks import Binary, Multiclass, Quantiles, Task
 
 
 class Trained(NamedTuple):
@@ -73,12 +74,31 @@ def fit(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -> 
 
 def train(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -> Trained:
     """Train as `fit` does, and say what was found on the way."""
+    if isinstance(rows.task, Quantiles) and len(rows.task.levels) > 1:
+        return _quantiles(trainer, rows, threads or free_threads())
     if isinstance(trainer, LightGBM):
         fitted = fit_lightgbm(trainer, rows, threads or free_threads())
         return Trained(
             Model(rows.columns, shifted(fitted.trees, fitted.shift), rows.outputs), fitted.found, _earlier(fitted)
         )
     return Trained(Model(rows.columns, _predictor(trainer, rows, threads), rows.outputs), {}, None)
+
+
+def _quantiles(trainer: Trainer, rows: TrainingRows, threads: int) -> Trained:
+    match trainer:
+        case LightGBM():
+            joined, found, earlier = fit_quantile_trees(trainer, rows, threads)
+            return Trained(Model(rows.columns, joined, rows.outputs), found, earlier)
+        case Prior():
+            predictor: Predictor = unconditional(rows)
+        case Ridge():
+            predictor = fit_quantile_ridge(trainer, rows)
+        case ShallowTree():
+            predictor = fit_quantile_leaves(trainer, rows, threads)
+        case _:
+            assert isinstance(trainer, Custom)
+            predictor = _own(trainer, rows)
+    return Trained(Model(rows.columns, predictor, rows.outputs), {}, None)
 
 
 def kernel(trainer: Trainer) -> str | None:
@@ -143,6 +163,8 @@ def answers_of(task: Task) -> Answers:
             return "probability"
         case Multiclass():
             return "probabilities"
+        case Quantiles():
+            return "numbers"
         case _:
             return "number"
 

@@ -24,7 +24,7 @@ from sterling.models.blas import one_blas_thread
 from sterling.models.frame import Frame
 from sterling.models.quick import quick_scores
 from sterling.project.gates import Gate
-from sterling.project.tasks import CONDITION, MOST_CLASSES, Binary, Task
+from sterling.project.tasks import CONDITION, MOST_CLASSES, Binary, Quantiles, Task
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.feasible_gates import Judged, assess
 from sterling.stages.leak_sample import MOST_TRAINING_ROWS, Rows, sides, spread
@@ -112,6 +112,10 @@ class Feasibility(Stage, frozen=True):
                 matrix, label, ~side, side, categorical=categorical, additive=additive, seed=seed,
                 classes=len(rows.classes),
             )  # fmt: skip
+            if isinstance(self.task, Quantiles):  # as if errors were alike everywhere
+                around = np.quantile(label[~side] - label[~side].mean(), self.task.levels)
+                spread: NDArray[np.float64] = np.add.outer(found, around)
+                return spread
             return np.clip(found, 1e-6, 1 - 1e-6) if isinstance(self.task, Binary) else found
 
         holdout = rows.take(side)
@@ -121,6 +125,8 @@ class Feasibility(Stage, frozen=True):
             clusters = named.indices.fill_null(len(named.dictionary)).to_numpy(zero_copy_only=False).astype(np.int64)
         seed = context.seed
         prior = np.full(len(holdout), float(label[~side].mean()))
+        if isinstance(self.task, Quantiles):
+            prior = np.tile(np.quantile(label[~side], self.task.levels), (len(holdout), 1))
         if rows.of_classes:
             shares = np.bincount(label[~side].astype(np.int64), minlength=len(rows.classes)) / (~side).sum()
             prior = np.tile(shares, (len(holdout), 1))

@@ -29,7 +29,7 @@ from sterling.project.project import Project, Source
 from sterling.project.recipe import LightGBM, model_name
 from sterling.project.sources import Columns, Query, locator_of, table_name
 from sterling.project.spine import EventSpine, ScheduledSpine
-from sterling.project.tasks import Binary
+from sterling.project.tasks import Binary, Quantiles
 from sterling.stages.aggregates import PickedFeatures, ViewFeatures
 from sterling.stages.bind import Bind
 from sterling.stages.contract import Output, Stage, Step
@@ -233,7 +233,7 @@ def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool
     recipe = project.recipe
     candidate = Train(
         recipe.model, "candidate", start, recipe.cv, supplied_code(recipe.model, folder), project.task,
-        recipe.calibration if isinstance(project.task, Binary) else None, project.cluster is not None,
+        recipe.calibration if isinstance(project.task, Binary | Quantiles) else None, project.cluster is not None,
     )  # fmt: skip
     chosen = tuned_input(project)
     if recipe.tune and isinstance(recipe.model, LightGBM):

@@ -186,7 +186,12 @@ def _dots(rows: list[dict[str, Any]], rule: float | None = None) -> str:
 
 def _floor(report: Report, metric: str, column: str) -> float | None:
     gates = (g.definition for g in report.gates if g.type == "EverySlice")
-    floors = (float(g["at_least"]) for g in gates if g["metric"] == metric and column in g["by"])
+    limits = (
+        g["at_least"] if g["at_least"] is not None else g["at_most"]
+        for g in gates
+        if g["metric"] == metric and column in g["by"]
+    )
+    floors = map(float, limits)
     return next(floors, None)
 
 
