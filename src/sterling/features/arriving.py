@@ -117,7 +117,7 @@ def merged(row: Row, more: Row) -> Row:
                 f"{name!r} was {row[name]!r} and is to become {value!r}. What was known stays; where rows replace "
                 "each other, say updates='replace'."
             )
-    return {**row, **more}
+    return {**row, **{name: value for name, value in more.items() if name not in row}}
 
 
 def _same(kept: Any, value: Any) -> bool:
