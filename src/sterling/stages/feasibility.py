@@ -24,9 +24,11 @@ from sterling.models.blas import one_blas_thread
 from sterling.models.frame import Frame
 from sterling.models.quick import quick_scores
 from sterling.project.gates import Gate
+from sterling.project.policy import Value
 from sterling.project.tasks import CONDITION, MOST_CLASSES, Binary, Quantiles, Task
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.feasible_gates import Judged, assess
+from sterling.stages.feasible_value import span_days, worth
 from sterling.stages.leak_sample import MOST_TRAINING_ROWS, Rows, sides, spread
 from sterling.tasks.of import task_of
 
@@ -55,6 +57,7 @@ class Feasibility(Stage, frozen=True):
         error_rate: Error rate of one-sided bounds, in (0, 0.5).
         clustered: Whether the frame's ``cluster`` names rows that are not independent.
         task: What kind of problem it is.
+        value: What each outcome of a decision is worth, or None.
     """
 
     gates: Sequence[Gate]
@@ -63,6 +66,7 @@ class Feasibility(Stage, frozen=True):
     error_rate: float = 0.05
     clustered: bool = False
     task: Task = CONDITION
+    value: Value | None = None
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -83,6 +87,9 @@ class Feasibility(Stage, frozen=True):
             seen = self._judged(frame, train, judged, context)
             with one_blas_thread():
                 body["gates"] = [found for gate in self.gates if (found := assess(gate, seen))]
+                if self.value is not None and isinstance(self.task, Binary):
+                    rows, days = seen.rows, span_days(seen.rows.predict_at)
+                    body["value"] = worth(self.value, rows.label, seen.scores, seen.clusters, days, self.error_rate)
         return Outcome({}, (Evidence("feasibility.assessed", (), body),))
 
     def _warnings(self, frame: Frame, train: Rows, judged: Rows, block: Rows) -> Iterator[str]:

@@ -107,7 +107,9 @@ def assessments(project: Project) -> tuple[Step, ...]:
     personal = tuple(name for name in feature_names(project.features) if is_personal(project, name))
     leakage = Leakage(start, end, project.error_budget, project.cluster is not None, project.groups(), personal)
     gates = tuple(gate for gate in project.gates if isinstance(gate, ASSESSED))
-    feasibility = Feasibility(gates, start, end, project.error_budget, project.cluster is not None, project.task)
+    feasibility = Feasibility(
+        gates, start, end, project.error_budget, project.cluster is not None, project.task, project.problem.value
+    )
     return Step(leakage, {"frame": _FRAME}), Step(feasibility, {"frame": _FRAME})
 
 
