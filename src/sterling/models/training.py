@@ -9,6 +9,7 @@ from sterling.core.processors import free_threads
 from sterling.models.blas import blas_kernels
 from sterling.models.boosting import Earlier, Fitted, fit_lightgbm, fit_shallow
 from sterling.models.calibrated import shift_curve, shifted
+from sterling.models.ensemble import fit_ensemble
 from sterling.models.logistic import fit_logistic, fit_ridge
 from sterling.models.model import Model
 from sterling.models.predictors import Answers, Constant, Number, Predictor
@@ -19,6 +20,7 @@ from sterling.models.weights import weights_of
 from sterling.models.xgboost_trees import fit_xgboost
 from sterling.project.recipe import (
     Custom,
+    Ensemble,
     LightGBM,
     Logistic,
     Prior,
@@ -69,8 +71,10 @@ def fit(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -> 
 
 def train(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -> Trained:
     """Train as `fit` does, and say what was found on the way."""
-    if isinstance(trainer, LightGBM):
-        fitted = fit_lightgbm(trainer, rows, threads or free_threads())
+    if isinstance(trainer, LightGBM | Ensemble):
+        threads = threads or free_threads()
+        ensemble = isinstance(trainer, Ensemble)
+        fitted = fit_ensemble(trainer, rows, threads) if ensemble else fit_lightgbm(trainer, rows, threads)
         return Trained(Model(rows.columns, shifted(fitted.trees, fitted.shift)), fitted.found, _earlier(fitted))
     return Trained(Model(rows.columns, _predictor(trainer, rows, threads)), {}, None)
 

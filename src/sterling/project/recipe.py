@@ -12,6 +12,7 @@ from sterling.project.tasks import Binary, Task
 from sterling.project.times import micros
 from sterling.project.trainers import (
     Custom,
+    Ensemble,
     LightGBM,
     Logistic,
     Prior,
@@ -27,6 +28,7 @@ __all__ = [
     "SPACE",
     "Calibration",
     "Custom",
+    "Ensemble",
     "LightGBM",
     "Logistic",
     "Prior",
@@ -43,7 +45,7 @@ __all__ = [
 ]
 
 CANDIDATE = "candidate"
-Trainer = Prior | Rule | Logistic | Ridge | ShallowTree | LightGBM | XGBoost | Sklearn | Custom
+Trainer = Prior | Rule | Logistic | Ridge | ShallowTree | LightGBM | Ensemble | XGBoost | Sklearn | Custom
 
 
 class Calibration(Definition, frozen=True):
@@ -196,7 +198,8 @@ def fits_task(trainer: Trainer, task: Task) -> None:
         raise InvalidDefinitionError(
             f"{name} predicts a condition, and Project.task is {type(task).__name__}. Use {instead}."
         )
-    if isinstance(trainer, LightGBM) and trainer.positive_weight is not None:
+    weighed = trainer.members[0] if isinstance(trainer, Ensemble) else trainer
+    if isinstance(weighed, LightGBM) and weighed.positive_weight is not None:
         raise InvalidDefinitionError(
             f"LightGBM.positive_weight weighs a condition, and Project.task is {type(task).__name__}. Use weight."
         )

@@ -1,0 +1,39 @@
+"""What `sl.Recipe()` trains, for `benchmarks.accuracy`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sterling.models.columns import Column
+from sterling.models.rows import TrainingRows
+from sterling.models.training import fit
+from sterling.project.recipe import LightGBM, Trainer
+from sterling.project.tasks import Binary, Regression
+
+if TYPE_CHECKING:
+    from benchmarks.accuracy_models import Rows
+
+Predict = Callable[[], Any]
+
+
+def _trained(trainer: Trainer, rows: Rows) -> Predict:
+    columns = tuple(
+        Column(f"f{place}", "category", tuple(sorted(names))) if names is not None else Column(f"f{place}", "number")
+        for place, names in enumerate(rows.categories)
+    )
+    task = Regression() if rows.kind == "regression" else Binary()
+    order = np.arange(len(rows.label)) if rows.ordered else None
+    given = TrainingRows(columns, rows.train, rows.label, rows.seed, task, order, order)
+    model = fit(trainer, given, threads=rows.threads)
+    return lambda: model.predict(rows.test)
+
+
+def fast(rows: Rows) -> Predict:
+    """The fast preset."""
+    return _trained(LightGBM(), rows)
+
+
+OURS = {"fast": fast}
