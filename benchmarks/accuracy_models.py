@@ -27,10 +27,14 @@ class Rows:
     """What a model is trained on, and judged by."""
 
     def __init__(self, path: str, threads: int) -> None:
-        found = np.load(path)
+        found: Any = np.load(path)
         self.train, self.label, self.test = found["train"], found["label"], found["test"]
         self.name, self.kind, self.seed = str(found["name"]), str(found["kind"]), int(found["seed"])
-        self.ordered, self.categorical, self.threads = bool(found["ordered"]), list(map(int, found["categorical"])), threads
+        self.ordered, self.categorical, self.threads = (
+            bool(found["ordered"]),
+            list(map(int, found["categorical"])),
+            threads,
+        )
         self.categories = json.loads(str(found["categories"]))
 
     def hash(self) -> str:
@@ -40,9 +44,12 @@ class Rows:
 
     def tables(self) -> tuple[Any, Any]:
         """Both matrices as data frames, whose categories are such."""
-        import pandas as pd
+        import pandas as pd  # type: ignore[import-untyped, unused-ignore]
 
-        made = [pd.DataFrame(part, columns=[f"f{place}" for place in range(part.shape[1])]) for part in (self.train, self.test)]
+        made = [
+            pd.DataFrame(part, columns=[f"f{place}" for place in range(part.shape[1])])
+            for part in (self.train, self.test)
+        ]
         for place in self.categorical:
             known = [str(code) for code in range(len(self.categories[place]))]
             for table in made:
@@ -59,7 +66,9 @@ def lightgbm(rows: Rows) -> Any:
     parameters = {"objective": objective, "verbosity": -1, "num_threads": rows.threads, "seed": rows.seed}
     if rows.kind == "multiclass":
         parameters["num_class"] = int(rows.label.max()) + 1
-    booster = lgb.train(parameters, lgb.Dataset(rows.train, rows.label, categorical_feature=rows.categorical, params=parameters))
+    booster = lgb.train(
+        parameters, lgb.Dataset(rows.train, rows.label, categorical_feature=rows.categorical, params=parameters)
+    )
     return lambda: booster.predict(rows.test, num_threads=rows.threads)
 
 
@@ -83,7 +92,9 @@ def catboost(rows: Rows) -> Any:
         for name in named:
             table[name] = table[name].astype(object).where(table[name].notna(), "missing").astype(str)
     kind = CatBoostRegressor if rows.kind == "regression" else CatBoostClassifier
-    model = kind(verbose=False, random_seed=rows.seed, thread_count=rows.threads, cat_features=named, allow_writing_files=False)
+    model = kind(
+        verbose=False, random_seed=rows.seed, thread_count=rows.threads, cat_features=named, allow_writing_files=False
+    )
     model.fit(train, rows.label)
     return lambda: _answers(rows, model, test)
 
@@ -113,7 +124,9 @@ def autogluon(rows: Rows) -> Any:
     train["label"] = rows.label if rows.kind == "regression" else rows.label.astype(int)
     metric = {"binary": "roc_auc", "regression": "root_mean_squared_error", "multiclass": "log_loss"}[rows.kind]
     count = round(len(train) * 0.85)
-    parts = {"train_data": train.iloc[:count], "tuning_data": train.iloc[count:]} if rows.ordered else {"train_data": train}
+    parts = (
+        {"train_data": train.iloc[:count], "tuning_data": train.iloc[count:]} if rows.ordered else {"train_data": train}
+    )
     folder = tempfile.mkdtemp()
     model = TabularPredictor("label", problem_type=rows.kind, eval_metric=metric, path=folder, verbosity=1)
     model.fit(
@@ -121,16 +134,13 @@ def autogluon(rows: Rows) -> Any:
         num_gpus=0, raise_on_no_models_fitted=True,
     )  # fmt: skip
     print(model.leaderboard(silent=True)[["model", "score_val", "fit_time_marginal"]].to_string(), file=sys.stderr)
-    if rows.kind == "regression":
-        return lambda: model.predict(test).to_numpy()
-    proba = lambda: model.predict_proba(test).to_numpy()  # noqa: E731
-    return (lambda: proba()[:, 1]) if rows.kind == "binary" else proba
+    return lambda: np.asarray(_answers(rows, model, test))
 
 
 def _answers(rows: Rows, model: Any, test: Any) -> Any:
     if rows.kind == "regression":
         return model.predict(test)
-    found = model.predict_proba(test)
+    found = np.asarray(model.predict_proba(test))
     return found[:, 1] if rows.kind == "binary" else found
 
 

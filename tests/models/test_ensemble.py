@@ -7,6 +7,7 @@ from dataclasses import replace
 import lightgbm as lgb
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from sterling.core.errors import InvalidDefinitionError
 from sterling.models import Model, TrainingRows, Trees
@@ -38,8 +39,9 @@ def members(rows: TrainingRows) -> list[Model]:
     return [fit(member, replace(rows, seed=7 + place)) for place, member in enumerate(TWO.members)]
 
 
-def log_odds(probabilities: np.ndarray) -> np.ndarray:
-    return np.log(probabilities / (1 - probabilities))
+def log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    odds: NDArray[np.float64] = np.log(probabilities / (1 - probabilities))
+    return odds
 
 
 def test_the_log_odds_are_the_mean_of_those_of_the_members(
@@ -84,7 +86,10 @@ def test_the_same_rows_give_the_same_bytes_on_any_number_of_threads(rows: Traini
 
 
 def test_members_with_the_same_settings_differ_by_their_seeds(rows: TrainingRows) -> None:
-    assert fit(Ensemble([SMALL, SMALL]), rows).predict(rows.matrix).tolist() != fit(SMALL, rows).predict(rows.matrix).tolist()
+    assert (
+        fit(Ensemble([SMALL, SMALL]), rows).predict(rows.matrix).tolist()
+        != fit(SMALL, rows).predict(rows.matrix).tolist()
+    )
 
 
 def test_joining_a_model_with_itself_changes_no_answer(rows: TrainingRows, members: list[Model]) -> None:

@@ -88,7 +88,7 @@ def fit_shallow(trainer: ShallowTree, rows: TrainingRows, threads: int) -> Trees
         raise DataError("ShallowTree needs at least one feature.")
     same = LightGBM(
         trees=1, leaves=trainer.leaves, min_rows_per_leaf=trainer.min_rows_per_leaf, learning_rate=1.0,
-        feature_fraction=1.0, bagging_fraction=1.0, l2=0.0,
+        feature_fraction=1.0, bagging_fraction=1.0, l2=0.0, category_smoothing=50.0,
     )  # fmt: skip
     booster = _booster(_parameters(same, rows, threads), rows, None, 1)
     leaves = np.asarray(booster.predict(rows.matrix, pred_leaf=True, num_threads=threads)).ravel().astype(np.int64)
@@ -171,16 +171,6 @@ def losses_of(task: Task, label: NDArray[np.float64], predicted: NDArray[np.floa
     return log_losses(label, predicted) if isinstance(task, Binary) else np.square(label - predicted)
 
 
-def least_rows(trainer: LightGBM, rows: int) -> int:
-    """Rows that a leaf has at least.
-
-    Example:
-        >>> [least_rows(LightGBM(), rows) for rows in (500, 10_000, 200_000)]
-        [20, 50, 100]
-    """
-    return trainer.min_rows_per_leaf or min(max(rows // 200, 20), 100)
-
-
 def _find(
     trainer: LightGBM,
     parameters: dict[str, Any],
@@ -233,10 +223,11 @@ def _dataset(parameters: dict[str, Any], rows: TrainingRows, weights: NDArray[np
 
 
 def _parameters(trainer: LightGBM, rows: TrainingRows, threads: int) -> dict[str, Any]:
+    trainer = trainer.settled(len(rows.label))
     found: dict[str, Any] = {
         "objective": "binary" if isinstance(rows.task, Binary) else "regression", "deterministic": True, "force_col_wise": True, "seed": rows.seed,
         "num_threads": threads, "verbosity": -1, "num_leaves": trainer.leaves, "learning_rate": trainer.learning_rate,
-        "min_data_in_leaf": least_rows(trainer, len(rows.label)), "feature_fraction": trainer.feature_fraction,
+        "min_data_in_leaf": trainer.min_rows_per_leaf, "feature_fraction": trainer.feature_fraction,
         "bagging_fraction": trainer.bagging_fraction, "bagging_freq": 1, "lambda_l2": trainer.l2,
         "cat_smooth": trainer.category_smoothing,
     }  # fmt: skip

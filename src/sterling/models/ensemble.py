@@ -62,7 +62,9 @@ def joined(members: Sequence[Trees]) -> Trees:
         True
     """
     blocks = [
-        _VALUES.sub(lambda found: _divided(found, len(members)), block) for one in members for block in _TREE.findall(one.text)
+        _VALUES.sub(lambda found: _divided(found, len(members)), block)
+        for one in members
+        for block in _TREE.findall(one.text)
     ]
     numbered = [_NUMBERED.sub(f"Tree={place}\n", block) for place, block in enumerate(blocks)]
     header = members[0].text.split("\nTree=", maxsplit=1)[0] + "\n"

@@ -72,11 +72,13 @@ def fit(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -> 
 def train(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -> Trained:
     """Train as `fit` does, and say what was found on the way."""
     if isinstance(trainer, LightGBM | Ensemble):
-        threads = threads or free_threads()
-        ensemble = isinstance(trainer, Ensemble)
-        fitted = fit_ensemble(trainer, rows, threads) if ensemble else fit_lightgbm(trainer, rows, threads)
+        fitted = _boosted(trainer, rows, threads or free_threads())
         return Trained(Model(rows.columns, shifted(fitted.trees, fitted.shift)), fitted.found, _earlier(fitted))
     return Trained(Model(rows.columns, _predictor(trainer, rows, threads)), {}, None)
+
+
+def _boosted(trainer: LightGBM | Ensemble, rows: TrainingRows, threads: int) -> Fitted:
+    return fit_ensemble(trainer, rows, threads) if isinstance(trainer, Ensemble) else fit_lightgbm(trainer, rows, threads)
 
 
 def kernel(trainer: Trainer) -> str | None:
