@@ -72,8 +72,8 @@ def test_a_row_alone_gets_the_probability_that_it_gets_among_others_bit_for_bit(
         (b"", "no model"),
         (b"{", "no model"),
         (canonical({"format": "other/1"}), "This version reads 'sterling.model/1'"),
-        (canonical({"format": FORMAT, "columns": [], "predictor": {"type": "script"}}), "Known: calibrated, constant, forest, linear, number, prepared, shares, trees"),
-        (canonical({"format": FORMAT, "columns": []}), "Known: calibrated, constant, forest, linear, number, prepared, shares, trees"),
+        (canonical({"format": FORMAT, "columns": [], "predictor": {"type": "script"}}), "Known: calibrated, constant, constants, forest, joined, linear, number, prepared, shares, trees"),
+        (canonical({"format": FORMAT, "columns": []}), "Known: calibrated, constant, constants, forest, joined, linear, number, prepared, shares, trees"),
         (canonical({"format": FORMAT, "columns": [], "predictor": {"type": "constant"}}), "not whole"),
         (canonical({"format": FORMAT, "columns": [{}], "predictor": {"type": "constant", "probability": 0}}), "not whole"),
         (

@@ -158,7 +158,7 @@ def test_what_a_projects_trainer_returns_is_data(rows: TrainingRows) -> None:
     ("text", "said"),
     [
         ("", "LightGBM's text format"),
-        ("tree\nversion=v4\nobjective=poisson\n", "objective='binary' or 'regression'"),
+        ("tree\nversion=v4\nobjective=poisson\n", "objective='binary', 'multiclass'"),
     ],
 )
 def test_trees_are_lightgbms_and_give_probabilities(text: str, said: str) -> None:

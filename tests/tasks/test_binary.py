@@ -60,9 +60,9 @@ def test_one_score_for_all_rows_has_a_roc_auc_of_one_half_by_definition() -> Non
 
 
 def test_calibration_bins_hold_every_row_once() -> None:
-    bins = BINARY.calibration(LABEL, SCORES, DAYS)
-    assert sum(bin_.rows for bin_ in bins) == 600
-    assert sum(bin_.observed * bin_.rows for bin_ in bins) == pytest.approx(LABEL.sum())
+    bins = BINARY.calibration(LABEL, SCORES, DAYS)["bins"]
+    assert sum(bin_["rows"] for bin_ in bins) == 600
+    assert sum(bin_["observed"] * bin_["rows"] for bin_ in bins) == pytest.approx(LABEL.sum())
 
 
 @pytest.mark.parametrize(("label", "said"), [([], "nothing to train on"), ([1.0, 1.0], "All 2 labels")])

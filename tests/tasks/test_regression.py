@@ -41,4 +41,4 @@ def test_labels_are_summed_up() -> None:
 
 
 def test_the_curve_has_bins_of_equal_mass() -> None:
-    assert [point.rows for point in REGRESSION.calibration(LABEL, GOOD, DAYS)] == [20] * 10
+    assert [point["rows"] for point in REGRESSION.calibration(LABEL, GOOD, DAYS)["bins"]] == [20] * 10

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sterling.core.errors import InvalidDefinitionError
+from sterling.models.answers import Answers
 from sterling.models.columns import Column, Matrix
-from sterling.models.predictors import Answers, Predictor, Probabilities
+from sterling.models.predictors import Predictor, Probabilities
 from sterling.stats.calibration_curves import BetaCurve, Curve, StepCurve
 
 
@@ -32,6 +33,7 @@ class Calibrated:
     predictor: Predictor
     curve: Curve
     answers: ClassVar[Answers] = "probability"
+    outputs: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "curve", _as_floats(self.curve))

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from sterling.models.boosting import SMALLEST, Earlier, Fitted, fit_lightgbm, losses_of
 from sterling.models.rows import TrainingRows
 from sterling.models.trees import Trees
-from sterling.project.tasks import Binary
 from sterling.project.trainers import Ensemble
 
 _SIZES = re.compile(r"^tree_sizes=.*\n", re.MULTILINE)
@@ -42,7 +41,7 @@ def fit_ensemble(trainer: Ensemble, rows: TrainingRows, threads: int) -> Fitted:
         for place, member in enumerate(trainer.members)
     ]
     trees = joined([member.trees for member in members])
-    earlier = _earlier(members, rows)
+    earlier = _earlier(members)
     return Fitted(trees, members[0].shift, _found(members, earlier, rows), earlier)
 
 
@@ -76,19 +75,32 @@ def _divided(found: re.Match[str], by: int) -> str:
     return f"{found[1]}={' '.join(repr(float(value) / by) for value in found[2].split())}"
 
 
-def _earlier(members: Sequence[Fitted], rows: TrainingRows) -> Earlier | None:
+def _earlier(members: Sequence[Fitted]) -> Earlier | None:
     """What the members say together of the last rows, by the trees that did not see them."""
     known = [member.earlier for member in members if member.earlier is not None]
     if len(known) < len(members):
         return None
     said = [one.predicted for one in known]
-    return Earlier(known[0].chosen, _mean_of_odds(said) if isinstance(rows.task, Binary) else np.mean(said, axis=0))
+    together = {"probability": _mean_of_odds, "probabilities": _mean_of_logarithms}
+    return Earlier(known[0].chosen, together.get(members[0].trees.answers, _mean)(said))
+
+
+def _mean(numbers: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = np.mean(numbers, axis=0)
+    return found
 
 
 def _mean_of_odds(probabilities: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     inside = [np.clip(one, SMALLEST, 1 - SMALLEST) for one in probabilities]
     odds = np.mean([np.log(one) - np.log1p(-one) for one in inside], axis=0)
     found: NDArray[np.float64] = 1 / (1 + np.exp(-odds))
+    return found
+
+
+def _mean_of_logarithms(probabilities: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """As `_mean_of_odds`, for several classes: shape (rows, classes), each row of which sums to 1."""
+    powers = np.exp(np.mean([np.log(np.maximum(one, SMALLEST)) for one in probabilities], axis=0))
+    found: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
     return found
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sterling.core.errors import InvalidDefinitionError
+from sterling.models.answers import Answers
 from sterling.models.columns import Column, Matrix
-from sterling.models.predictors import Answers, Probabilities
+from sterling.models.predictors import Probabilities
 
 LEAF = -1
 _AT_ONCE = 1 << 16
@@ -65,6 +66,7 @@ class Forest:
     base: float
     link: Literal["logit", "mean"]
     answers: ClassVar[Answers] = "probability"
+    outputs: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if not self.trees:

@@ -32,7 +32,7 @@ class Booster:
         text: A model in LightGBM's text format.
 
     Raises:
-        DataError: if LightGBM cannot read the text, or the model has more than one output.
+        DataError: if LightGBM cannot read the text.
     """
 
     def __init__(self, text: str) -> None:
@@ -44,20 +44,18 @@ class Booster:
         )
         weakref.finalize(self, self._library.LGBM_BoosterFree, self._handle)
         self.features = self._count("LGBM_BoosterGetNumFeature")
-        if (classes := self._count("LGBM_BoosterGetNumClasses")) != 1:
-            raise DataError(
-                f"The LightGBM model has {classes} outputs. Train it with objective='binary', which has one."
-            )
+        self.outputs = self._count("LGBM_BoosterGetNumClasses")
         self._row = np.empty(self.features, dtype=np.float64)
-        self._answer = np.empty(1, dtype=np.float64)
+        self._answer = np.empty(self.outputs, dtype=np.float64)
         self._length = ctypes.c_int64()
         self._fast = self._fast_config()
 
     def predict(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Output of each row of a matrix of shape (rows, features)."""
+        """Output of each row of a matrix of shape (rows, features): shape (rows,), or (rows, outputs) where there are several."""
         if matrix.shape[1] != self.features:
             raise DataError(f"The LightGBM model reads {self.features} features; the rows have {matrix.shape[1]}.")
-        return self._predict_row(matrix[0]) if len(matrix) == 1 else self._predict_rows(matrix)
+        found = self._predict_row(matrix[0]) if len(matrix) == 1 else self._predict_rows(matrix)
+        return found if self.outputs == 1 else found.reshape(len(matrix), self.outputs)
 
     def _predict_row(self, row: NDArray[np.float64]) -> NDArray[np.float64]:
         self._row[:] = row
@@ -74,16 +72,16 @@ class Booster:
             matrix: Shape (rows, features).
 
         Returns:
-            Shape (rows, features + 1); each row sums to the trees' sum, log odds or a number.
+            Shape (rows, outputs * (features + 1)); each row sums to the trees' sum, log odds or a number, by output.
         """
         if matrix.shape[1] != self.features:
             raise DataError(f"The LightGBM model reads {self.features} features; the rows have {matrix.shape[1]}.")
-        answers = np.empty((len(matrix), self.features + 1), dtype=np.float64)
+        answers = np.empty((len(matrix), self.outputs * (self.features + 1)), dtype=np.float64)
         self._answer_rows(matrix, _CONTRIBUTIONS, answers)
         return answers
 
     def _predict_rows(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        answers = np.empty(len(matrix), dtype=np.float64)
+        answers = np.empty(len(matrix) * self.outputs, dtype=np.float64)
         self._answer_rows(matrix, _PROBABILITY, answers)
         return answers
 

@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from sterling.core.canonical import canonical
 from sterling.core.errors import DataError, InvalidDefinitionError
 from sterling.core.refs import Ref, ref_of
+from sterling.models.answers import SEVERAL, refusal
 from sterling.models.calibrated import calibrated_from, innermost
 from sterling.models.columns import Column, Matrix, encode_rows
 from sterling.models.forest import Forest, forest_from
@@ -27,33 +26,37 @@ from sterling.models.predictors import (
 )
 from sterling.models.prepared import Prepared, prepared_from
 from sterling.models.rule import Shares, rule_from
+from sterling.models.several import Constants, Joined, constants_from, joined_from
 from sterling.models.trees import Trees, trees_from
 
 FORMAT = "sterling.model/1"
 _FORMS: dict[str, Callable[[Mapping[str, Any]], Predictor]] = {
     "calibrated": lambda document: calibrated_from(document, _predictor_from),
     "constant": constant_from,
+    "constants": constants_from,
     "forest": forest_from,
+    "joined": lambda document: joined_from(document, _predictor_from),
     "linear": linear_from,
     "number": number_from,
     "prepared": lambda document: prepared_from(document, _predictor_from),
     "shares": rule_from,
     "trees": trees_from,
 }
-_PLAIN = Constant | Number | Forest | Linear | Prepared | Shares | Trees
+_PLAIN = Constant | Constants | Number | Forest | Joined | Linear | Prepared | Shares | Trees
 
 
 @dataclass(frozen=True)
 class Model:
-    """Everything that turns a row of features into a probability, or a number.
+    """Everything that turns a row of features into a probability or a number, or into several that are named.
 
     Attributes:
         columns: The features that it reads, in order.
         predictor: What answers: a `Constant`, `Number`, `Forest`, `Linear`, `Prepared`, `Shares` or `Trees`, or one of these
-            behind a `Calibrated`.
+            behind a `Calibrated`; of several numbers a row `Constants`, `Joined` or `Trees`.
+        outputs: Names of what it answers, in order, where that is several: the classes, for one.
 
     Raises:
-        InvalidDefinitionError: if the predictor is no predictor, or was made for other columns.
+        InvalidDefinitionError: if the predictor is no predictor, or was made for other columns or outputs.
 
     Example:
         >>> model = Model((Column("distance", "number"),), Constant(0.25))
@@ -61,10 +64,13 @@ class Model:
         True
         >>> model.predict_rows([{"distance": 95.0}])
         array([0.25])
+        >>> Model((), Constants((0.25, 0.75)), ("AA", "UA")).predict_rows([{}]).tolist()
+        [[0.25, 0.75]]
     """
 
     columns: tuple[Column, ...]
     predictor: Predictor
+    outputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(innermost(self.predictor), _PLAIN):
@@ -76,6 +82,7 @@ class Model:
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise InvalidDefinitionError(f"Two columns of a model are called {twice[0]!r}.")
         self.predictor.check(self.columns)
+        self._check_outputs()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -88,21 +95,17 @@ class Model:
         return ref_of(self.to_bytes())
 
     def predict(self, matrix: Matrix) -> Probabilities:
-        """Answer to each encoded row.
+        """Answer to each encoded row: shape (rows,), or (rows, outputs) where it has several.
 
         Args:
             matrix: Shape (rows, columns), as the columns encode it.
 
         Raises:
-            DataError: if the predictor answers with something else than probabilities, or finite numbers.
+            DataError: if the predictor answers with something else than it says, such as what is no probability.
         """
         answers = self.predictor.predict(matrix)
-        if self.predictor.answers == "number":
-            if not np.isfinite(answers).all():
-                raise DataError(f"The model answers {answers[~np.isfinite(answers)][0]!r}, which is no finite number.")
-        elif not ((answers >= 0) & (answers <= 1)).all():
-            bad = answers[~((answers >= 0) & (answers <= 1))][0]
-            raise DataError(f"The model answers {bad!r}, which is no probability.")
+        if reason := refusal(self.predictor.answers, answers):
+            raise DataError(reason)
         return answers
 
     def predict_rows(self, rows: Sequence[Mapping[str, Any]]) -> Probabilities:
@@ -115,7 +118,8 @@ class Model:
         JSON numbers hold every finite double exactly, but for -0.0, which becomes 0.
         """
         columns = [_column_document(column) for column in self.columns]
-        return canonical({"format": FORMAT, "columns": columns, "predictor": self.predictor.document()})
+        outputs = {"outputs": list(self.outputs)} if self.outputs else {}
+        return canonical({"format": FORMAT, "columns": columns, "predictor": self.predictor.document(), **outputs})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Model:
@@ -131,12 +135,21 @@ class Model:
                 Column(column["name"], column["kind"], tuple(column.get("categories", ())))
                 for column in document["columns"]
             )
-            model = cls(columns, _predictor_from(document["predictor"]))
+            model = cls(columns, _predictor_from(document["predictor"]), tuple(document.get("outputs", ())))
         except (KeyError, TypeError) as error:
             raise DataError(f"The model's {form} predictor or its columns are not whole: {error!r}.") from error
         if model.to_bytes() != data:
             raise DataError("The model is not in its canonical form, so its bytes do not name it. Write it again.")
         return model
+
+    def _check_outputs(self) -> None:
+        wanted = self.predictor.outputs if self.predictor.answers in SEVERAL else 0
+        if len(self.outputs) != wanted:
+            raise InvalidDefinitionError(
+                f"The predictor has {wanted} outputs with names of their own, not {len(self.outputs)}."
+            )
+        if len(set(self.outputs)) < wanted or not all(isinstance(name, str) and name for name in self.outputs):
+            raise InvalidDefinitionError("The outputs of a model have names, each another.")
 
 
 def _form_of(document: Any) -> str:

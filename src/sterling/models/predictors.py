@@ -1,7 +1,8 @@
 """Predictors as data: what any trainer must come down to, so that a model is read by anyone and runs no code of its own.
 
 A predictor gets the matrix that its model's columns encode: shape (rows, columns), float64, NaN where a value is
-missing, a category as its place among the column's categories. It answers with probabilities, or with numbers.
+missing, a category as its place among the column's categories. It answers with probabilities, or with numbers: one a
+row, or one for each of several outputs.
 """
 
 from __future__ import annotations
@@ -9,30 +10,35 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sterling.core.errors import InvalidDefinitionError
+from sterling.models.answers import Answers
 from sterling.models.columns import Column, Matrix
 
 Probabilities = NDArray[np.float64]
-Answers = Literal["probability", "number"]
 _CERTAIN = 1e100
 """Scores and log odds beyond this are as certain as any, and would overflow."""
 
 
 class Predictor(Protocol):
-    """What answers and is nothing but data: `Constant`, `Number`, `Linear` or `Trees`."""
+    """What answers and is nothing but data: `Constant`, `Number`, `Linear` or `Trees`; or `Constants` and `Joined` of several."""
 
     @property
     def answers(self) -> Answers:
         """What it answers with."""
         ...
 
+    @property
+    def outputs(self) -> int:
+        """How many numbers a row gets."""
+        ...
+
     def predict(self, matrix: Matrix) -> Probabilities:
-        """Answer to each row, shape (rows,)."""
+        """Answer to each row: shape (rows,), or (rows, outputs) where it answers with several."""
         ...
 
     def check(self, columns: Sequence[Column]) -> None:
@@ -54,6 +60,7 @@ class Constant:
 
     probability: float
     answers: ClassVar[Answers] = "probability"
+    outputs: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:
@@ -86,6 +93,7 @@ class Number:
 
     value: float
     answers: ClassVar[Answers] = "number"
+    outputs: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
@@ -147,6 +155,7 @@ class Linear:
     intercept: float
     terms: tuple[NumberTerm | CategoryTerm, ...]
     answers: Answers = "probability"
+    outputs: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "intercept", float(self.intercept))

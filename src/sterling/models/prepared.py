@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sterling.core.errors import InvalidDefinitionError
+from sterling.models.answers import Answers
 from sterling.models.columns import Column, Matrix
-from sterling.models.predictors import Answers, Predictor, Probabilities
+from sterling.models.predictors import Predictor, Probabilities
 
 STEPS: Mapping[str, Callable[[Matrix, float], Matrix]] = {
     "fill": lambda x, value: np.where(np.isnan(x), value, x),
@@ -67,8 +68,13 @@ class Prepared:
         """What the predictor answers with."""
         return self.predictor.answers
 
+    @property
+    def outputs(self) -> int:
+        """How many numbers a row gets."""
+        return self.predictor.outputs
+
     def predict(self, matrix: Matrix) -> Probabilities:
-        """Probability of each row."""
+        """Answer to each row."""
         prepared = np.empty((len(matrix), len(self.columns)))
         for place, column in enumerate(self.columns):
             values = np.ascontiguousarray(matrix[:, column.source])

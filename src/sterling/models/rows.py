@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sterling.models.columns import Column, Matrix
-from sterling.project.tasks import CONDITION, Task
+from sterling.project.tasks import CONDITION, Task, outputs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,11 @@ class TrainingRows:
         """The rows where a mask of shape (rows,) is true, in order."""
         times = (None if at is None else at[chosen] for at in (self.predict_at, self.matured_at))
         return TrainingRows(self.columns, self.matrix[chosen], self.label[chosen], self.seed, self.task, *times)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what a model of these rows answers, where that is several."""
+        return outputs_of(self.task)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sterling.core.errors import DataError, InvalidDefinitionError
+from sterling.models.answers import Answers
 from sterling.models.columns import Column, Matrix
 from sterling.models.expression import Tree, compiled, computed
-from sterling.models.predictors import Answers, Probabilities
+from sterling.models.predictors import Probabilities
 from sterling.models.rows import TrainingRows
 from sterling.project.trainers import Rule
 
@@ -40,6 +41,7 @@ class Shares:
     probabilities: tuple[float, ...]
     otherwise: float
     answers: ClassVar[Answers] = "probability"
+    outputs: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if len(self.cases) != len(self.probabilities) or list(self.cases) != sorted(set(self.cases)):

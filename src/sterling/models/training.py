@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 from sterling.core.errors import InvalidDefinitionError
 from sterling.core.processors import free_threads
+from sterling.models.answers import Answers
 from sterling.models.blas import blas_kernels
 from sterling.models.boosting import Earlier, Fitted, fit_lightgbm, fit_shallow
 from sterling.models.calibrated import shift_curve, shifted
 from sterling.models.ensemble import fit_ensemble
 from sterling.models.logistic import fit_logistic, fit_ridge
 from sterling.models.model import Model
-from sterling.models.predictors import Answers, Constant, Number, Predictor
+from sterling.models.predictors import Constant, Number, Predictor
 from sterling.models.rows import TrainingRows
 from sterling.models.rule import fit_rule
 from sterling.models.sklearn_trees import fit_sklearn
@@ -73,12 +74,16 @@ def train(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -
     """Train as `fit` does, and say what was found on the way."""
     if isinstance(trainer, LightGBM | Ensemble):
         fitted = _boosted(trainer, rows, threads or free_threads())
-        return Trained(Model(rows.columns, shifted(fitted.trees, fitted.shift)), fitted.found, _earlier(fitted))
-    return Trained(Model(rows.columns, _predictor(trainer, rows, threads)), {}, None)
+        return Trained(
+            Model(rows.columns, shifted(fitted.trees, fitted.shift), rows.outputs), fitted.found, _earlier(fitted)
+        )
+    return Trained(Model(rows.columns, _predictor(trainer, rows, threads), rows.outputs), {}, None)
 
 
 def _boosted(trainer: LightGBM | Ensemble, rows: TrainingRows, threads: int) -> Fitted:
-    return fit_ensemble(trainer, rows, threads) if isinstance(trainer, Ensemble) else fit_lightgbm(trainer, rows, threads)
+    return (
+        fit_ensemble(trainer, rows, threads) if isinstance(trainer, Ensemble) else fit_lightgbm(trainer, rows, threads)
+    )
 
 
 def kernel(trainer: Trainer) -> str | None:

@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 
 from sterling.core.errors import InvalidDefinitionError
+from sterling.models.answers import Answers
 from sterling.models.columns import Column, Matrix
 from sterling.models.lightgbm_library import Booster
-from sterling.models.predictors import Answers, Probabilities
+from sterling.models.predictors import Probabilities
 
 _PARAMETERS = re.compile(r"\n*parameters:\n.*", re.DOTALL)
-_OBJECTIVE = re.compile(r"^objective=(binary|regression)\b", re.MULTILINE)
+_OBJECTIVE = re.compile(r"^objective=(binary|regression|multiclass|quantile)\b", re.MULTILINE)
 _LINE = re.compile(r"^(split_feature|split_gain)=(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Trees:
-    """Trees of a LightGBM booster with ``objective="binary"`` or ``objective="regression"``.
+    """Trees of a LightGBM booster with the objective ``binary``, ``regression``, ``quantile`` or ``multiclass``.
 
     The block ``parameters:`` is cut off: it is the only part that differs between numbers of threads, and prediction
     does not read it.
@@ -40,7 +41,8 @@ class Trees:
             )
         if _OBJECTIVE.search(self.text) is None:
             raise InvalidDefinitionError(
-                "Trees give probabilities or numbers. Train the booster with objective='binary' or 'regression'."
+                "Trees give probabilities or numbers. Train the booster with objective='binary', 'multiclass', 'regression' "
+                "or 'quantile'."
             )
         object.__setattr__(self, "text", _PARAMETERS.sub("\n", self.text))
 
@@ -48,14 +50,24 @@ class Trees:
     def answers(self) -> Answers:
         """What they answer with."""
         found = _OBJECTIVE.search(self.text)
-        return "probability" if found is not None and found[1] == "binary" else "number"
+        assert found is not None
+        kinds: dict[str, Answers] = {"binary": "probability", "multiclass": "probabilities"}
+        return kinds.get(found[1], "number")
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a row gets."""
+        return self._booster.outputs
 
     def predict(self, matrix: Matrix) -> Probabilities:
-        """Answer to each row, bit for bit what LightGBM itself answers."""
+        """Answer to each row, bit for bit what LightGBM itself answers; shape (rows, outputs) for several classes."""
         return self._booster.predict(matrix)
 
     def contributions(self, matrix: Matrix) -> Matrix:
-        """What each feature adds to the sum of each row, log odds or a number, and last the base; shape (rows, features + 1)."""
+        """What each feature adds to the sum of each row, log odds or a number, and last the base.
+
+        Shape (rows, features + 1); for several classes (rows, outputs * (features + 1)), one class after the other.
+        """
         return self._booster.contributions(matrix)
 
     def check(self, columns: Sequence[Column]) -> None:

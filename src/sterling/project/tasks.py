@@ -13,6 +13,17 @@ class Regression(Definition, frozen=True):
     """How much will it be? The label is a number, a prediction the mean that is expected of it."""
 
 
+class Multiclass(Definition, frozen=True):
+    """Which of several will it be? The label names a class, a prediction is a probability for each of them.
+
+    Attributes:
+        classes: Names of the classes, in the order in which models answer; by default those of the labels that were known
+            before the holdout, whole numbers by their size and names by the alphabet.
+    """
+
+    classes: tuple[str, ...] = ()
+
+
 Task = Binary | Regression
 
 CONDITION: Task = Binary()
@@ -23,3 +34,13 @@ METRICS_OF: dict[type[Task], tuple[str, ...]] = {
     Regression: ("rmse", "mae", "r2"),
 }
 """What is measured under each task, for every model; gates may name these."""
+
+
+def outputs_of(task: Task | Multiclass) -> tuple[str, ...]:
+    """Names of what a model of a task answers, where that is several numbers a row; none where it is one.
+
+    Example:
+        >>> outputs_of(Binary()), outputs_of(Multiclass(("AA", "UA")))
+        ((), ('AA', 'UA'))
+    """
+    return task.classes if isinstance(task, Multiclass) else ()

@@ -254,9 +254,7 @@ def _check_shares(definition: Definition, *fields: str) -> None:
     for field in fields:
         value = getattr(definition, field)
         if value is not None and not 0 < value <= 1:
-            raise InvalidDefinitionError(
-                f"{type(definition).__name__}.{field} is {value}. It lies in (0, 1]."
-            )
+            raise InvalidDefinitionError(f"{type(definition).__name__}.{field} is {value}. It lies in (0, 1].")
 
 
 def _check_weights(definition: Definition, positive: float | str | None, weight: str | None) -> None:

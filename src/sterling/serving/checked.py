@@ -45,7 +45,7 @@ class _Probe(NamedTuple):
     Attributes:
         ref: The table of the scores.
         rows: The features of each row.
-        scores: Its score.
+        scores: Its score, or its scores where it has several.
     """
 
     ref: str
@@ -115,6 +115,7 @@ def _registered(ledger: Ledger, version: int | None) -> Entry:
 
 def _probe(ledger: Ledger, store: Store, served: ServedModel) -> _Probe:
     from sterling.engine.tables import read_table
+    from sterling.models.answers import scores_of
 
     trained = next(ledger.read(Query(("model.trained",), (f"model:{served.ref}",)), newest_first=True))
     kept = read_table(store, Ref(trained.body["probe"]))
@@ -124,8 +125,8 @@ def _probe(ledger: Ledger, store: Store, served: ServedModel) -> _Probe:
     keys = zip(frame["unit"].to_pylist(), frame["predict_at"].to_pylist(), strict=True)
     found = frame.take([place for place, key in enumerate(keys) if key in wanted]).to_pylist()
     rows = {(row["unit"], row["predict_at"]): {name: row[name] for name in names} for row in found}
-    pairs = [(rows[row["unit"], row["predict_at"]], row["score"]) for row in kept.to_pylist()]
-    return _Probe(trained.body["probe"], [row for row, _ in pairs], [score for _, score in pairs])
+    asked = [rows[row["unit"], row["predict_at"]] for row in kept.select(["unit", "predict_at"]).to_pylist()]
+    return _Probe(trained.body["probe"], asked, scores_of(kept).tolist())
 
 
 def _ask(url: str, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -156,13 +157,18 @@ def _connected(url: str) -> Iterator[http.client.HTTPConnection]:
 def _compared(kept: Sequence[Any], *answers: Sequence[Any]) -> dict[str, Any]:
     """How many rows got another score, in any of the ways in which they were asked for, and by how much at most."""
     unequal = [any(row[0] != other for other in row[1:]) for row in zip(kept, *answers, strict=True)]
-    apart = [abs(a - b) for answer in answers for a, b in zip(kept, answer, strict=True) if _are_numbers(a, b)]
+    apart = [abs(a - b) for answer in answers for a, b in _pairs(kept, answer)]
     largest = max(apart, default=0.0)
     return {"unequal": sum(unequal), "largest": largest if math.isfinite(largest) else None}
 
 
-def _are_numbers(*values: Any) -> bool:
-    return all(isinstance(value, int | float) for value in values)
+def _pairs(kept: Sequence[Any], answer: Sequence[Any]) -> Iterator[tuple[float, float]]:
+    """Numbers that stand at one place, of rows that have one or several."""
+    for a, b in zip(kept, answer, strict=True):
+        if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+            yield from _pairs(a, b)
+        elif all(isinstance(value, int | float) for value in (a, b)):
+            yield a, b
 
 
 def _recorded(ledger: Ledger, body: dict[str, Any]) -> Entry:

@@ -179,6 +179,7 @@ class Endpoints:
             if served.vector
             else {feature.name: {"computed_from": list(feature.inputs)} for feature in served.computed}
         )
+        outputs = {"outputs": list(served.model.outputs)} if served.model.outputs else {}
         features = [
             {"name": column.name, "kind": column.kind, **here.get(column.name, {})} for column in served.model.columns
         ]
@@ -186,7 +187,7 @@ class Endpoints:
         policy = {"policy": said} if (said := served.policy()) else {}
         plan, counts = {"weights": self._follower.plan.weights}, self._follower.disagreement
         shadow = {"shadow": counts} if counts else {}
-        return Answer.json(_release(served) | plan | {"features": features} | raw | policy | shadow)
+        return Answer.json(_release(served) | plan | {"features": features} | raw | outputs | policy | shadow)
 
     async def openapi(self, _: Incoming) -> Answer:
         """What may be asked, of the version that answers now."""
@@ -246,6 +247,10 @@ def _said(request_id: str, asked: Asked, answered: Answered) -> dict[str, Any]:
     served, found = answered.served, answered.found
     answer = _release(served) | {"request_id": request_id, "arm": answered.routed.assigned.arm}
     answer["scores"] = found.scores.tolist()
+    if served.model.outputs:
+        answer["outputs"] = list(served.model.outputs)
+    if (labels := served.labels(found.scores)) is not None:
+        answer["labels"] = labels
     if answered.fallback:
         answer["fallback"] = answered.fallback
     if answered.decisions is not None:
@@ -261,10 +266,12 @@ def _said(request_id: str, asked: Asked, answered: Answered) -> dict[str, Any]:
 
 def _record(request_id: str, answered: Answered, latency_us: dict[str, int], cpu_seconds: float) -> Record:
     served, found, assigned = answered.served, answered.found, answered.routed.assigned
+    labels = served.labels(found.scores)
+    extra: dict[str, Sequence[Any]] = {} if answered.decisions is None else {"decision": answered.decisions}
     return Record(
         request_id, to_micros(utcnow()), served.version, served.ref, served.position, found.rows, found.scores.tolist(),
         answered.routed.unit, found.at, assigned.arm, assigned.probability, answered.fallback, latency_us=latency_us, cpu_seconds=cpu_seconds,
-        extra={} if answered.decisions is None else {"decision": answered.decisions},
+        extra=extra if labels is None else extra | {"label": labels},
     )  # fmt: skip
 
 

@@ -73,10 +73,30 @@ def openapi(
 
 def _schemas(served: ServedModel, inputs: Inputs, beyond: Beyond) -> dict[str, _Schema]:
     found = {
-        "Features": _features(served, inputs, beyond), "Prediction": _PREDICTION, "Problem": _PROBLEM, "Taken": _TAKEN,
+        "Features": _features(served, inputs, beyond), "Prediction": _prediction(served), "Problem": _PROBLEM, "Taken": _TAKEN,
         "Outcome": _OUTCOME, "Complaint": _COMPLAINT,
     }  # fmt: skip
     return found | ({} if served.vector is None else {"RawRow": _raw_row(served, inputs, beyond)})
+
+
+def _prediction(served: ServedModel) -> _Schema:
+    """An answer; of several outputs it names them, and where these are classes the most probable one of each row."""
+    if not (outputs := list(served.model.outputs)):
+        return _PREDICTION
+    score: _Schema = {"type": "number"}
+    own: dict[str, _Schema] = {
+        "outputs": {"type": "array", "const": outputs, "description": "What each number of a row is of."}
+    }
+    if served.model.predictor.answers == "probabilities":
+        score |= {"minimum": 0, "maximum": 1}
+        own["labels"] = {
+            "type": "array",
+            "items": {"enum": outputs},
+            "description": "The most probable output of each row.",
+        }
+    row = {"type": "array", "items": score, "minItems": len(outputs), "maxItems": len(outputs)}
+    properties = {**_PREDICTION["properties"], **own, "scores": {"type": "array", "items": row}}
+    return {**_PREDICTION, "required": [*_PREDICTION["required"], *own], "properties": properties}
 
 
 def _features(served: ServedModel, inputs: Inputs, beyond: Beyond) -> _Schema:

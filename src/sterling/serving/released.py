@@ -36,7 +36,7 @@ class Predicted(NamedTuple):
     """The answer to a request.
 
     Attributes:
-        scores: Probability of each row.
+        scores: Probability of each row, or its number; shape (rows, outputs) where the model has several.
         rows: The features of each row.
         at: The moment that computed features are of, in microseconds; None where the request brought them.
     """
@@ -111,6 +111,12 @@ class ServedModel:
             return None
         decided: list[bool] = self.decider.acts(scores).tolist()
         return decided
+
+    def labels(self, scores: Probabilities) -> list[str] | None:
+        """The most probable output of each row, of equal ones the first; None where answers are no probabilities of several."""
+        if self.model.predictor.answers != "probabilities":
+            return None
+        return [self.model.outputs[place] for place in scores.argmax(axis=1)]
 
     def policy(self) -> dict[str, Any] | None:
         """What decides from a score, as ``GET /version`` says it."""

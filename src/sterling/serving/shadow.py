@@ -131,6 +131,8 @@ class Shadowing:
 
 
 def _compared(counts: Disagreement, differences: np.ndarray, seconds: float) -> Disagreement:
+    if differences.ndim > 1:  # of several outputs, the one that differs most
+        differences = differences[np.arange(len(differences)), np.abs(differences).argmax(axis=1)]
     apart = np.abs(differences)
     return replace(
         counts,

@@ -15,6 +15,7 @@ from sterling.core.refs import Ref
 from sterling.core.store import Store
 from sterling.engine.tables import read_table
 from sterling.models import Model
+from sterling.models.answers import scores_of
 from sterling.models.frame import Frame
 from sterling.project.policy import Value
 from sterling.project.times import micros
@@ -187,9 +188,8 @@ def read_json(store: Store, ref: Ref) -> dict[str, Any]:
 
 
 def read_scores(store: Store, ref: Ref) -> Floats:
-    """The scores of a table of predictions, in the order of its rows."""
-    scores: Floats = read_table(store, ref)["score"].to_numpy()
-    return scores
+    """The scores of a table of predictions, in the order of its rows; see `scores_of`."""
+    return scores_of(read_table(store, ref))
 
 
 def slices_of(rows: Frame, column: str) -> Iterator[tuple[Any, NDArray[np.bool_]]]:

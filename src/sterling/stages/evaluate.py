@@ -72,7 +72,10 @@ class Evaluate(Stage, frozen=True):
         contenders = {key: self._contender(key, ref, context) for key, ref in sorted(inputs.items()) if _is_model(key)}
         resolved = _resolve(contenders, frame)
         scores = {key: found.model.predict(holdout.encode(found.model.columns)) for key, found in contenders.items()}
-        outputs = {key: put_predictions(context.store, holdout, found) for key, found in scores.items()}
+        outputs = {
+            key: put_predictions(context.store, holdout, found, contenders[key].model.outputs)
+            for key, found in scores.items()
+        }
         candidate = contenders["candidate"]
         facts = [candidate.fact("champion.resolved", resolved)]
         for key, contender in contenders.items():
@@ -184,10 +187,7 @@ class _Judged:
             yield ours.fact("metric.compared", body | _bounds(found), f"metric:{metric}")
 
     def calibrated(self, contender: _Contender, scores: NDArray[np.float64]) -> Evidence:
-        found = self.task.calibration(self.rows.label, scores, self.clusters)
-        names = ("predicted", "observed", "low", "high", "rows")
-        bins = [{name: getattr(bin_, name) for name in names} for bin_ in found]
-        return contender.fact("calibration.measured", {"bins": bins})
+        return contender.fact("calibration.measured", self.task.calibration(self.rows.label, scores, self.clusters))
 
 
 def _is_model(key: str) -> bool:

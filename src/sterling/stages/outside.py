@@ -15,6 +15,7 @@ from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
 from sterling.engine.tables import read_table
 from sterling.models import Model
+from sterling.models.answers import scores_of
 from sterling.models.blas import one_blas_thread
 from sterling.models.frame import Frame
 from sterling.project.external import ExternalModel
@@ -129,7 +130,7 @@ class Against(Stage, frozen=True):
         rows, _ = holdout_of(frame, self.start_us, self.end_us)
         model = Model.from_bytes(context.store.open(inputs["candidate"]).read_bytes())
         ours = model.predict(rows.encode(model.columns))
-        theirs: NDArray[np.float64] = read_table(context.store, inputs["predictions"]).column("score").to_numpy()
+        theirs = scores_of(read_table(context.store, inputs["predictions"]))
         with one_blas_thread():
             facts = tuple(self._facts(rows, ours, theirs, inputs))
         return Outcome({}, facts)

@@ -112,7 +112,7 @@ class Train(Stage, frozen=True):
         model, judged = calibrated(self.calibration, self.trainer, trained, rows, encoded, clustered=self.clustered)
         ref = put_bytes(context.store, model.to_bytes())
         probes = rows.take(_probes(rows))
-        probe = put_predictions(context.store, probes, model.predict(probes.encode(model.columns)))
+        probe = put_predictions(context.store, probes, model.predict(probes.encode(model.columns)), model.outputs)
         body = {
             "model": ref, "name": model_name(self.trainer), "role": self.role, "rows": len(rows),
             **task_of(self.task).summary(rows.label), "from": _moment(rows.predict_at[0]), "to": _moment(rows.predict_at[-1]),

@@ -73,11 +73,12 @@ class Tuning(Stage, frozen=True):
         )
         blocks = [self._block(frame, fold, context.seed)[0] for fold in earlier]
         journal = context.work / "tuning" / f"{self._study(inputs, context)}.log" if context.work else None
-        found = search(self.tune, self.trainer, blocks, seed=context.seed, journal=journal)
+        preset = self.trainer.settled(int(frame.known_before(self.start_us).sum()))
+        found = search(self.tune, preset, blocks, seed=context.seed, journal=journal)
         judged, rows = self._block(frame, last, context.seed)
-        interval, reason = self._gain(found, judged, rows)
+        interval, reason = self._gain(found, preset, judged, rows)
         accepted = interval is not None and interval.upper < 0
-        chosen = found.best if accepted else self.trainer
+        chosen = found.best if accepted else preset
         body = self._body(found, interval, last) | {"accepted": accepted, "reason": reason or _words(accepted=accepted)}
         return Outcome(
             {"trainer": put_json(context.store, to_json(chosen))},
@@ -103,11 +104,13 @@ class Tuning(Stage, frozen=True):
         rows = _some(known.training_rows(seed), self.tune.rows)
         return Block(rows, judged.encode(rows.columns), judged.label), judged
 
-    def _gain(self, found: Searched, block: Block, rows: Frame) -> tuple[ClusteredInterval | None, str | None]:
+    def _gain(
+        self, found: Searched, preset: LightGBM, block: Block, rows: Frame
+    ) -> tuple[ClusteredInterval | None, str | None]:
         """The log loss on the last block, tuned minus preset, or why there is no difference."""
-        if found.best == self.trainer:
+        if found.best == preset:
             return None, "no trial was better than the preset"
-        ours, theirs = (fit(trainer, block.rows).predict(block.matrix) for trainer in (found.best, self.trainer))
+        ours, theirs = (fit(trainer, block.rows).predict(block.matrix) for trainer in (found.best, preset))
         clusters = np.array(rows.table["cluster"].to_pylist()).astype(str) if self.clustered else np.arange(len(rows))
         try:
             error_rate = self.tune.error_rate

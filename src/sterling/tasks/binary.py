@@ -9,13 +9,13 @@ import numpy as np
 from sterling.core.errors import DataError
 from sterling.project.tasks import METRICS_OF
 from sterling.project.tasks import Binary as Wanted
-from sterling.stats.calibration import ReliabilityBin, reliability_curve
+from sterling.stats.calibration import reliability_curve
 from sterling.stats.intervals import (
     difference_interval,
     metric_interval,
 )
 from sterling.stats.metrics import METRICS
-from sterling.tasks.task import CALIBRATION_BINS, CONFIDENCE, Clusters, Floats, Measured, Task, measured
+from sterling.tasks.task import CALIBRATION_BINS, CONFIDENCE, Clusters, Floats, Measured, Task, bins_of, measured
 
 
 class Binary:
@@ -86,9 +86,10 @@ class Binary:
             error_rate,
         )
 
-    def calibration(self, label: Floats, predicted: Floats, clusters: Clusters) -> tuple[ReliabilityBin, ...]:
+    def calibration(self, label: Floats, predicted: Floats, clusters: Clusters) -> dict[str, Any]:
         """Bins of equal mass in the order of the predictions, the lowest first; ties are never divided."""
-        return reliability_curve(label, predicted, clusters, bins=CALIBRATION_BINS, confidence=CONFIDENCE)
+        found = reliability_curve(label, predicted, clusters, bins=CALIBRATION_BINS, confidence=CONFIDENCE)
+        return {"bins": bins_of(found)}
 
 
 BINARY: Task = Binary()

@@ -10,8 +10,8 @@ from sterling.core.errors import DataError
 from sterling.project.tasks import METRICS_OF
 from sterling.project.tasks import Regression as Wanted
 from sterling.stats.intervals import difference_interval, metric_interval
-from sterling.stats.regression import METRICS, NumberBin, number_curve
-from sterling.tasks.task import CALIBRATION_BINS, CONFIDENCE, Clusters, Floats, Measured, Task, measured
+from sterling.stats.regression import METRICS, number_curve
+from sterling.tasks.task import CALIBRATION_BINS, CONFIDENCE, Clusters, Floats, Measured, Task, bins_of, measured
 
 
 class Regression:
@@ -86,9 +86,10 @@ class Regression:
             error_rate,
         )
 
-    def calibration(self, label: Floats, predicted: Floats, clusters: Clusters) -> tuple[NumberBin, ...]:
+    def calibration(self, label: Floats, predicted: Floats, clusters: Clusters) -> dict[str, Any]:
         """Bins of equal mass in the order of the predictions, the lowest first; ties are never divided."""
-        return number_curve(label, predicted, clusters, bins=CALIBRATION_BINS, confidence=CONFIDENCE)
+        found = number_curve(label, predicted, clusters, bins=CALIBRATION_BINS, confidence=CONFIDENCE)
+        return {"bins": bins_of(found)}
 
 
 REGRESSION: Task = Regression()

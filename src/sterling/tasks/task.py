@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ Clusters = NDArray[Any]
 CONFIDENCE = 0.95
 """Confidence of two-sided intervals, which people look at; gates look at one-sided bounds."""
 CALIBRATION_BINS = 10
+_BIN = ("predicted", "observed", "low", "high", "rows")
 _UNDEFINED = (TooFewClustersError, OneClassError, NoVariationError)
 
 
@@ -51,7 +52,10 @@ class Measured(NamedTuple):
 
 
 class Task(Protocol):
-    """A kind of problem. Labels and predictions are arrays of shape (rows,), and so are clusters."""
+    """A kind of problem.
+
+    Labels are of shape (rows,), and so are clusters and predictions; of several numbers a row these are (rows, outputs).
+    """
 
     metrics: tuple[str, ...]
     """Names of what is measured, for every model."""
@@ -82,11 +86,14 @@ class Task(Protocol):
         """The difference of a metric on the same rows, ours minus theirs, with its bounds."""
         ...
 
-    def calibration(
-        self, label: Floats, predicted: Floats, clusters: Clusters
-    ) -> tuple[ReliabilityBin, ...] | tuple[NumberBin, ...]:
-        """How far predictions can be taken at their word."""
+    def calibration(self, label: Floats, predicted: Floats, clusters: Clusters) -> dict[str, Any]:
+        """How far predictions can be taken at their word, as JSON: ``bins``, or more where there are several outputs."""
         ...
+
+
+def bins_of(found: Iterable[ReliabilityBin | NumberBin]) -> list[dict[str, Any]]:
+    """Bins of predictions as they are recorded."""
+    return [{name: getattr(bin_, name) for name in _BIN} for bin_ in found]
 
 
 def measured(find: Callable[[], ClusteredInterval], label: Floats, clusters: Clusters, error_rate: float) -> Measured:
