@@ -10,19 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.compose import ColumnTransformer
-from sklearn.datasets import load_breast_cancer
+from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.ensemble import (
     ExtraTreesClassifier,
+    ExtraTreesRegressor,
     GradientBoostingClassifier,
+    GradientBoostingRegressor,
     HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
     RandomForestClassifier,
+    RandomForestRegressor,
 )
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, PolynomialFeatures, StandardScaler
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sterling.core.errors import DataError, InvalidDefinitionError
 from sterling.models import Column, Forest, Model, TrainingRows, Tree
@@ -30,6 +34,7 @@ from sterling.models.frame import Frame
 from sterling.models.training import fit
 from sterling.project.definition import to_json
 from sterling.project.recipe import Sklearn, XGBoost
+from sterling.project.tasks import Regression
 from tests.models.frames import DAY, frame
 
 
@@ -99,6 +104,64 @@ def test_a_pipeline_answers_as_scikit_learn_does(cancer: TrainingRows) -> None:
     )
 
 
+@pytest.fixture(scope="module")
+def diabetes() -> TrainingRows:
+    data = load_diabetes()
+    columns = tuple(Column(name, "number") for name in data.feature_names)
+    return TrainingRows(columns, data.data.astype(float), data.target.astype(float), 0, Regression())
+
+
+NUMBERS = [
+    DecisionTreeRegressor(max_depth=4),
+    RandomForestRegressor(10, max_depth=6),
+    ExtraTreesRegressor(10, max_depth=6),
+    GradientBoostingRegressor(n_estimators=20),
+    GradientBoostingRegressor(n_estimators=20, loss="huber", init="zero"),
+    HistGradientBoostingRegressor(max_iter=20, loss="absolute_error"),
+]
+
+
+@pytest.mark.parametrize("estimator", NUMBERS, ids=lambda e: type(e).__name__)
+def test_trees_of_numbers_answer_as_scikit_learn_does_to_the_last_bit(diabetes: TrainingRows, estimator: Any) -> None:
+    from sklearn.base import clone
+
+    model = fit(Sklearn(estimator, "theirs"), diabetes)
+    theirs = clone(estimator).set_params(random_state=0).fit(diabetes.matrix, diabetes.label)
+    matrix = np.vstack([diabetes.matrix, np.full((1, 10), -1e30), np.full((1, 10), 1e30)])
+    np.testing.assert_array_equal(model.predict(matrix), theirs.predict(matrix))
+    assert model.predictor.answers == "number"
+    assert Model.from_bytes(model.to_bytes()) == model
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [LinearRegression(), Ridge(), Lasso(), ElasticNet(), make_pipeline(StandardScaler(), Ridge())],
+    ids=lambda e: type(e).__name__,
+)
+def test_linear_regressions_are_sums_of_terms(diabetes: TrainingRows, estimator: Any) -> None:
+    model = fit(Sklearn(estimator, "theirs"), diabetes)
+    assert Model.from_bytes(model.to_bytes()) == model
+    if type(estimator).__name__ == "Pipeline":
+        theirs = estimator.fit(diabetes.matrix, diabetes.label).predict(diabetes.matrix)
+        np.testing.assert_allclose(model.predict(diabetes.matrix), theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "said"),
+    [
+        (
+            DecisionTreeClassifier(),
+            "DecisionTreeClassifier has no .* for this task. It answers another kind of question.",
+        ),
+        (HistGradientBoostingRegressor(loss="poisson"), "with the loss squared_error, absolute_error or quantile"),
+        (GradientBoostingRegressor(init=LinearRegression()), "with init=None or init='zero'"),
+    ],
+)
+def test_what_does_not_answer_with_a_number_is_refused(diabetes: TrainingRows, estimator: Any, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        fit(Sklearn(estimator, "theirs"), diabetes)
+
+
 @pytest.mark.parametrize(
     ("estimator", "said"),
     [
@@ -159,6 +222,15 @@ def test_xgboosts_log_odds_are_kept_bit_for_bit(rows: TrainingRows) -> None:
     assert 0.65 < _area(rows.label, model.predict(rows.matrix)) < 1
     assert isinstance(again.predictor, Forest)
     assert any(found for tree in again.predictor.trees for found in tree.sets)  # it splits by category
+
+
+@pytest.mark.slow
+def test_xgboosts_numbers_are_kept_bit_for_bit(diabetes: TrainingRows) -> None:
+    model = fit(XGBOOST, diabetes)  # compares by itself, and refuses otherwise
+    again = Model.from_bytes(model.to_bytes())
+    assert again.to_bytes() == model.to_bytes()
+    assert model.predictor.answers == "number"
+    assert np.corrcoef(model.predict(diabetes.matrix), diabetes.label)[0, 1] > 0.8
 
 
 @pytest.mark.slow

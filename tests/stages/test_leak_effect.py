@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from sterling.core.refs import Ref
-from sterling.project.recipe import Logistic
-from sterling.stages.contract import Outcome
+from sterling.project.definition import to_json
+from sterling.project.recipe import LightGBM, Logistic
+from sterling.stages.contract import Outcome, put_json
 from sterling.stages.features import leaked
 from sterling.stages.leak_effect import LeakEffect
 from sterling.stages.train import Train
@@ -68,6 +69,16 @@ def test_what_is_claimed_is_the_recipe_on_naive_features_and_what_is_had_is_the_
     claimed = bench.table(outcome.outputs["claimed"]).column("score").to_numpy()
     label = naive.column("label").to_numpy()[START:END].astype(float)
     assert BINARY.score(label, claimed)["roc_auc"] == auc["claimed"]
+
+
+def test_the_settings_that_a_search_found_are_trained(bench: Bench) -> None:
+    inputs, naive = told(bench, share=0.5)
+    tuned = LightGBM(trees=3, leaves=4, min_rows_per_leaf=20)
+    preset = LightGBM(trees=1, leaves=2)
+    other = bench.run(Train(tuned, "candidate", START), {"frame": bench.put(naive)}).outputs["model"]
+    given = inputs | {"candidate": other, "trainer": put_json(bench.context.store, to_json(tuned))}
+    auc = evaluated(bench.run(LeakEffect(preset, START, END), given))["roc_auc"]
+    assert auc["had"] == auc["candidate"]  # as both are the tuned recipe on the naive frame
 
 
 def test_where_nothing_leaks_nothing_is_trained_and_the_difference_is_nothing(

@@ -16,12 +16,14 @@ from sterling.core.errors import DataError
 from sterling.core.refs import Ref
 from sterling.engine.duckdb import DuckDBEngine
 from sterling.models import CategoryTerm, Column, Constant, Linear, Model, NumberTerm
+from sterling.project.definition import to_json
 from sterling.project.perturbations import Missing, Noise, OutOfRange, Scaled, Unseen
-from sterling.project.recipe import Logistic, Ridge
+from sterling.project.recipe import LightGBM, Logistic, Ridge
 from sterling.project.studies import Errors, Falls, Flips, Importance, Invariant, Rises, Scores, Slices
 from sterling.project.tasks import Regression
 from sterling.stages.behaviour import CheckBehaviour
-from sterling.stages.contract import Context, Outcome, put_bytes
+from sterling.stages.contract import Context, Outcome, put_bytes, put_json
+from sterling.stages.decide import decided
 from sterling.stages.errors import AnalyseErrors
 from sterling.stages.flips import CompareWithChampion
 from sterling.stages.holdout import CutHoldout, Scored, label_rate, scored
@@ -31,6 +33,7 @@ from sterling.stages.robustness import MeasureRobustness
 from sterling.stages.segments import DiscoverSlices
 from sterling.stages.train import Train
 from sterling.stats.means import row_log_loss
+from sterling.tasks.policies import Decider
 from tests.models.frames import DAY, context, frame, put_table
 
 START, END = 30 * DAY, 60 * DAY
@@ -131,6 +134,16 @@ class TestErrors:
         (tn, fp), (fn, tp) = metrics.confusion_matrix(rows.label, rows.scores >= label_rate(inputs, here))
         names = "true_negatives", "false_positives", "false_negatives", "true_positives"
         assert [found[name] for name in names] == [tn, fp, fn, tp]
+
+    def test_with_a_policy_the_confusion_is_that_of_its_decisions(self, here: Context, inputs: dict[str, Ref]) -> None:
+        rows = judged(inputs, here)
+        for decider in (Decider(0.6, "as the project says"), Decider(None, "the 5 highest", 5, "1d")):
+            given = inputs | {"policy": put_json(here.store, decider.document())}
+            found = body(self.STAGE(given, here), "errors.analysed")["confusion"]
+            acted = decided(rows.rows, decider, rows.scores) == 1
+            assert (found["threshold"], found["chosen"]) == (decider.threshold, decider.why)
+            assert found["true_positives"] == (acted & (rows.label == 1)).sum()
+            assert found["false_positives"] + found["true_positives"] == acted.sum() > 0
 
     def test_mistakes_are_the_rows_of_the_highest_loss_and_their_units_stand_in_no_fact(
         self, here: Context, inputs: dict[str, Ref]
@@ -374,6 +387,20 @@ class TestFlips:
             == rows.rows.table["unit"].take(moved).to_pylist()
         )
 
+    def test_each_decides_by_the_policy_that_it_was_registered_with(
+        self, here: Context, inputs: dict[str, Ref]
+    ) -> None:
+        own, before = Decider(0.6, "given"), Decider(0.3, "given")
+        given = inputs | {"champion": put_bytes(here.store, CHAMPION.to_bytes())}
+        given |= {"policy": put_json(here.store, own.document())}
+        rows, theirs = judged(inputs, here), scored(given, here, clustered=True, model="champion")
+        for champion, threshold in ((None, 0.6), (before, 0.3)):
+            policy = {"champion_policy": put_json(here.store, champion.document())} if champion else {}
+            found = body(self.STAGE(given | policy, here), "predictions.compared")
+            right = (theirs.scores >= threshold) == (theirs.label == 1)
+            assert found["negative_flips"] == (right & ((rows.scores >= 0.6) != (rows.label == 1))).sum()
+            assert found["threshold"] == 0.6
+
     def test_without_a_champion_nothing_is_found(self, here: Context, inputs: dict[str, Ref]) -> None:
         assert self.STAGE(inputs, here).facts == ()
         other = put_bytes(here.store, Model((Column("height", "number"),), Linear(0, TERMS[:1])).to_bytes())
@@ -422,3 +449,16 @@ class TestRetraining:
         (early,) = self.trained(here, inputs, Variant("frozen", age="40d"))
         assert "there is nothing to train on" in early["reason"]
         assert early["metrics"] == []
+
+    def test_tuned_settings_are_trained_and_not_the_preset(self, here: Context) -> None:
+        table, preset, tuned = frame(2_000), LightGBM(trees=2, leaves=2), LightGBM(trees=9, min_rows_per_leaf=20)
+        settings = {"trainer": put_json(here.store, to_json(tuned))}
+        given = {"frame": put_table(here.store, table)} | settings
+        trained = Train(preset, "candidate", START)(given, here).outputs["model"]
+        inputs = made(here, table, Model.from_bytes(here.store.open(trained).read_bytes())) | settings
+        stage = Retrain("ablation", preset, [Variant("all")], START, 0.05, True)
+        (same,) = body(stage(inputs, here), "ablation.measured")["variants"]
+        assert all(one["difference"] == 0 for one in same["metrics"])
+        del inputs["trainer"]
+        (other,) = body(stage(inputs, here), "ablation.measured")["variants"]
+        assert any(one["difference"] for one in other["metrics"])

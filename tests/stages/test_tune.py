@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import optuna
+import pyarrow as pa
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -14,6 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 from sterling.core.errors import DataError
 from sterling.models import Model
 from sterling.project.recipe import LightGBM, Tune
+from sterling.project.tasks import Regression
 from sterling.stages.contract import Context
 from sterling.stages.train import Train
 from sterling.stages.tune import Tuning
@@ -41,6 +44,20 @@ def test_a_poor_preset_gives_way_and_the_candidate_is_trained_by_what_was_found(
     again = Train(chosen, "candidate", START)({"frame": ref}, here)
     assert trained.outputs == again.outputs
     assert Model.from_bytes(here.store.open(trained.outputs["model"]).read_bytes()).names
+
+
+def test_settings_for_a_number_are_judged_by_their_rmse(here: Context) -> None:
+    table = frame(4_000)
+    known = np.array([value is not None for value in table["label"].to_pylist()])
+    hours = np.asarray(table["distance"]) / 100 + np.random.default_rng(3).normal(0, 1, len(table))
+    place = table.column_names.index("label")
+    ref = put_table(here.store, table.set_column(place, "label", pa.array(hours, mask=~known)))
+    outcome = Tuning(POOR, TUNE, START, clustered=True, task=Regression())({"frame": ref}, here)
+    body = outcome.facts[0].body
+    assert (body["metric"], body["accepted"]) == ("rmse", True)
+    assert body["difference"] < body["upper"] < 0
+    assert body["best"] < body["preset"]
+    assert "lower the RMSE beyond chance" in body["reason"]
 
 
 def test_settings_that_are_not_proven_better_are_not_taken(here: Context) -> None:

@@ -52,7 +52,8 @@ class Forest:
         single: Whether values are compared and added in single precision.
         strict: Whether x < threshold goes left, else x <= threshold.
         base: What the sum starts from.
-        link: ``logit`` where the sum is log odds; ``mean`` where it is divided by the number of trees.
+        link: ``logit`` where the sum is log odds; ``mean`` where it is divided by the number of trees, and a probability;
+            ``sum`` and ``average`` where the sum, or that quotient, is a number.
 
     Example:
         >>> stump = Tree((0, 0, 0), (2.0, 0, 0), (1, -1, -1), (2, -1, -1), (True, False, False), (0, 0.25, 0.75), (None,) * 3)
@@ -64,8 +65,7 @@ class Forest:
     single: bool
     strict: bool
     base: float
-    link: Literal["logit", "mean"]
-    answers: ClassVar[Answers] = "probability"
+    link: Literal["logit", "mean", "sum", "average"]
     outputs: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -74,10 +74,17 @@ class Forest:
         object.__setattr__(self, "trees", tuple(_checked(tree) for tree in self.trees))
         object.__setattr__(self, "base", float(self.base))
 
+    @property
+    def answers(self) -> Answers:
+        """What they answer with."""
+        return "number" if self.link in {"sum", "average"} else "probability"
+
     def predict(self, matrix: Matrix) -> Probabilities:
-        """Probability of each row."""
+        """Answer to each row."""
         found = self.sums(matrix).astype(np.float64)
-        if self.link == "mean":
+        if self.link == "sum":
+            return found
+        if self.link in {"mean", "average"}:
             return found / len(self.trees)
         tail = np.exp(-np.abs(found))
         probabilities: Probabilities = np.where(found >= 0, 1.0, tail) / (1.0 + tail)

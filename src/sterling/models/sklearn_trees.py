@@ -16,10 +16,12 @@ from sterling.models.predictors import Linear, NumberTerm, Predictor
 from sterling.models.prepared import STEPS, Made, Prepared
 from sterling.models.rows import TrainingRows
 from sterling.models.weights import Weights
+from sterling.project.tasks import Binary, Task
 from sterling.project.trainers import Sklearn
 
 TOLERANCE = 1e-9
-"""Largest difference between a probability of the library and of its data form on the training rows."""
+"""Largest difference between an answer of the library and of its data form on the training rows, for numbers times the
+largest of them."""
 _COMPARED = 5_000
 _OTHERWISE = (
     "What would work: one of these estimators, sl.LightGBM, a trainer of your own that returns one of Sterling's "
@@ -41,8 +43,13 @@ def fit_sklearn(trainer: Sklearn, rows: TrainingRows, weights: Weights) -> Predi
     estimator = clone(trainer.estimator)
     steps = list(estimator.steps) if isinstance(estimator, Pipeline) else [("model", estimator)]
     last = type(steps[-1][1]).__name__
-    if last not in _FORMS:
-        raise DataError(f"{last} has no form that is data alone. Known: {', '.join(sorted(_FORMS))}. {_OTHERWISE}")
+    forms = _FORMS if isinstance(rows.task, Binary) else _NUMBERS
+    if last not in forms:
+        other = " It answers another kind of question." if last in {**_FORMS, **_NUMBERS} else ""
+        raise DataError(
+            f"{last} has no form that is data alone{' for this task' if other else ''}.{other} "
+            f"Known: {', '.join(sorted(forms))}. {_OTHERWISE}"
+        )
     for _, step in steps[:-1]:
         if type(step).__name__ not in {*_PREPARED, "ColumnTransformer"}:
             raise DataError(
@@ -63,16 +70,27 @@ def fit_sklearn(trainer: Sklearn, rows: TrainingRows, weights: Weights) -> Predi
         _fit(estimator, steps, given, rows.label, weights.rows, trainer.name)
     for _, step in steps[:-1]:
         made = _transformed(step, made)
-    inner = _FORMS[last](steps[-1][1], len(made))
+    inner = forms[last](steps[-1][1], len(made))
     plain = all(column == Made(place) for place, column in enumerate(made)) and len(made) == len(rows.columns)
     found = inner if plain and isinstance(inner, Forest) else Prepared(tuple(made), inner)
     some = slice(None, None, max(1, len(rows.label) // _COMPARED))
-    worst = float(np.abs(found.predict(rows.matrix[some]) - estimator.predict_proba(given[some])[:, 1]).max())
-    if not worst <= TOLERANCE:
+    theirs = _answers(estimator, given[some], rows.task)
+    worst, allowed = float(np.abs(found.predict(rows.matrix[some]) - theirs).max()), _allowed(theirs, rows.task)
+    if not worst <= allowed:
         raise DataError(
-            f"{last} as data answers otherwise than scikit-learn, by up to {worst:g} where {TOLERANCE:g} is allowed. {_OTHERWISE}"
+            f"{last} as data answers otherwise than scikit-learn, by up to {worst:g} where {allowed:g} is allowed. {_OTHERWISE}"
         )
     return found
+
+
+def _answers(estimator: Any, given: Matrix, task: Task) -> NDArray[np.float64]:
+    """What the library answers: probabilities of 1, or numbers."""
+    answers = estimator.predict_proba(given)[:, 1] if isinstance(task, Binary) else estimator.predict(given)
+    return np.asarray(answers, np.float64).reshape(len(given))
+
+
+def _allowed(theirs: NDArray[np.float64], task: Task) -> float:
+    return TOLERANCE if isinstance(task, Binary) else TOLERANCE * max(1.0, float(np.abs(theirs).max()))
 
 
 def _fit(
@@ -234,6 +252,51 @@ def _histogram(model: Any, _: int) -> Forest:
     return Forest(trees, single=False, strict=False, base=float(model._baseline_prediction.ravel()[0]), link="logit")  # noqa: SLF001
 
 
+def _linear_number(model: Any, count: int) -> Linear:
+    weights = np.asarray(model.coef_, np.float64).reshape(-1)
+    assert len(weights) == count
+    terms = tuple(NumberTerm(0.0, 1.0, float(weight), 0.0) for weight in weights)
+    return Linear(float(np.asarray(model.intercept_).reshape(-1)[0]), terms, "number")
+
+
+def _one_number_tree(model: Any, _: int) -> Forest:
+    return Forest((_tree(model.tree_, 1.0, share=False),), single=False, strict=False, base=0.0, link="average")
+
+
+def _mean_of_number_trees(model: Any, _: int) -> Forest:
+    trees = tuple(_tree(one.tree_, 1.0, share=False) for one in model.estimators_)
+    return Forest(trees, single=False, strict=False, base=0.0, link="average")
+
+
+def _boosted_number(model: Any, _: int) -> Forest:
+    if model.init not in {None, "zero"}:
+        raise DataError("GradientBoostingRegressor has a data form with init=None or init='zero'.")
+    base = 0.0 if model.init == "zero" else float(np.asarray(model.init_.constant_).reshape(-1)[0])
+    trees = tuple(_tree(one.tree_, model.learning_rate, share=False) for one in model.estimators_[:, 0])
+    return Forest(trees, single=False, strict=False, base=base, link="sum")
+
+
+def _histogram_number(model: Any, _: int) -> Forest:
+    if model.is_categorical_ is not None or model.loss in {"poisson", "gamma"}:
+        raise DataError(
+            "HistGradientBoostingRegressor has a data form without categorical_features, and with the loss squared_error, "
+            "absolute_error or quantile."
+        )
+    trees = tuple(_histogram_tree(one[0].nodes) for one in model._predictors)  # noqa: SLF001  there is no public way
+    return Forest(trees, single=False, strict=False, base=float(model._baseline_prediction.ravel()[0]), link="sum")  # noqa: SLF001
+
+
+_NUMBERS: Mapping[str, Callable[[Any, int], Predictor]] = {
+    "DecisionTreeRegressor": _one_number_tree,
+    "ElasticNet": _linear_number,
+    "ExtraTreesRegressor": _mean_of_number_trees,
+    "GradientBoostingRegressor": _boosted_number,
+    "HistGradientBoostingRegressor": _histogram_number,
+    "Lasso": _linear_number,
+    "LinearRegression": _linear_number,
+    "RandomForestRegressor": _mean_of_number_trees,
+    "Ridge": _linear_number,
+}
 _FORMS: Mapping[str, Callable[[Any, int], Predictor]] = {
     "LogisticRegression": _linear,
     "DecisionTreeClassifier": _one_tree,

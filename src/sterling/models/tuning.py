@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sterling.core.processors import free_threads
-from sterling.models.boosting import SMALLEST, log_losses
+from sterling.models.boosting import losses_of
 from sterling.models.columns import Matrix
 from sterling.models.lightgbm_library import let_waiting_threads_sleep
 from sterling.models.rows import TrainingRows
@@ -52,7 +52,7 @@ class Tried(NamedTuple):
     settings: dict[str, float]
     """What it tried."""
     loss: float | None
-    """Mean log loss over the blocks; None where it was stopped on the way."""
+    """Mean loss over the blocks; None where it was stopped on the way."""
 
 
 class Searched(NamedTuple):
@@ -75,7 +75,7 @@ def search(
     journal: Path | None,
     threads: int | None = None,
 ) -> Searched:
-    """Look for settings of a smaller log loss on the blocks.
+    """Look for settings of a smaller loss on the blocks: log loss, or squared error where the label is a number.
 
     Args:
         tune: The space, and when to stop.
@@ -111,10 +111,10 @@ def search(
 
 
 def loss_on(trainer: LightGBM, block: Block, threads: int) -> float:
-    """Mean log loss on a block of trees that are added until it is predicted no better, alike for every trial."""
+    """Mean loss on a block of trees that are added until it is predicted no better, alike for every trial."""
     let_waiting_threads_sleep()
     model = fit(trainer, block.rows, threads=threads)
-    return float(log_losses(block.label, np.clip(model.predict(block.matrix), SMALLEST, 1 - SMALLEST)).mean())
+    return float(losses_of(block.rows.task, block.label, model.predict(block.matrix)).mean())
 
 
 def _attempt(study: Any, trial: Any, trainer: LightGBM, blocks: Sequence[Block], threads: int) -> None:
@@ -145,7 +145,7 @@ def _stopped(done: Sequence[Any], tune: Tune, seconds: float) -> str:
         return f"{tune.seconds:g} seconds"
     best = np.minimum.accumulate([np.inf if (loss := _tried(0, trial).loss) is None else loss for trial in done])
     if len(done) > tune.patience and best[-1] > best[-1 - tune.patience] * (1 - tune.least_gain):
-        return f"{tune.patience} trials in a row brought less than {tune.least_gain:g} of the log loss"
+        return f"{tune.patience} trials in a row brought less than {tune.least_gain:g} of the loss"
     return ""
 
 

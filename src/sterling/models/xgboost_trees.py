@@ -1,10 +1,10 @@
-"""XGBoost: trained by the library, kept as a `Forest` whose log odds are its own, bit for bit."""
+"""XGBoost: trained by the library, kept as a `Forest` whose sums, log odds or numbers, are its own, bit for bit."""
 
 from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,10 +15,11 @@ from sterling.models.forest import LEAF, Forest, Tree
 from sterling.models.lightgbm_library import let_waiting_threads_sleep
 from sterling.models.rows import TrainingRows
 from sterling.models.weights import Weights
+from sterling.project.tasks import Binary
 from sterling.project.trainers import XGBoost
 
 _COMPARED = 2_000
-"""Training rows on which the log odds are compared with the library's."""
+"""Training rows on which the sums are compared with the library's."""
 
 
 def fit_xgboost(trainer: XGBoost, rows: TrainingRows, weights: Weights) -> Forest:
@@ -37,9 +38,10 @@ def fit_xgboost(trainer: XGBoost, rows: TrainingRows, weights: Weights) -> Fores
         ) from None
     if not rows.columns:
         raise DataError("XGBoost needs at least one feature.")
+    condition = isinstance(rows.task, Binary)
     kinds = ["c" if column.kind == "category" else "q" for column in rows.columns]
     parameters: dict[str, Any] = {
-        "objective": "binary:logistic", "tree_method": "hist", "nthread": 1, "seed": rows.seed, "verbosity": 0,
+        "objective": "binary:logistic" if condition else "reg:squarederror", "tree_method": "hist", "nthread": 1, "seed": rows.seed, "verbosity": 0,
         "max_depth": trainer.depth, "learning_rate": trainer.learning_rate, "lambda": trainer.l2,
         "min_child_weight": trainer.min_child_weight, "colsample_bytree": trainer.feature_fraction,
         "subsample": trainer.bagging_fraction,
@@ -47,10 +49,9 @@ def fit_xgboost(trainer: XGBoost, rows: TrainingRows, weights: Weights) -> Fores
     if trainer.monotone:
         parameters["monotone_constraints"] = tuple(directions(trainer.monotone, rows, "XGBoost"))
 
-    share = float(np.average(rows.label, weights=weights.rows))
-    base = float(
-        np.float32(math.log(share / (1 - share)))
-    )  # where trees start from, in our rounding and not the library's
+    mean = float(np.average(rows.label, weights=weights.rows))
+    start = math.log(mean / (1 - mean)) if condition else mean
+    base = float(np.float32(start))  # where trees start from, in our rounding and not the library's
 
     def table(matrix: Matrix, label: Any = None, weight: Any = None) -> Any:
         margin = np.full(len(matrix), base, dtype=np.float32)
@@ -59,21 +60,21 @@ def fit_xgboost(trainer: XGBoost, rows: TrainingRows, weights: Weights) -> Fores
         )
 
     booster = xgb.train(parameters, table(rows.matrix, rows.label, weights.rows), trainer.trees)
-    forest = _forest(json.loads(bytes(booster.save_raw("json"))), base)
+    forest = _forest(json.loads(bytes(booster.save_raw("json"))), base, "logit" if condition else "sum")
     some = rows.matrix[:: max(1, len(rows.matrix) // _COMPARED)]
     theirs = booster.predict(table(some), output_margin=True)
     if not np.array_equal(forest.sums(some), theirs):
         worst = float(np.abs(forest.sums(some) - theirs).max())
         raise DataError(
-            f"The trees of XGBoost {xgb.__version__} as data answer otherwise than the library, by up to {worst:g} in log odds. "
+            f"The trees of XGBoost {xgb.__version__} as data answer otherwise than the library, by up to {worst:g} in {'log odds' if condition else 'the number'}. "
             "Use sl.LightGBM, or an XGBoost that Sterling was tested with: 3.0 to 3.2."
         )
     return forest
 
 
-def _forest(document: dict[str, Any], base: float) -> Forest:
+def _forest(document: dict[str, Any], base: float, link: Literal["logit", "sum"]) -> Forest:
     trees = document["learner"]["gradient_booster"]["model"]["trees"]
-    return Forest(tuple(map(_tree, trees)), single=True, strict=True, base=base, link="logit")
+    return Forest(tuple(map(_tree, trees)), single=True, strict=True, base=base, link=link)
 
 
 def _tree(found: dict[str, Any]) -> Tree:

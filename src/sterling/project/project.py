@@ -236,8 +236,6 @@ class Project(Definition, frozen=True):
                     f"{type(gate).__name__}.metric is {metric!r}, which is not measured under the task {task}. "
                     f"Use one of {', '.join(METRICS_OF[kind])}."
                 )
-        if self.recipe.tune and not isinstance(self.task, Binary):
-            raise InvalidDefinitionError(f"Recipe.tune lowers a log loss, and Project.task is {task}. Leave it out.")
         if not isinstance(self.task, Binary) and any(isinstance(gate, FewFlips) for gate in self.gates):
             raise InvalidDefinitionError(f"FewFlips counts decisions, and Project.task is {task}. Use NonInferior.")
         for trainer in self.recipe.trainers(self.task):

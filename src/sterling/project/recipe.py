@@ -98,7 +98,7 @@ class Tune(Definition, frozen=True):
         gap: Time between the end of training and the start of a block.
         rows: Training rows at most in a trial, drawn at random.
         patience: How many trials may bring nothing before no more are tried.
-        least_gain: What is nothing: a share of the log loss.
+        least_gain: What is nothing: a share of the loss, log loss or mean squared error.
         error_rate: Chance, in (0, 0.5), to take settings that are no better.
     """
 
@@ -193,15 +193,15 @@ def fits_task(trainer: Trainer, task: Task) -> None:
         raise InvalidDefinitionError("Ridge predicts a number, and Project.task is Binary. Use Logistic.")
     if isinstance(task, Binary):
         return
-    if isinstance(trainer, Logistic | Rule | XGBoost | Sklearn):
+    if isinstance(trainer, Logistic | Rule):
         instead = "Ridge" if isinstance(trainer, Logistic) else "LightGBM or Custom"
         raise InvalidDefinitionError(
             f"{name} predicts a condition, and Project.task is {type(task).__name__}. Use {instead}."
         )
     weighed = trainer.members[0] if isinstance(trainer, Ensemble) else trainer
-    if isinstance(weighed, LightGBM) and weighed.positive_weight is not None:
+    if isinstance(weighed, LightGBM | XGBoost | Sklearn) and weighed.positive_weight is not None:
         raise InvalidDefinitionError(
-            f"LightGBM.positive_weight weighs a condition, and Project.task is {type(task).__name__}. Use weight."
+            f"{name}.positive_weight weighs a condition, and Project.task is {type(task).__name__}. Use weight."
         )
 
 

@@ -35,6 +35,9 @@ METRICS_OF: dict[type[Task], tuple[str, ...]] = {
 }
 """What is measured under each task, for every model; gates may name these."""
 
+LOSS_OF: dict[type[Task], str] = {Binary: "log_loss", Regression: "rmse"}
+"""The metric of each task that training and tuning go by."""
+
 
 def outputs_of(task: Task | Multiclass) -> tuple[str, ...]:
     """Names of what a model of a task answers, where that is several numbers a row; none where it is one.

@@ -199,11 +199,11 @@ class XGBoost(Definition, frozen=True):
 
 
 class Sklearn(Definition, frozen=True):
-    """A classifier of scikit-learn, or a pipeline that ends in one, kept as data that is served without it.
+    """A classifier or regressor of scikit-learn, or a pipeline that ends in one, kept as data that is served without it.
 
-    Logistic regression, decision trees, random forests, extra trees, gradient boosting and histogram gradient boosting
-    have such a form; so have imputers, scalers, one-hot encoding and column transformers before them. Where the
-    classifier alone takes no missing values, numbers are filled with their mean and scaled, with a flag for missing, and
+    Logistic and linear regression (plain, ridge, lasso, elastic net), decision trees, random forests, extra trees, gradient
+    boosting and histogram gradient boosting have such a form; so have imputers, scalers, one-hot encoding and column transformers before them. Where the
+    estimator alone takes no missing values, numbers are filled with their mean and scaled, with a flag for missing, and
     categories are one-hot.
 
     Args:
@@ -219,7 +219,7 @@ class Sklearn(Definition, frozen=True):
     weight: str | None = None
 
     def check(self) -> None:
-        """Refuse an object that is no classifier."""
+        """Refuse an object that is no estimator."""
         if not callable(getattr(self.estimator, "fit", None)) or not hasattr(self.estimator, "get_params"):
             raise InvalidDefinitionError(f"Sklearn({self.name!r}): {self.estimator!r} is no estimator of scikit-learn.")
         _check_weights(self, self.positive_weight, self.weight)

@@ -105,7 +105,7 @@ class Decide(Stage, frozen=True):
                 own = "champion_policy" in inputs
                 document = read_json(store, inputs["champion_policy"]) if own else policies["candidate"]
                 decider = decider_from(document)
-                if decider.k is None or _periods(rows, decider) is not None:
+                if can_decide(rows, decider):
                     scores = model.predict(rows.encode(model.columns))
                     acted = decided(rows, decider, scores)
                     yield _Deciding("champion", "champion", inputs["champion"], decider, scores, acted, own)
@@ -200,6 +200,11 @@ def slices_of(rows: Frame, column: str) -> Iterator[tuple[Any, NDArray[np.bool_]
     codes = np.array([place.get(value, -1) for value in values])
     for name, number in place.items():
         yield name, codes == number
+
+
+def can_decide(rows: Frame, decider: Decider) -> bool:
+    """Whether rows say all that a policy goes by: the period of each, where it has a capacity."""
+    return decider.k is None or _periods(rows, decider) is not None
 
 
 def decided(rows: Frame, decider: Decider, scores: Floats) -> Floats:

@@ -14,10 +14,12 @@ from sterling.core.refs import Ref
 from sterling.engine.tables import put_table
 from sterling.project.studies import Errors
 from sterling.stages.contract import Context, Outcome, Stage
+from sterling.stages.decide import decided, read_json
 from sterling.stages.evaluate import slices_of
 from sterling.stages.holdout import LIBRARIES, Scored, label_rate, scored
 from sterling.stats.intervals import TooFewClustersError
 from sterling.stats.means import group_clusters, mean_interval, row_log_loss
+from sterling.tasks.policies import Decider, decider_from
 
 _DAY = 86_400_000_000
 _LONGEST_BY_DAY, _LONGEST_BY_WEEK = 14 * _DAY, 120 * _DAY
@@ -28,7 +30,7 @@ MOST_PARTS = 200
 class AnalyseErrors(Stage, frozen=True):
     """Look at what the candidate got wrong.
 
-    Inputs ``holdout``, ``before`` and ``candidate``; output ``mistakes``: the most confident ones with their units, which
+    Inputs ``holdout``, ``before`` and ``candidate``, and ``policy`` where the project has one; output ``mistakes``: the most confident ones with their units, which
     may be personal and so stand in no fact.
 
     Attributes:
@@ -61,7 +63,7 @@ class AnalyseErrors(Stage, frozen=True):
         table, mistakes = self._mistakes(found)
         ref = put_table(context.store, table)
         body = {
-            "rows": len(found), "confusion": _confusion(found, label_rate(inputs, context)), "mistakes": mistakes,
+            "rows": len(found), "confusion": _confusion(found, decider_of(inputs, context)), "mistakes": mistakes,
             "ref": ref, "calibration": [*self._calibration(found)],
         }  # fmt: skip
         return Outcome({"mistakes": ref}, (found.fact("errors.analysed", self.candidate, body),))
@@ -101,10 +103,17 @@ class AnalyseErrors(Stage, frozen=True):
         return said | {"gap": gap.value, "low": gap.low, "high": gap.high, "reason": None}
 
 
-def _confusion(found: Scored, threshold: float) -> dict[str, Any]:
-    yes, positive = found.scores >= threshold, found.label == 1
+def decider_of(inputs: Mapping[str, Ref], context: Context) -> Decider:
+    """What decides: the project's policy, as it was settled for the candidate; without one, the share of positives."""
+    if "policy" in inputs:
+        return decider_from(read_json(context.store, inputs["policy"]))
+    return Decider(label_rate(inputs, context), "the share of positives among the labels known before the holdout")
+
+
+def _confusion(found: Scored, decider: Decider) -> dict[str, Any]:
+    yes, positive = decided(found.rows, decider, found.scores) == 1, found.label == 1
     return {
-        "threshold": threshold, "chosen": "the share of positives among the labels known before the holdout",
+        "threshold": decider.threshold, "chosen": decider.why,
         "true_positives": int((yes & positive).sum()), "false_positives": int((yes & ~positive).sum()),
         "false_negatives": int((~yes & positive).sum()), "true_negatives": int((~yes & ~positive).sum()),
     }  # fmt: skip

@@ -24,9 +24,12 @@ from sterling.models.attributions import attributions
 from sterling.models.columns import Matrix
 from sterling.project.studies import Flips
 from sterling.stages.contract import Context, Outcome, Stage
-from sterling.stages.holdout import LIBRARIES, Floats, Scored, label_rate, scored
+from sterling.stages.decide import can_decide, decided, read_json
+from sterling.stages.errors import decider_of
+from sterling.stages.holdout import LIBRARIES, Floats, Scored, scored
 from sterling.stats.intervals import NoVariationError, TooFewClustersError, metric_interval
 from sterling.stats.rows import BadRowsError
+from sterling.tasks.policies import Decider, decider_from
 
 EXPLAINED = 2_000
 """Rows whose attributions are compared at most."""
@@ -36,8 +39,9 @@ MOST_FEATURES = 10
 class CompareWithChampion(Stage, frozen=True):
     """Compare decisions and scores with the champion's, row by row.
 
-    Inputs ``holdout``, ``before``, ``candidate`` and, where there is one, ``champion``; output ``moved``, where there is a
-    champion: the rows whose score moved most, which may be personal and so stand in no fact.
+    Inputs ``holdout``, ``before``, ``candidate``, ``policy`` where the project has one, and, where there is one, ``champion``,
+    with ``champion_policy`` if it was released with a policy of its own; output ``moved``, where there is a champion: the rows
+    whose score moved most, which may be personal and so stand in no fact.
 
     Attributes:
         candidate: Name of the candidate in tables.
@@ -75,16 +79,18 @@ class CompareWithChampion(Stage, frozen=True):
         for name, scores in (("score", found.scores), ("score_of_champion", theirs.scores)):
             table = table.append_column(name, pa.array(scores[moved]))
         ref = put_table(context.store, table)
-        body = self._compared(found, theirs, label_rate(inputs, context)) | {"ref": ref}
+        own = decider_of(inputs, context)
+        body = self._compared(found, theirs, own, _decider_of_champion(inputs, context, theirs, own)) | {"ref": ref}
         return Outcome({"moved": ref}, (found.fact("predictions.compared", self.candidate, body),))
 
-    def _compared(self, found: Scored, theirs: Scored, threshold: float) -> dict[str, Any]:
-        ours_right = (found.scores >= threshold) == (found.label == 1)
-        theirs_right = (theirs.scores >= threshold) == (theirs.label == 1)
+    def _compared(self, found: Scored, theirs: Scored, own: Decider, other: Decider) -> dict[str, Any]:
+        ours_right, theirs_right = (
+            decided(one.rows, decider, one.scores) == one.label for one, decider in ((found, own), (theirs, other))
+        )
         negative, positive = theirs_right & ~ours_right, ours_right & ~theirs_right
         change = found.scores - theirs.scores
         return {
-            "champion": theirs.ref, "rows": len(found), "threshold": threshold,
+            "champion": theirs.ref, "rows": len(found), "threshold": own.threshold, "chosen": own.why,
             "negative_flips": int(negative.sum()), "positive_flips": int(positive.sum()),
             **self._rate(negative, found.clusters),
             "mean_change": float(np.abs(change).mean()), "largest_change": float(np.abs(change).max()),
@@ -98,6 +104,14 @@ class CompareWithChampion(Stage, frozen=True):
         except (TooFewClustersError, NoVariationError, BadRowsError):
             return {"rate": float(flips.mean()), "low": None, "high": None, "upper": None}
         return {"rate": rate.estimate, "low": rate.low, "high": rate.high, "upper": rate.upper}
+
+
+def _decider_of_champion(inputs: Mapping[str, Ref], context: Context, theirs: Scored, own: Decider) -> Decider:
+    """The policy that the champion was released with; the candidate's where it has none that these rows can be decided by."""
+    if "champion_policy" not in inputs:
+        return own
+    found = decider_from(read_json(context.store, inputs["champion_policy"]))
+    return found if can_decide(theirs.rows, found) else own
 
 
 def _explained(found: Scored, theirs: Scored, flipped: NDArray[np.bool_]) -> dict[str, Any]:

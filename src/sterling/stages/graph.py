@@ -89,7 +89,7 @@ def graph(
     compared = parity_steps(project) if parity else ()
     models = tuple(_models(project, folder, intake, leak_effect=leak_effect))
     candidate = Output(CANDIDATE, "model")
-    after = study_steps(project, folder, intake, _FRAME, candidate) if studies else ()
+    after = study_steps(project, folder, intake, _FRAME, candidate, tuned_input(project)) if studies else ()
     return (*before, *compared, *models, *after)
 
 
@@ -220,10 +220,11 @@ def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool
         recipe.model, "candidate", start, recipe.cv, supplied_code(recipe.model, folder), project.task,
         recipe.calibration if isinstance(project.task, Binary) else None, project.cluster is not None,
     )  # fmt: skip
-    chosen: Inputs = {}
+    chosen = tuned_input(project)
     if recipe.tune and isinstance(recipe.model, LightGBM):
-        yield Step(Tuning(recipe.model, recipe.tune, start, project.cluster is not None), {"frame": _FRAME})
-        chosen = {"trainer": Output("tune candidate", "trainer")}
+        yield Step(
+            Tuning(recipe.model, recipe.tune, start, project.cluster is not None, project.task), {"frame": _FRAME}
+        )
     yield Step(candidate, {"frame": _FRAME, **chosen})
     models: Inputs = {"candidate": Output(candidate.title, "model")}
     if (leaks := _leaks(project.features.features, project.features)) and leak_effect:
@@ -231,7 +232,7 @@ def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool
             recipe.model, start, end, project.error_budget, project.cluster is not None, candidate.code,
             project.task,
         )  # fmt: skip
-        yield Step(effect, {"frame": _FRAME, **models, **leaks})
+        yield Step(effect, {"frame": _FRAME, **models, **chosen, **leaks})
     for trainer in recipe.ladder(project.task):
         baseline = Train(trainer, "baseline", start, code=supplied_code(trainer, folder), task=project.task)
         yield Step(baseline, {"frame": _FRAME})
@@ -251,6 +252,12 @@ def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool
     models.pop("golden", None)
     if isinstance(project.task, Binary):
         yield from _decisions(project, folder, models, chosen)
+
+
+def tuned_input(project: Project) -> Inputs:
+    """The settings that a search found, for every stage that trains the candidate's recipe; none without a search."""
+    searched = project.recipe.tune and isinstance(project.recipe.model, LightGBM)
+    return {"trainer": Output("tune candidate", "trainer")} if searched else {}
 
 
 def _decisions(project: Project, folder: Path, models: Inputs, tuned: Inputs) -> Iterator[Step]:

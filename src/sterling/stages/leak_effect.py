@@ -27,14 +27,15 @@ from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.evaluate import clusters_of, holdout_of
 from sterling.stages.features import NAIVE, blinded, leaks_beside
 from sterling.stages.predictions import put_predictions
-from sterling.stages.train import LIBRARIES, rows_before
+from sterling.stages.train import LIBRARIES, rows_before, tuned_trainer
 from sterling.tasks.of import task_of
 
 
 class LeakEffect(Stage, frozen=True):
     """Train the candidate's recipe without availability, and judge it both as it would be claimed and as it would be.
 
-    Inputs ``frame``, ``candidate`` (the model), and ``leaks:<view>`` for each definition that has such; outputs the
+    Inputs ``frame``, ``candidate`` (the model), ``trainer`` where settings were tuned, and ``leaks:<view>`` for each
+    definition that has such; outputs the
     predictions on the holdout: ``claimed`` and ``had``. Where no row of either block leaks, nothing is trained.
 
     Attributes:
@@ -80,7 +81,10 @@ class LeakEffect(Stage, frozen=True):
         honest, blind = ({name: _bare(rows) for name, rows in both.items()} for both in (honest, blind))
         candidate = Model.from_bytes(context.store.open(inputs["candidate"]).read_bytes())
         model = (
-            fit(self.trainer, blind["train"].training_rows(context.seed, self.task))
+            fit(
+                tuned_trainer(context.store, inputs) or self.trainer,
+                blind["train"].training_rows(context.seed, self.task),
+            )
             if any(changed.values())
             else candidate
         )

@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from sterling.core.clock import from_micros, iso
 from sterling.core.errors import DataError
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
-from sterling.core.store import Store
 from sterling.models.frame import Frame
 from sterling.models.training import train
 from sterling.project.definition import Definition
 from sterling.project.policy import Policy, Threshold, Value
-from sterling.project.recipe import Calibration, LightGBM, Trainer, model_name
+from sterling.project.recipe import Calibration, Trainer, model_name
 from sterling.project.times import micros
 from sterling.stages.calibration import calibrated
 from sterling.stages.contract import Context, Outcome, Stage, put_json
 from sterling.stages.evaluate import clusters_of
-from sterling.stages.train import LIBRARIES, rows_before
+from sterling.stages.train import LIBRARIES, rows_before, tuned_trainer
 from sterling.stats.value_curve import Curve, curve, objective_of
 from sterling.tasks.policies import Decider, amounts_of, resolved
 from sterling.tasks.task import Floats
@@ -151,13 +149,6 @@ class ChoosePolicy(Stage, frozen=True):
             "selected": best.selected, "value": best.value, "low": best.low, "high": best.high,
             "confidence": found.confidence,
         }  # fmt: skip
-
-
-def tuned_trainer(store: Store, inputs: Mapping[str, Ref]) -> Trainer | None:
-    """The candidate with the settings that a search found; None where nothing was searched for."""
-    if "trainer" not in inputs:
-        return None
-    return msgspec.convert(msgspec.json.decode(store.open(inputs["trainer"]).read_bytes()), LightGBM)
 
 
 def _day(micros_: int) -> str:

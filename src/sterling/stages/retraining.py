@@ -24,7 +24,7 @@ from sterling.project.times import micros
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.holdout import LIBRARIES, Floats, Scored, scored
 from sterling.stages.train import LIBRARIES as OF_TRAINERS
-from sterling.stages.train import rows_before
+from sterling.stages.train import rows_before, tuned_trainer
 from sterling.tasks.of import task_of
 
 Question = Literal["ablation", "learning curve", "staleness"]
@@ -54,7 +54,7 @@ class Variant(Definition, frozen=True):
 class Retrain(Stage, frozen=True):
     """Train variants of the candidate, and compare each with it on the holdout.
 
-    Inputs ``frame``, ``holdout`` and ``candidate``; a fact and no output.
+    Inputs ``frame``, ``holdout`` and ``candidate``, and ``trainer`` where settings were tuned; a fact and no output.
 
     Attributes:
         question: What is asked.
@@ -95,17 +95,20 @@ class Retrain(Stage, frozen=True):
         frame = Frame.read(context.store, inputs["frame"])
         found = scored(inputs, context, clustered=self.clustered)
         span = _Span(self.start_us, int(frame.predict_at[frame.known_before(self.start_us)].min(initial=self.start_us)))
-        variants = [self._variant(one, frame, span, found, context.seed) for one in self.variants]
+        trainer = tuned_trainer(context.store, inputs) or self.trainer
+        variants = [self._variant(one, trainer, frame, span, found, context.seed) for one in self.variants]
         body = {"rows": len(found), "error_rate": self.error_rate, "variants": variants}
         return Outcome({}, (found.fact(KINDS[self.question], model_name(self.trainer), body),))
 
-    def _variant(self, one: Variant, frame: Frame, span: _Span, found: Scored, seed: int) -> dict[str, Any]:
+    def _variant(
+        self, one: Variant, trainer: Trainer, frame: Frame, span: _Span, found: Scored, seed: int
+    ) -> dict[str, Any]:
         said = {"title": one.title, "without": list(one.without), "share": one.share, "age": one.age}
         try:
             rows = _rows(one, frame, span, self.task)
         except DataError as error:  # too little is left to train on, which says something as well
             return said | {"train_rows": 0, "from": None, "to": None, "metrics": [], "reason": str(error)}
-        model = fit(self.trainer, rows.training_rows(seed, self.task))
+        model = fit(trainer, rows.training_rows(seed, self.task))
         scores = model.predict(found.rows.encode(model.columns))
         with one_blas_thread():
             metrics = [*self._metrics(found, scores)]

@@ -46,7 +46,9 @@ Inputs = Mapping[str, Ref | Output]
 _METRICS: dict[type[Task], tuple[str, ...]] = {Binary: ("log_loss", "roc_auc"), Regression: ("rmse", "mae")}
 
 
-def study_steps(project: Project, folder: Path, intake: Intake, frame: Output, candidate: Output) -> Iterator[Step]:
+def study_steps(
+    project: Project, folder: Path, intake: Intake, frame: Output, candidate: Output, tuned: Inputs
+) -> Iterator[Step]:
     """The step that cuts out the holdout, and one for each study.
 
     Args:
@@ -55,23 +57,25 @@ def study_steps(project: Project, folder: Path, intake: Intake, frame: Output, c
         intake: Takes its raw files into the store.
         frame: Where the frame comes from.
         candidate: Where the candidate comes from.
+        tuned: Where its settings come from, if they were tuned.
     """
     start, end = project.holdout.span()
     cut = CutHoldout(start, end)
     yield Step(cut, {"frame": frame})
     model: Inputs = {"holdout": Output(cut.title, "holdout"), "candidate": candidate}
-    before: Inputs = {**model, "before": Output(cut.title, "before")}
+    policy: Inputs = {"policy": Output("policy", "policy")} if project.policy is not None else {}
+    before: Inputs = {**model, **policy, "before": Output(cut.title, "before")}
     for study in studied(project.studies, project.task).values():
         stage = _stage(study, project, folder)
         match study:
             case Errors():
                 yield Step(stage, before)
             case Flips():
-                yield Step(stage, before, champion_of="candidate")
+                yield Step(stage, before, champion_of="candidate", champion_policy=project.policy is not None)
             case Behaviour(file=str(file)):
                 yield Step(stage, {**model, "tests": intake.take(file, folder)[0].ref})
             case Ablation() | LearningCurve() | Staleness():
-                yield Step(stage, {**model, "frame": frame})
+                yield Step(stage, {**model, **tuned, "frame": frame})
             case _:
                 yield Step(stage, model)
 

@@ -14,6 +14,7 @@ from sterling.core.cost import Cost, measured
 from sterling.core.errors import DataError
 from sterling.core.evidence import Evidence
 from sterling.core.refs import Ref
+from sterling.core.store import Store
 from sterling.models import Model, Trees
 from sterling.models.calibrated import innermost
 from sterling.models.frame import Frame
@@ -100,10 +101,8 @@ class Train(Stage, frozen=True):
         Raises:
             DataError: if too few labels were known in time, or they are of one class.
         """
-        if "trainer" in inputs:
-            chosen = msgspec.json.decode(context.store.open(inputs["trainer"]).read_bytes())
-            tuned = msgspec.structs.replace(self, trainer=msgspec.convert(chosen, LightGBM))
-            return tuned({"frame": inputs["frame"]}, context)
+        if (chosen := tuned_trainer(context.store, inputs)) is not None:
+            return msgspec.structs.replace(self, trainer=chosen)({"frame": inputs["frame"]}, context)
         frame = Frame.read(context.store, inputs["frame"])
         rows = rows_before(frame, self.start_us, f"before the holdout, {_moment(self.start_us)}", self.task)
         encoded = rows.training_rows(context.seed, self.task)
@@ -157,6 +156,13 @@ class Train(Stage, frozen=True):
         ordered = sorted(shares, key=lambda pair: -pair[1])
         features = [{"name": name, "share": share} for name, share in ordered]
         return {"model": ref, "name": model_name(self.trainer), "method": "gain", "features": features}
+
+
+def tuned_trainer(store: Store, inputs: Mapping[str, Ref]) -> Trainer | None:
+    """The candidate with the settings that a search found; None where nothing was searched for."""
+    if "trainer" not in inputs:
+        return None
+    return msgspec.convert(msgspec.json.decode(store.open(inputs["trainer"]).read_bytes()), LightGBM)
 
 
 def rows_before(frame: Frame, before_us: int, where: str, task: Task = CONDITION) -> Frame:

@@ -18,19 +18,16 @@ from sterling.models.rows import TrainingRows
 from sterling.models.training import fit
 from sterling.models.tuning import Block, Searched, search
 from sterling.project.definition import to_json
+from sterling.project.metrics import label
 from sterling.project.recipe import Tune, model_name
 from sterling.project.splits import TimeSeriesSplit
+from sterling.project.tasks import CONDITION, LOSS_OF, Task
 from sterling.project.trainers import LightGBM
 from sterling.stages.contract import Context, Outcome, Stage, put_json
 from sterling.stages.train import rows_before
-from sterling.stats.intervals import (
-    ClusteredInterval,
-    NoVariationError,
-    TooFewClustersError,
-    difference_interval,
-)
-from sterling.stats.rows import OneClassError
+from sterling.tasks.of import task_of
 from sterling.tasks.splits import Fold, rolling_origin
+from sterling.tasks.task import Measured, not_measured
 
 
 class Tuning(Stage, frozen=True):
@@ -44,12 +41,14 @@ class Tuning(Stage, frozen=True):
         tune: The space, the blocks and the budget.
         start_us: Start of the holdout, microseconds in UTC.
         clustered: Whether the frame's ``cluster`` names rows that are not independent.
+        task: What kind of problem it is.
     """
 
     trainer: LightGBM
     tune: Tune
     start_us: int
     clustered: bool = False
+    task: Task = CONDITION
 
     @property
     def title(self) -> str:
@@ -76,10 +75,10 @@ class Tuning(Stage, frozen=True):
         preset = self.trainer.settled(int(frame.known_before(self.start_us).sum()))
         found = search(self.tune, preset, blocks, seed=context.seed, journal=journal)
         judged, rows = self._block(frame, last, context.seed)
-        interval, reason = self._gain(found, preset, judged, rows)
-        accepted = interval is not None and interval.upper < 0
+        gain = self._gain(found, preset, judged, rows)
+        accepted = gain.upper is not None and gain.upper < 0
         chosen = found.best if accepted else preset
-        body = self._body(found, interval, last) | {"accepted": accepted, "reason": reason or _words(accepted=accepted)}
+        body = self._body(found, gain, last) | {"accepted": accepted, "reason": gain.reason or self._words(accepted)}
         return Outcome(
             {"trainer": put_json(context.store, to_json(chosen))},
             (Evidence("tuning.done", (f"trainer:{model_name(self.trainer)}",), body),),
@@ -92,7 +91,7 @@ class Tuning(Stage, frozen=True):
 
     def _block(self, frame: Frame, fold: Fold, seed: int) -> tuple[Block, Frame]:
         known = rows_before(
-            frame, fold.train_before, f"before {_moment(fold.train_before)}, where a block of tuning trains"
+            frame, fold.train_before, f"before {_moment(fold.train_before)}, where a block of tuning trains", self.task
         )
         inside = (frame.predict_at >= fold.start) & (frame.predict_at < fold.end) & frame.known_before(self.start_us)
         judged = frame.take(inside)
@@ -101,31 +100,35 @@ class Tuning(Stage, frozen=True):
                 f"No label is known between {_moment(fold.start)} and {_moment(fold.end)}, where tuning judges. Use fewer "
                 "folds, or longer blocks."
             )
-        rows = _some(known.training_rows(seed), self.tune.rows)
+        rows = _some(known.training_rows(seed, self.task), self.tune.rows)
         return Block(rows, judged.encode(rows.columns), judged.label), judged
 
-    def _gain(
-        self, found: Searched, preset: LightGBM, block: Block, rows: Frame
-    ) -> tuple[ClusteredInterval | None, str | None]:
-        """The log loss on the last block, tuned minus preset, or why there is no difference."""
+    def _gain(self, found: Searched, preset: LightGBM, block: Block, rows: Frame) -> Measured:
+        """The loss on the last block, tuned minus preset, or why there is no difference."""
         if found.best == preset:
-            return None, "no trial was better than the preset"
+            return not_measured("no trial was better than the preset", self.tune.error_rate)
         ours, theirs = (fit(trainer, block.rows).predict(block.matrix) for trainer in (found.best, preset))
         clusters = np.array(rows.table["cluster"].to_pylist()).astype(str) if self.clustered else np.arange(len(rows))
-        try:
-            error_rate = self.tune.error_rate
-            return difference_interval("log_loss", block.label, ours, theirs, clusters, error_rate=error_rate), None
-        except (TooFewClustersError, OneClassError, NoVariationError) as error:
-            return None, str(error)
+        return task_of(self.task).compare(
+            self._metric, block.label, ours, theirs, clusters, error_rate=self.tune.error_rate
+        )
 
-    def _body(self, found: Searched, interval: ClusteredInterval | None, last: Fold) -> dict[str, Any]:
+    @property
+    def _metric(self) -> str:
+        return LOSS_OF[type(self.task)]
+
+    def _words(self, accepted: bool) -> str:  # noqa: FBT001  it is the whole question
+        do = "lower" if accepted else "do not lower"
+        return f"on the last block the tuned settings {do} the {label(self._metric)} beyond chance"
+
+    def _body(self, found: Searched, gain: Measured, last: Fold) -> dict[str, Any]:
         names = ("low", "high", "confidence", "upper", "error_rate", "rows", "clusters", "method")
         return {
             "name": model_name(self.trainer), "trials": [one._asdict() for one in found.tried], "stopped": found.stopped,
             "settings": {name: getattr(found.best, name) for name in sorted(self.tune.ranges())},
             "preset": found.tried[0].loss, "best": min(one.loss for one in found.tried if one.loss is not None),
-            "from": _moment(last.start), "to": _moment(last.end), "difference": interval.estimate if interval else None,
-        } | {name: getattr(interval, name, None) for name in names}  # fmt: skip
+            "from": _moment(last.start), "to": _moment(last.end), "difference": gain.value, "metric": self._metric,
+        } | {name: getattr(gain, name) if gain.value is not None else None for name in names}  # fmt: skip
 
 
 def _some(rows: TrainingRows, most: int) -> TrainingRows:
@@ -135,12 +138,6 @@ def _some(rows: TrainingRows, most: int) -> TrainingRows:
     chosen = np.zeros(len(rows.label), dtype=np.bool_)
     chosen[np.random.default_rng(rows.seed).choice(len(chosen), most, replace=False)] = True
     return rows.take(chosen)
-
-
-def _words(*, accepted: bool) -> str:
-    if accepted:
-        return "on the last block the tuned settings lower the log loss beyond chance"
-    return "on the last block the tuned settings do not lower the log loss beyond chance"
 
 
 def _moment(micros: int) -> str:

@@ -179,10 +179,9 @@ class _Judged:
             for value, inside in _parts(rows, values):
                 metrics = tuple(dict.fromkeys((*self.measuring.slice_metrics, *of_gates)))
                 yield from self._measured(inside, wanted.score, "candidate", metrics, {column: value})
-        curve = self.measuring.calibration(rows.label, ours, rows.clusters)
-        names = ("predicted", "observed", "low", "high", "rows")
-        bins = [{name: getattr(one, name) for name in names} for one in curve]
-        yield self._fact("calibration.measured", wanted.score, {"bins": bins})
+        yield self._fact(
+            "calibration.measured", wanted.score, self.measuring.calibration(rows.label, ours, rows.clusters)
+        )
 
     def _resolved(self) -> Evidence:
         champion = self.wanted.champion

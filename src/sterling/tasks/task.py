@@ -91,6 +91,11 @@ class Task(Protocol):
         ...
 
 
+def not_measured(reason: str, error_rate: float, *, rows: int = 0, clusters: int = 0) -> Measured:
+    """What stands where there is no number, with why."""
+    return Measured(None, None, None, CONFIDENCE, None, None, error_rate, rows, clusters, None, reason)
+
+
 def bins_of(found: Iterable[ReliabilityBin | NumberBin]) -> list[dict[str, Any]]:
     """Bins of predictions as they are recorded."""
     return [{name: getattr(bin_, name) for name in _BIN} for bin_ in found]
@@ -108,8 +113,7 @@ def measured(find: Callable[[], ClusteredInterval], label: Floats, clusters: Clu
     try:
         found = find()
     except _UNDEFINED as error:
-        count = len(np.unique(clusters))
-        return Measured(None, None, None, CONFIDENCE, None, None, error_rate, len(label), count, None, str(error))
+        return not_measured(str(error), error_rate, rows=len(label), clusters=len(np.unique(clusters)))
     return Measured(
         found.estimate, found.low, found.high, found.confidence, found.lower, found.upper, found.error_rate, found.rows,
         found.clusters, found.method,

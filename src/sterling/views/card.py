@@ -276,7 +276,7 @@ def _training(report: Report) -> str:
         gain = (
             ""
             if tuned.body["difference"] is None
-            else f", log loss {interval(tuned.body['difference'], *bounds, signed=True)}"
+            else f", {label(tuned.body.get('metric', 'log_loss'))} {interval(tuned.body['difference'], *bounds, signed=True)}"
         )
         lines.append(f"- **Tuning**: {plural(len(tuned.body['trials']), 'trial')}; {kept}{gain} {cite(tuned.position)}")
     if curves := report.fact("calibration.judged"):

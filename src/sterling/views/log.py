@@ -225,7 +225,7 @@ def _tuned(body: Body) -> str:
     gain = (
         ""
         if body["difference"] is None
-        else f", log loss {interval(body['difference'], body['low'], body['high'], signed=True)}"
+        else f", {label(body.get('metric', 'log_loss'))} {interval(body['difference'], body['low'], body['high'], signed=True)}"
     )
     return f"{plural(len(body['trials']), 'trial')} of {body['name']}: {kept}{gain}; {body['reason'].rstrip('.')}."
 

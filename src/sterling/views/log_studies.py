@@ -29,7 +29,7 @@ def _discovered(body: Body) -> str:
 def _errors(body: Body) -> str:
     found = body["confusion"]
     return (
-        f"{body['name']} at {number(found['threshold'])}: {number(found['true_positives'])} hits, {number(found['false_positives'])} "
+        f"{body['name']} {'by capacity' if found['threshold'] is None else 'at ' + number(found['threshold'])}: {number(found['true_positives'])} hits, {number(found['false_positives'])} "
         f"false alarms, {number(found['false_negatives'])} misses."
     )
 

@@ -85,8 +85,15 @@ def confusion_table(fact: Entry) -> Table:
         Row((name, *map(number, row), f"{percent(row[place] / sum(row) if sum(row) else None)}", cite(fact.position)))
         for place, (name, row) in enumerate(zip(names, counts, strict=True))
     ]
-    note = f"Predicted where the score is {number(body['threshold'])} or more: {body['chosen']}."
+    note = f"Predicted where {_decided(body)}."
     return Table("Confusion", ("", ">predicted", ">not predicted", ">right", ""), tuple(rows), note=note)
+
+
+def _decided(body: Body) -> str:
+    """What decides, in words; a capacity has no threshold."""
+    if body["threshold"] is None:
+        return f"the policy acts on a row: {body['chosen']}"
+    return f"the score is {number(body['threshold'])} or more: {body['chosen']}"
 
 
 def calibration_by_table(fact: Entry, most: int | None = None) -> Table:
@@ -192,7 +199,7 @@ def flips_table(fact: Entry, most: int | None = None) -> Table:
         ),
     ]  # fmt: skip
     note = (
-        f"Of {number(body['rows'])} rows, decided at {number(body['threshold'])}. Moved by: mean size of the change of the log odds "
+        f"Of {number(body['rows'])} rows, decided {'by capacity' if body['threshold'] is None else 'at ' + number(body['threshold'])}. Moved by: mean size of the change of the log odds "
         f"that a feature makes in rows whose decision changed. The rows that moved most are {short(body['ref'])}."
     )
     return Table(
