@@ -16,6 +16,7 @@ from sterling.project.aggregates import Aggregate
 from sterling.project.behaviour import BehaviourTest
 from sterling.project.checks import Check
 from sterling.project.definition import Definition
+from sterling.project.fallbacks import Link, When
 from sterling.project.gates import DecisionMetric, Gate, Metric, Rate
 from sterling.project.perturbations import Perturbation
 from sterling.project.studies import Study
@@ -91,6 +92,12 @@ def test_every_study_perturbation_and_behavioural_test_stands_in_the_docs_with_i
     assert not {field for field in definition.__struct_fields__ if field not in lines[0]}
 
 
+@pytest.mark.parametrize("definition", [*get_args(Link), When], ids=lambda kind: kind.__name__)
+def test_every_fallback_stands_in_the_docs_with_its_fields(definition: type[Definition]) -> None:
+    lines = [line for line in DEFINITIONS.splitlines() if f"fallbacks.{definition.__name__}(" in line]
+    assert [line for line in lines if not {field for field in definition.__struct_fields__ if field not in line}]
+
+
 @pytest.mark.parametrize("metric", [*get_args(Metric), *get_args(DecisionMetric), "selection_rate", *get_args(Rate)])
 def test_every_metric_stands_in_the_docs(metric: str) -> None:
     assert f"`{metric}`" in DEFINITIONS
@@ -103,7 +110,10 @@ def test_every_environment_variable_stands_in_the_docs(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    sorted(set(sterling.__all__) - {"checks", "gates", "studies", *(kind.__name__ for kind in (*get_args(Gate),))}),
+    sorted(
+        set(sterling.__all__)
+        - {"checks", "fallbacks", "gates", "studies", *(kind.__name__ for kind in (*get_args(Gate),))}
+    ),
 )
 def test_every_field_of_a_definition_stands_in_the_docs(name: str) -> None:
     kind = getattr(sterling, name)

@@ -68,7 +68,7 @@ def test_a_search_that_brings_nothing_ends(blocks: list[Block]) -> None:
     tune = Tune(trials=50, patience=2, least_gain=0.9, space=TUNE.space)
     found = search(tune, PRESET, blocks, seed=1, journal=None, threads=1)
     assert len(found.tried) == 3
-    assert found.stopped == "2 trials in a row brought less than 0.9 of the log loss"
+    assert found.stopped == "2 trials in a row brought less than 0.9 of the loss"
 
 
 def test_seconds_end_a_search_after_the_preset(blocks: list[Block]) -> None:

@@ -54,7 +54,7 @@ def go_on(world: World) -> None:
 
 def answer(follower: Follower, unit: str, row: dict[str, Any] = ROW) -> tuple[str, float]:
     """Arm and score of one request."""
-    routed = follower.route([row], unit, "request-1")
+    (routed,) = follower.route([row], unit, "request-1")
     return routed.assigned.arm, float(routed.served.predict([row])[0])
 
 
@@ -65,7 +65,7 @@ def test_a_canary_answers_its_units_and_no_others(world: World) -> None:
     assert set(found.values()) == {("live", 0.25), ("canary", 0.75)}
     assert 500 < sum(arm == "canary" for arm, _ in found.values()) < 700
     assert found == {unit: answer(follower, unit) for unit in found}
-    routed = follower.route([ROW], next(unit for unit, (arm, _) in found.items() if arm == "canary"), "")
+    (routed,) = follower.route([ROW], next(unit for unit, (arm, _) in found.items() if arm == "canary"), "")
     assert (routed.served.version, routed.served.position) == (2, world.head)
     assert routed.assigned.probability == pytest.approx(0.3)
 
@@ -91,13 +91,13 @@ def test_the_unit_is_what_the_request_names_or_its_column_or_the_request_itself(
     follower = Follower(world.ledger, world.store)
 
     def arm(rows: list[dict[str, Any]], unit: str | None = None, request: str = "r") -> str:
-        return follower.route(rows, unit, request).assigned.arm
+        (routed,) = follower.route(rows, unit, request)
+        return routed.assigned.arm
 
     named = {unit: arm([ROW], unit) for unit in map(str, range(200))}
     assert {unit: arm([{"carrier": unit}]) for unit in named} == named
     assert {unit: arm([{"carrier": None}], request=unit) for unit in named} == named
     assert arm([{"carrier": "1"}, {"carrier": "1"}]) == named["1"]
-    assert arm([{"carrier": "1"}, {"carrier": "2"}]) == SEVERAL
 
 
 def test_who_is_held_out_meets_no_canary(world: World) -> None:
@@ -137,7 +137,7 @@ def test_a_release_that_cannot_be_loaded_leaves_the_whole_old_plan(world: World)
 def test_a_rollback_needs_no_bytes_from_the_store(world: World) -> None:
     release(world.ledger, world.store, 2)
     follower = Follower(world.ledger, world.store)
-    follower._keep_the_way_back()
+    follower.prepare()
     world.store.open(Ref(world.models["a"])).unlink()
     rollback(world.ledger, reason="Wrong.")
     follower.look()
@@ -159,7 +159,7 @@ def test_a_shadow_that_fails_hurts_nobody(world: World) -> None:
     world.register("c", features=FEATURES | {"features": [{"type": "Columns"}]})
     release(world.ledger, world.store, 3, rollout=ROLLOUT)
     follower = Follower(world.ledger, world.store)
-    routed = follower.route([ROW], None, "r")
+    (routed,) = follower.route([ROW], None, "r")
     asked = Asked([ROW])
     assert routed.shadow
     routed.shadow.put(asked, routed.served.answer(asked), routed.served.features)
@@ -172,7 +172,7 @@ def test_a_shadow_that_fails_hurts_nobody(world: World) -> None:
 def test_a_shadow_that_cannot_keep_up_drops_and_counts(world: World) -> None:
     release(world.ledger, world.store, 2, rollout=ROLLOUT)
     follower = Follower(world.ledger, world.store)
-    routed, asked = follower.route([ROW], None, "r"), Asked([ROW] * 200)
+    (routed,), asked = follower.route([ROW], None, "r"), Asked([ROW] * 200)
     assert routed.shadow
     found = routed.served.answer(asked)
     for _ in range(3_000):
@@ -193,10 +193,10 @@ def test_a_canary_that_cannot_answer_leaves_its_units_to_the_live_version_and_sa
     with Server(world.ledger, world.store).in_background() as url:
         answers = [httpx.post(f"{url}/v1/predict", json={"rows": [ROW], "unit": str(n)}).json() for n in range(20)]
         metrics = httpx.get(f"{url}/metrics").text
-    assert {(a["version"], a["arm"], a["fallback"], *a["scores"]) for a in answers} == {
-        (1, "canary", "canary failed", 0.25)
+    assert {(a["version"], a["arm"], *a["fallback"][0].values(), *a["scores"]) for a in answers} == {
+        (1, "canary", 0, "live", "canary failed", 0.25)
     }
-    assert 'sterling_fallbacks_total{reason="canary failed",version="3"} 20.0' in metrics
+    assert 'sterling_fallbacks_total{link="live",reason="canary failed",version="3"} 20.0' in metrics
 
 
 def test_the_prediction_log_keeps_arm_and_probability(world: World, tmp_path: Path) -> None:
@@ -211,6 +211,31 @@ def test_the_prediction_log_keeps_arm_and_probability(world: World, tmp_path: Pa
     found = {(row["_arm"], row["_version"], round(row["_probability"], 3), row["_score"]) for row in kept}
     assert found == {("live", 1, 0.7, 0.25), ("canary", 2, 0.3, 0.75)}
     assert {row["_unit"] for row in kept} == {str(number) for number in range(30)}
+
+
+def test_each_row_of_a_request_is_answered_by_the_arm_of_its_unit(world: World, tmp_path: Path) -> None:
+    release(world.ledger, world.store, 2, rollout=ROLLOUT[1:], routing=Routing("carrier"))
+    log, units = PredictionLog(tmp_path / "predictions"), [str(number) for number in range(40)]
+    rows = [ROW | {"carrier": unit} for unit in units]
+    server = Server(world.ledger, world.store, service=Service(log=log, beyond="null"))
+    with server.in_background() as url, httpx.Client(base_url=url) as client:
+        alone = [client.post("/v1/predict", json={"rows": [row]}).json() for row in rows]
+        together = client.post("/v1/predict", json={"rows": rows, "features": True}).json()
+        wrong = client.post("/v1/predict", json={"rows": [*rows[:39], {"carrier": "39"}]}).json()
+    assert together["scores"] == [score for one in alone for score in one["scores"]]
+    assert together["versions"] == [one["version"] for one in alone]
+    assert together["arms"] == [one["arm"] for one in alone]
+    assert (together["arm"], together["version"], set(together["arms"])) == (SEVERAL, 1, {"live", CANARY})
+    assert [row["carrier"] for row in together["features"]] == units
+    assert wrong["row"] == 39
+    convert(tmp_path / "predictions")
+    (path,) = segments(tmp_path / "predictions")
+    table = pq.read_table(path, columns=["_request_id", "_row", "_unit", "_version", "_arm", "_score"])
+    kept = [row for row in table.to_pylist() if row["_request_id"] == together["request_id"]]
+    assert sorted((row["_row"], row["_unit"], row["_version"], row["_arm"], row["_score"]) for row in kept) == [
+        (number, units[number], together["versions"][number], together["arms"][number], together["scores"][number])
+        for number in range(40)
+    ]
 
 
 class Seen(NamedTuple):

@@ -73,15 +73,26 @@ def release(
     plan: Annotated[
         bool, typer.Option("--plan", help="Only show who answers, which stage runs, and which approvals are missing.")
     ] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Only write what a server without a ledger goes by, signed: `sterling serve --plan`."
+        ),
+    ] = None,
     project: ProjectFolder = Path(),
     as_json: AsJson = False,
 ) -> None:
     """Release a registered version, in the stages that the project declares or at once."""
     from sterling.core.errors import InvalidDefinitionError
     from sterling.decisions import release as decision
+    from sterling.decisions.standing import standing
+    from sterling.project.fallbacks import doubts
     from sterling.serving.checked import check_unless_live
     from sterling.serving.on_demand import supplied_by
 
+    if export is not None:
+        _export(project, export)
+        return
     loaded, ledger, store = _opened(project)
     if plan:
         _show_plan(ledger, store, version, as_json=as_json)
@@ -92,8 +103,12 @@ def release(
         )
     check_unless_live(ledger, store, version, supplied_by(loaded, project))
     rollout = () if now else loaded.rollout
+    before = standing(ledger).plan
     said = decision.release(ledger, store, version, rollout=rollout, routing=loaded.routing)
     _say(said, "Released", "Already live:", as_json=as_json)
+    if not as_json:
+        for doubt in doubts(loaded.fallback, previous=decision.had_before(before, said[0].body["version"])):
+            print(f"Fallback: {doubt}")
 
 
 def promote(
@@ -197,6 +212,33 @@ def _show_plan(ledger: Ledger, store: Store, version: int | None, *, as_json: bo
     if found is not None and waits:
         show("")
         show(approvals.render(found))
+
+
+def _export(project: Path, file: Path) -> None:
+    """Read what a server reads of the ledger, and write it, signed."""
+    from contextlib import suppress
+
+    from sterling.core.elsewhere import without_erased
+    from sterling.core.errors import InvalidDefinitionError
+    from sterling.core.workspace import Workspace
+    from sterling.project.load import load_project
+    from sterling.serving.ingest import read_from
+    from sterling.serving.kept_plan import PlanFile, Remembered
+    from sterling.serving.on_demand import supplied_by
+    from sterling.serving.released import Follower
+    from sterling.serving.vector import Online, columns_of_source
+
+    workspace, loaded = Workspace(project), load_project(project)
+    ledger = Remembered(lambda: workspace.ledger(loaded.name), loaded.name)
+    store = without_erased(workspace.store(), ledger)
+    follower = Follower(ledger, store, supplied=supplied_by(loaded, project), online=Online(loaded))
+    follower.prepare()
+    for name in read_from(loaded):
+        with suppress(InvalidDefinitionError):  # a server that needs it will say so
+            columns_of_source(ledger, name)
+    extract = ledger.extract()
+    PlanFile(file, workspace.key_file()).write(extract)
+    print(f"Wrote the plan as of [{extract.position}] to {file}: version {follower.served.version} is live.")
 
 
 def _say(said: tuple[Entry, bool], did: str, already: str | None = None, *, as_json: bool) -> None:

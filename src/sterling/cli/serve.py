@@ -15,6 +15,8 @@ from sterling.cli.options import AsJson, ProjectFolder
 if TYPE_CHECKING:
     from socket import socket
 
+    from sterling.core.workspace import Workspace
+    from sterling.serving.kept_plan import PlanFile, Remembered
     from sterling.serving.logged import Kept
 
 
@@ -70,6 +72,14 @@ def serve(
         bool,
         typer.Option("--check", help="Only send training rows through a server of the newest version, and compare."),
     ] = False,
+    plan: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Go by this signed plan and newer ones in its place, without a ledger."),
+    ] = None,
+    plan_key: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VKEY", help="A public key, besides the project's own, that signs plans; repeatable."),
+    ] = None,
     cpu_price: Annotated[
         float, typer.Option(metavar="PRICE", help="Price of an hour of one processor, for the cost in /metrics.", min=0)
     ] = 0.0,
@@ -94,7 +104,7 @@ def serve(
         raise typer.BadParameter(f"--unseen is {unseen!r}. It is refuse or null.")
     asked = _Asked(
         project, host, port, keys, tls_cert, tls_key, online, _followed(follow), record, unseen, log, queue, rows,
-        int(body_mb * 1_000_000), drain, cpu_price,
+        int(body_mb * 1_000_000), drain, cpu_price, plan, tuple(plan_key or ()),
     )  # fmt: skip
     if workers == 1:
         asked.serve(0, None, None)
@@ -126,6 +136,8 @@ class _Asked:
     body_bytes: int
     drain: float
     cpu_price: float
+    plan: Path | None
+    plan_keys: tuple[str, ...]
 
     def serve(self, number: int, listening: socket | None, say: Callable[[str], None] | None) -> None:
         """Serve in this process until it is told to end."""
@@ -148,7 +160,7 @@ class _Asked:
 
         log_as_json()
         workspace, loaded = Workspace(self.project), load_project(self.project)
-        ledger = workspace.ledger(loaded.name)
+        ledger, plan_file = self._ledger(workspace, loaded.name)
         kept = ServedLog(workspace.served, self.record) if self.record else None
         state = Online(loaded, connect_online(self.online) if self.online else None, record=kept)
         taken = None
@@ -166,8 +178,30 @@ class _Asked:
         serve_project(
             ledger, without_erased(workspace.store(), ledger), host=self.host, port=self.port, say=say,
             supplied=supplied_by(loaded, self.project), online=state, service=service, certificate=certificate,
-            listening=listening, drain_seconds=self.drain,
+            listening=listening, drain_seconds=self.drain, plan_file=plan_file,
         )  # fmt: skip
+
+    def _ledger(self, workspace: Workspace, project: str) -> tuple[Remembered, PlanFile | None]:
+        """The ledger, and where what is read of it is kept; or what a plan holds, which is kept already."""
+        import logging
+
+        from sterling.core.errors import SignatureError
+        from sterling.core.signing import VerifierKey
+        from sterling.serving.kept_plan import PlanFile, Remembered, adopt, by_plan
+
+        keys = [VerifierKey.parse(key) for key in self.plan_keys]
+        own = PlanFile(workspace.plan, workspace.key_file(), keys)
+        seen = None
+        try:
+            seen = own.read(project)
+        except SignatureError as error:
+            logging.getLogger("sterling.serving").warning("%s", error)
+        if self.plan is None:
+            return Remembered(lambda: workspace.ledger(project), project, seen), own
+        file = PlanFile(self.plan, workspace.key_file(), keys)
+        ledger = by_plan(file, project, seen)
+        adopt(file, workspace.plan)
+        return ledger, None
 
 
 def _check(project: Path) -> None:

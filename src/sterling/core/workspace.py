@@ -59,6 +59,11 @@ class Workspace:
         return self.home / "predictions"
 
     @property
+    def plan(self) -> Path:
+        """What the server of the project has read of the ledger, signed."""
+        return self.home / "plan.json"
+
+    @property
     def outcomes(self) -> Path:
         """Outcomes and complaints that arrived at the server of the project."""
         return self.home / "outcomes.db"

@@ -13,6 +13,7 @@ from sterling.core.store import Store
 from sterling.decisions.gate import judge, title
 from sterling.decisions.standing import Done, Facts, Standing, record
 from sterling.project.definition import from_json
+from sterling.project.fallbacks import Link, can_answer
 from sterling.project.gates import Reproduced
 from sterling.project.rollout import Canary, Routing, Shadow, millionths
 from sterling.views.release_plan import ReleasePlan
@@ -44,7 +45,8 @@ def release(
 
     Raises:
         InvalidDefinitionError: if there is no such version.
-        RefusedError: if an approval, or evidence that the project asks for, is missing, a newer verdict speaks against it, or another version is on its way.
+        RefusedError: if an approval, or evidence that the project asks for, is missing, a newer verdict speaks against it, another version is on its way,
+            or no link of its fallback chain could answer.
         ConflictError: if another version was released meanwhile.
     """
     stages = [_stage(step) for step in rollout]
@@ -53,6 +55,7 @@ def release(
         registered = view.registered(version)
         _free(view, registered.body["version"], at_once=not stages)
         approved = (*view.approved(store, registered), *_proofs(ledger, registered))
+        _answerable(view, store, registered)
         facts = _routing(view.plan, routing)
         if stages and view.plan.live:
             return (*facts, _start(view.plan, registered, stages, approved))
@@ -149,6 +152,28 @@ def _free(view: Standing, version: int, *, at_once: bool) -> None:
         )
     if not at_once:
         raise Done(view.entry(plan.rollout.position))
+
+
+def had_before(plan: ReleasePlan, version: int) -> bool:
+    """Whether another version was live before, or would be, were a version released now."""
+    lives = plan.live is not None and plan.live.version != version
+    return lives or any(back.version != version for back in plan.previous)
+
+
+def _answerable(view: Standing, store: Store, registered: Entry) -> None:
+    """See that some link of the version's fallback chain can answer, where it has one.
+
+    Raises:
+        RefusedError: if none can.
+    """
+    said = view.definition(store, registered)["project"].get("fallback")
+    links: tuple[Link, ...] = from_json(said or [], tuple[Link, ...])
+    version = registered.body["version"]
+    if links and not can_answer(links, previous=had_before(view.plan, version)):
+        raise RefusedError(
+            f"Version {version} is not released: its fallback is the version before it, and no other was live. Add a link that "
+            "always answers, such as fallbacks.Constant(0.24)."
+        )
 
 
 def _start(

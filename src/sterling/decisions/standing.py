@@ -105,6 +105,10 @@ class Standing:
             raise RefusedError(approvals_view.asked_for(found))
         return tuple(given.position for given in found.counted)
 
+    def definition(self, store: Store, registered: Entry) -> Mapping[str, Any]:
+        """The definition that a version was made by."""
+        return self._defined(store, registered.body["definition"])
+
     def _defined(self, store: Store, definition: str) -> Mapping[str, Any]:
         query = Query(("project.defined",), (f"definition:{definition}",))
         fact = next(self.ledger.read(query, until=self.head), None)

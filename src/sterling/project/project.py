@@ -12,6 +12,7 @@ from sterling.project.checks import References
 from sterling.project.decided import check_decisions
 from sterling.project.definition import Definition
 from sterling.project.external import ExternalModel
+from sterling.project.fallbacks import Link, When, check_fallback
 from sterling.project.features import FeatureService, FeatureView, First, Last, feature_names, served
 from sterling.project.gates import (
     Behaves,
@@ -88,6 +89,8 @@ class Project(Definition, frozen=True):
             `Sensitive`.
         rollout: Stages that a version goes through before it takes all traffic; none where `--now` is the only way.
         routing: Which units keep together, and which of them stay with what is known.
+        fallback: What answers where the version that is asked cannot, one after the other.
+        fallback_when: When it does, besides where the version fails.
     """
 
     name: str
@@ -108,6 +111,8 @@ class Project(Definition, frozen=True):
     rollout: Sequence[Shadow | Canary] = ()
     routing: Routing = Routing()
     task: Task = Binary()
+    fallback: Sequence[Link] = ()
+    fallback_when: When = When()
 
     def check(self) -> None:
         """Refuse what does not fit together."""
@@ -139,6 +144,7 @@ class Project(Definition, frozen=True):
         self._check_external()
         check_decisions(self.policy, self.problem.value, self.spine, self.attributes(), self.gates)
         check_rollout(self.rollout)
+        check_fallback(self.fallback, self.task)
 
     def sources(self) -> dict[str, Source]:
         """Every source that the project reads, by name."""

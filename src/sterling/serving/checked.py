@@ -32,7 +32,7 @@ class _Fixed(Follower):
     """Serves one version, whatever is released."""
 
     def __init__(self, ledger: Ledger, store: Store, served: ServedModel) -> None:
-        self.ledger, self.store, self.online, self.trouble = ledger, store, None, None
+        self.ledger, self.store, self.online, self.trouble, self.plan_file = ledger, store, None, None, None
         self._now = Serving(NOTHING, Router(served.version), served)
 
     async def follow(self) -> None:

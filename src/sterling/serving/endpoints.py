@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-from sterling.core.clock import from_micros, iso, to_micros, utcnow
+from sterling.core.clock import to_micros, utcnow
+from sterling.serving.answering import Answering
+from sterling.serving.explained import explained
 from sterling.serving.front import Answer, Endpoint, Front, Incoming
 from sterling.serving.ingest import Ingestion
-from sterling.serving.inputs import Beyond, Inputs, Nulled
+from sterling.serving.inputs import Beyond
 from sterling.serving.keys import Keys
 from sterling.serving.metrics import MEDIA_TYPE, Metrics, Waiting
 from sterling.serving.openapi import openapi
 from sterling.serving.outcomes import FEEDBACK, OUTCOMES, Outcomes
-from sterling.serving.prediction_log import PredictionLog, Record
-from sterling.serving.released import Follower, Predicted, Routed, ServedModel
-from sterling.serving.requests import Asked, Limits, RefusedRequestError, read_request
-from sterling.serving.router import CANARY
-
-_log = logging.getLogger("sterling.serving")
-_CANARY_FAILED = "canary failed"
-_VERSIONS = 4
+from sterling.serving.parts import Part, answer_said, records, release_said
+from sterling.serving.prediction_log import PredictionLog
+from sterling.serving.released import Follower
+from sterling.serving.requests import Limits, RefusedRequestError, read_request
 
 
 @dataclass(frozen=True)
@@ -51,26 +48,6 @@ class Service:
     cpu_price_hour: float = 0.0
 
 
-class Answered(NamedTuple):
-    """A request's answer with what it rests on.
-
-    Attributes:
-        served: The model that answered.
-        found: What it said.
-        nulled: Values that were taken as null.
-        decisions: Whether each row is acted on, where the version has a threshold.
-        routed: What it was assigned to.
-        fallback: Why another version answered than it was assigned to, or None.
-    """
-
-    served: ServedModel
-    found: Predicted
-    nulled: Sequence[Nulled]
-    decisions: list[bool] | None
-    routed: Routed
-    fallback: str | None = None
-
-
 class Endpoints:
     """Answers of one server.
 
@@ -84,7 +61,7 @@ class Endpoints:
         self._follower, self._service, self._queued = follower, service, queued
         self.metrics = Metrics(cpu_price_hour=service.cpu_price_hour, look=self._look)
         self.draining = False
-        self._inputs: dict[tuple[str, int], Inputs] = {}
+        self._answering = Answering(follower, self.metrics, service.beyond, service.limits.queue, queued)
 
     def front(self) -> Front:
         """The ASGI application."""
@@ -108,52 +85,30 @@ class Endpoints:
         started, cpu = time.perf_counter(), time.thread_time()
         asked = read_request(request.body, self._service.limits)
         read = time.perf_counter()
-        answered = self._predicted(asked, request.id)
+        parts = self._answering.answer(asked, request.id)
+        if asked.explain is not None:
+            parts = [explained(part, asked.explain) for part in parts]
         done = time.perf_counter()
-        answer = Answer.json(_said(request.id, asked, answered))
+        answer = Answer.json(answer_said(request.id, asked, parts, self._follower.served))
         cpu = time.thread_time() - cpu
-        served, rows = answered.served, len(asked.rows)
-        self.metrics.predicted(
-            served.version, rows=rows, seconds=time.perf_counter() - request.arrived, cpu_seconds=cpu
-        )
+        self._count(request, parts, cpu)
         if self._service.log is not None:
-            parts = {
+            latency = {
                 "wait": _micros(started - request.arrived), "read": _micros(read - started), "predict": _micros(done - read)
             }  # fmt: skip
-            self._service.log.add(_record(request.id, answered, parts, cpu))
+            for record in records(request.id, parts, latency, cpu):
+                self._service.log.add(record)
         return answer
 
-    def _predicted(self, asked: Asked, request_id: str) -> Answered:
-        """Have the version predict that the request is assigned to; where a canary cannot, the live one."""
-        routed = self._follower.route(asked.rows, asked.unit, request_id)
-        try:
-            answered = self._answered(routed.served, asked, routed)
-        except Exception as error:  # whatever ails a canary, its units are answered
-            if routed.assigned.arm != CANARY:
-                raise
-            _log.warning("the canary, version %s, cannot answer %s: %s", routed.served.version, request_id, error)
-            self.metrics.fell_back(routed.served.version, _CANARY_FAILED)
-            answered = self._answered(self._follower.served, asked, routed)._replace(fallback=_CANARY_FAILED)
-        routed.answered(asked, answered.found)
-        return answered
-
-    def _answered(self, served: ServedModel, asked: Asked, routed: Routed) -> Answered:
-        nulled = self._inputs_of(served).check(asked.rows)
-        for one in nulled:
-            self.metrics.nulled(one.field)
-        found = served.answer(asked)
-        return Answered(served, found, nulled, served.decisions(found.scores), routed)
-
-    def _inputs_of(self, served: ServedModel) -> Inputs:
-        key = (served.ref, served.position)
-        found = self._inputs.get(key)
-        if found is None:
-            if len(self._inputs) >= _VERSIONS:
-                self._inputs.clear()
-            online = self._follower.online
-            checks = online.project.spine.source.checks if online else ()
-            found = self._inputs[key] = Inputs(served.model.columns, checks, self._service.beyond)
-        return found
+    def _count(self, request: Incoming, parts: Sequence[Part], cpu_seconds: float) -> None:
+        """Count what versions predicted; what was answered without a model is counted as a fallback alone."""
+        seconds, rows = time.perf_counter() - request.arrived, sum(len(part.units) for part in parts)
+        for part in parts:
+            if part.by_model:
+                mine = len(part.units)
+                self.metrics.predicted(
+                    part.served.version, rows=mine, seconds=seconds, cpu_seconds=cpu_seconds * mine / rows
+                )
 
     def _taking(self, kind: str) -> Callable[[Incoming], Any]:
         outcomes = self._service.outcomes
@@ -187,13 +142,13 @@ class Endpoints:
         policy = {"policy": said} if (said := served.policy()) else {}
         plan, counts = {"weights": self._follower.plan.weights}, self._follower.disagreement
         shadow = {"shadow": counts} if counts else {}
-        return Answer.json(_release(served) | plan | {"features": features} | raw | outputs | policy | shadow)
+        return Answer.json(release_said(served) | plan | {"features": features} | raw | outputs | policy | shadow)
 
     async def openapi(self, _: Incoming) -> Answer:
         """What may be asked, of the version that answers now."""
         served, service = self._follower.served, self._service
         document = openapi(
-            served, self._inputs_of(served), service.limits, keys=service.keys is not None, beyond=service.beyond,
+            served, self._answering.inputs_of(served), service.limits, keys=service.keys is not None, beyond=service.beyond,
             outcomes=service.outcomes is not None, events=service.ingestion is not None,
         )  # fmt: skip
         return Answer.json(document)
@@ -203,13 +158,14 @@ class Endpoints:
         service, served = self._service, self._follower.served
         trouble = (
             self._follower.trouble
+            or self._follower.without_ledger
             or (service.ingestion and service.ingestion.trouble)
             or (service.log and service.log.trouble)
         )
         status = "degraded" if trouble else "ok"
         fresh = served.vector.freshness() if served.vector else None
         online = {} if fresh is None else {"online": fresh}
-        return Answer.json({"status": status, "trouble": trouble or None} | _release(served) | online)
+        return Answer.json({"status": status, "trouble": trouble or None} | release_said(served) | online)
 
     async def ready(self, _: Incoming) -> Answer:
         """Whether requests are to be sent here."""
@@ -217,7 +173,7 @@ class Endpoints:
             raise RefusedRequestError(503, "The server is about to end.", headers={"Retry-After": "1"})
         if self._queued() >= self._service.limits.queue:
             raise RefusedRequestError(503, "Too many requests wait.", headers={"Retry-After": "1"})
-        return Answer.json({"status": "ready"} | _release(self._follower.served))
+        return Answer.json({"status": "ready"} | release_said(self._follower.served))
 
     async def show_metrics(self, _: Incoming) -> Answer:
         """What was counted."""
@@ -243,48 +199,12 @@ class Endpoints:
                 await task
 
 
-def _said(request_id: str, asked: Asked, answered: Answered) -> dict[str, Any]:
-    served, found = answered.served, answered.found
-    answer = _release(served) | {"request_id": request_id, "arm": answered.routed.assigned.arm}
-    answer["scores"] = found.scores.tolist()
-    if served.model.outputs:
-        answer["outputs"] = list(served.model.outputs)
-    if (labels := served.labels(found.scores)) is not None:
-        answer["labels"] = labels
-    if answered.fallback:
-        answer["fallback"] = answered.fallback
-    if answered.decisions is not None:
-        answer["decisions"] = answered.decisions
-    if found.at is not None:
-        answer["moment"] = iso(from_micros(found.at))
-    if asked.features:
-        answer["features"] = [{name: row[name] for name in served.model.names} for row in found.rows]
-    if answered.nulled:
-        answer["nulled"] = [one._asdict() for one in answered.nulled]
-    return answer
-
-
-def _record(request_id: str, answered: Answered, latency_us: dict[str, int], cpu_seconds: float) -> Record:
-    served, found, assigned = answered.served, answered.found, answered.routed.assigned
-    labels = served.labels(found.scores)
-    extra: dict[str, Sequence[Any]] = {} if answered.decisions is None else {"decision": answered.decisions}
-    return Record(
-        request_id, to_micros(utcnow()), served.version, served.ref, served.position, found.rows, found.scores.tolist(),
-        answered.routed.unit, found.at, assigned.arm, assigned.probability, answered.fallback, latency_us=latency_us, cpu_seconds=cpu_seconds,
-        extra=extra if labels is None else extra | {"label": labels},
-    )  # fmt: skip
-
-
 def _pushed(pushed: Any, rows: int) -> Answer:
     refused = [refusal._asdict() for refusal in pushed.refused]
     if len(refused) == rows:
         first = pushed.refused[0]
         raise RefusedRequestError(422, first.reason, row=first.row)
     return Answer.json(pushed._asdict() | {"refused": refused})
-
-
-def _release(served: ServedModel) -> dict[str, Any]:
-    return {"model": served.ref, "version": served.version, "position": served.position}
 
 
 def _micros(seconds: float) -> int:

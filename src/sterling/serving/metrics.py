@@ -71,7 +71,10 @@ class Metrics:
             "sterling_prediction_seconds", "From a request's arrival to its answer.", ["version"], buckets=_SECONDS, registry=own
         )  # fmt: skip
         self._fallbacks = Counter(
-            "sterling_fallbacks", "Answers that a fallback gave.", ["version", "reason"], registry=own
+            "sterling_fallbacks",
+            "Answers that something else gave than was asked.",
+            ["version", "link", "reason"],
+            registry=own,
         )
         self._nulled = Counter("sterling_nulled_values", "Values that training did not know.", ["field"], registry=own)
         self._shed = Counter("sterling_shed_requests", "Requests that were refused for want of room.", registry=own)
@@ -97,9 +100,9 @@ class Metrics:
         self._child(self._seconds, version).observe(seconds)
         self._child(self._cpu, version).inc(cpu_seconds)
 
-    def fell_back(self, version: int, reason: str) -> None:
-        """Count an answer that a fallback gave."""
-        self._child(self._fallbacks, version, reason).inc()
+    def fell_back(self, version: int, link: str, reason: str) -> None:
+        """Count an answer that something else gave than the version that was asked."""
+        self._child(self._fallbacks, version, link, reason).inc()
 
     def nulled(self, field: str) -> None:
         """Count a value that training did not know."""

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import current_thread, main_thread
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from sterling.core.canonical import digest
 from sterling.core.code import CodeHash
@@ -26,6 +22,7 @@ from sterling.project.definition import to_json
 from sterling.project.features import OnDemand
 from sterling.project.load import on_demand, supplied_code
 from sterling.project.project import Project
+from sterling.serving.in_time import TimedOutError, in_time
 
 LIMIT_MS = 50
 """How long a function may take for one row."""
@@ -90,17 +87,13 @@ class Computed:
         if not row.keys() >= {*self.inputs}:
             return None
         values = [self._as_in_training(column, row[column.name]) for column in self.columns]
-        started = time.perf_counter()
         try:
-            with _alarm(LIMIT_MS / 1000):
-                found = answer(self.feature, values)
-        except _TimeIsUp:
-            found = None
-        if (time.perf_counter() - started) * 1000 > LIMIT_MS:
+            with in_time(LIMIT_MS / 1000):
+                return answer(self.feature, values)
+        except TimedOutError:
             raise FunctionFailedError(
                 f"The function of OnDemand {self.name!r} took longer than {LIMIT_MS} ms for one row."
-            )
-        return found
+            ) from None
 
     def _as_in_training(self, column: Column, value: Any) -> Value:
         """A value of a request as the type that the function was trained with; JSON writes 95.0 as 95 at will."""
@@ -108,29 +101,6 @@ class Computed:
         if value is None or column.kind == "category":
             return None if value is None else str(value)
         return int(value) if column.name in self.whole and number.is_integer() else number
-
-
-class _TimeIsUp(BaseException):
-    """Raised inside a function at its limit; no `except Exception` of its own holds it."""
-
-
-def _stop(_: int, __: FrameType | None) -> NoReturn:
-    raise _TimeIsUp
-
-
-@contextmanager
-def _alarm(seconds: float) -> Iterator[None]:
-    """Interrupt the block after a while, where this thread can be."""
-    if current_thread() is not main_thread() or not hasattr(signal, "setitimer"):
-        yield
-        return
-    before = signal.signal(signal.SIGALRM, _stop)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def fill(computed: Sequence[Computed], rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sterling.serving.fallback import CANARY_FAILED, ERROR, MISSING, OVERLOAD, STALE, TIMEOUT, UNKNOWN
 from sterling.serving.inputs import Beyond, Inputs
 from sterling.serving.outcomes import FEEDBACK, OUTCOMES
 from sterling.serving.problems import MEDIA_TYPE
@@ -190,7 +191,7 @@ def _object(properties: Mapping[str, _Schema], required: Sequence[str]) -> _Sche
 def _predict(limits: Limits, served: ServedModel) -> _Schema:
     """A request: rows of either form, or one of them by itself."""
     features, raw = {"$ref": "#/components/schemas/Features"}, {"$ref": "#/components/schemas/RawRow"}
-    more: dict[str, _Schema] = {"features": {"type": ["boolean", "null"]}, "unit": _UNIT}
+    more: dict[str, _Schema] = {"features": {"type": ["boolean", "null"]}, "unit": _UNIT, "explain": _EXPLAIN}
     forms = [_many(limits, features, more), features]
     if served.vector is not None:
         forms += [_many(limits, raw, more | {"predict_at": _nullable(_TIME)}), raw]
@@ -253,6 +254,29 @@ def _content(name: str, media_type: str = "application/json") -> _Schema:
 
 
 _HEADERS = {"X-Request-Id": {"schema": {"type": "string"}, "required": True}}
+_EXPLAIN: _Schema = {
+    "type": ["boolean", "integer", "null"], "minimum": 1, "maximum": 2_147_483_647, "description": "Explain each row: true, or how many features to name.",
+}  # fmt: skip
+_EXPLANATION = _object(
+    {
+        "of": {"enum": ["log odds", "number"], "description": "What is summed."},
+        "calibrated": {"const": True, "description": "A curve calibrates the sum afterwards."},
+        "base": {"type": "number", "description": "What is said before any feature is looked at."},
+        "contributions": {"type": "object", "additionalProperties": {"type": "number"}},
+        "rest": {"type": "number", "description": "What the features that are not named added together."},
+        "sum": {"type": "number", "description": "The base, the contributions and the rest together."},
+    },
+    ["of", "base", "contributions", "sum"],
+)
+_FELL = _object(
+    {
+        "row": {"type": "integer"},
+        "link": {"enum": ["live", "previous", "cached", "rule", "constant"]},
+        "reason": {"enum": [TIMEOUT, ERROR, OVERLOAD, MISSING, STALE, UNKNOWN, CANARY_FAILED]},
+        "age_seconds": {"type": "number"},
+    },
+    ["row", "link", "reason"],
+)
 _PREDICTION: _Schema = {
     "type": "object",
     "required": ["model", "version", "position", "request_id", "arm", "scores"],
@@ -260,10 +284,13 @@ _PREDICTION: _Schema = {
         "model": {"type": "string"}, "version": {"type": "integer"}, "position": {"type": "integer"},
         "request_id": {"type": "string"}, "scores": {"type": "array"},
         "arm": {"enum": [LIVE, CANARY, HOLDOUT, EXPLORE, SEVERAL]},
-        "fallback": {"type": "string", "description": "Why another version answered than the one that was assigned."},
-        "decisions": {"type": "array", "items": {"type": "boolean"}, "description": "True to act, by the version's threshold."},
+        "versions": {"type": "array", "items": {"type": "integer"}, "description": "The version of each row, where rows differ."},
+        "arms": {"type": "array", "items": {"enum": [LIVE, CANARY, HOLDOUT, EXPLORE]}, "description": "The arm of each row, where rows differ."},
+        "fallback": {"type": "array", "items": _FELL, "description": "Rows that something else answered than the version that was asked, and why."},
+        "decisions": {"type": "array", "items": {"type": ["boolean", "null"]}, "description": "True to act, by the version's threshold."},
         "moment": {"type": "string", "description": "The moment that features were computed for."},
         "features": {"type": "array", "items": {"type": "object"}},
+        "explanations": {"type": "array", "items": {"oneOf": [_EXPLANATION, {"type": "null"}]}, "description": "What each feature added; null where no model was asked."},
         "nulled": {
             "type": "array", "items": _object({"row": {"type": "integer"}, "field": {"type": "string"}}, ["row", "field"])
         },

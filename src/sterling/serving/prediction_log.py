@@ -50,10 +50,13 @@ class Record(msgspec.Struct):
         moment_us: The moment that features were computed for, or None where the request brought them.
         arm: What the request was assigned to, such as ``live``.
         probability: With which probability it was; None where nothing was drawn.
-        fallback: Why a fallback answered, or None.
+        fallback: What answered instead of the version that was asked, or None.
+        fallback_reason: Why, or None.
         latency_us: Parts of the time from arrival to answer, in microseconds: ``wait``, ``read``, ``predict``.
         cpu_seconds: Processor time of the answer.
         extra: More of the answer, by name, such as decisions, a list of one a row each.
+        numbers: The places of the rows in the request, where others of its rows are in another record; else None.
+        units: Whom or what each row is about, where they differ; else None.
     """
 
     request_id: str
@@ -68,9 +71,12 @@ class Record(msgspec.Struct):
     arm: str = "live"
     probability: float | None = None
     fallback: str | None = None
+    fallback_reason: str | None = None
     latency_us: dict[str, int] = {}
     cpu_seconds: float = 0.0
     extra: dict[str, Sequence[Any]] = {}
+    numbers: Sequence[int] | None = None
+    units: Sequence[str | None] | None = None
 
 
 class PredictionLog:

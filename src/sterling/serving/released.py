@@ -20,16 +20,23 @@ from sterling.core.ledger import Awaited, Ledger, head_of
 from sterling.core.refs import Ref
 from sterling.core.store import Store
 from sterling.models import Model
+from sterling.models.columns import encode_rows
 from sterling.models.predictors import Probabilities
+from sterling.serving.fallback import Chain, Known
+from sterling.serving.kept_plan import PlanFile, Remembered, keep
 from sterling.serving.on_demand import Computed, Supplied, computed_by, defined_by, fill, intact, types_of
-from sterling.serving.requests import Asked
-from sterling.serving.router import CANARY, LIVE, SEVERAL, Assigned, Router, router_of, unit_text
+from sterling.serving.requests import Asked, RefusedRequestError
+from sterling.serving.router import CANARY, LIVE, Assigned, Router, router_of, unit_text
 from sterling.serving.shadow import Disagreement, Shadowing
 from sterling.serving.vector import Online, Vector, Vectors, vector_of
 from sterling.tasks.policies import Decider, decider_from
 from sterling.views.release_plan import KINDS, NOTHING, Release, ReleasePlan, Rollout, release_plan
 
 _log = logging.getLogger("sterling.serving")
+
+
+class ModelFailedError(SterlingError):
+    """A model that does not answer what it was trained to answer, which is no fault of the request."""
 
 
 class Predicted(NamedTuple):
@@ -60,6 +67,7 @@ class ServedModel:
         why_not: Where it cannot, the reason.
         decider: What decides from a score, as the version was judged; None where nothing does.
         features: Digest of what its features are; versions that share it read the same vector.
+        chain: What answers where it cannot, or None.
     """
 
     model: Model
@@ -71,6 +79,11 @@ class ServedModel:
     why_not: str | None = None
     decider: Decider | None = None
     features: str | None = None
+    chain: Chain | None = None
+    known: Known = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "known", Known(self.model))
 
     @classmethod
     def load(
@@ -102,8 +115,10 @@ class ServedModel:
         computed = computed_by(ledger, store, release, model, supplied)
         vector, why_not = _vector(ledger, store, release, computed, online)
         decider = decider_of(ledger, store, release)
-        features = _features(ledger, store, release, model)
-        return cls(model, ref, release.body["version"], release.position, computed, vector, why_not, decider, features)
+        defined = defined_by(ledger, store, release)
+        features, chain = _features(defined, model), Chain.of(defined, model, vector)
+        version = release.body["version"]
+        return cls(model, ref, version, release.position, computed, vector, why_not, decider, features, chain)
 
     def decisions(self, scores: Probabilities) -> list[bool] | None:
         """Whether each row is acted on; None where nothing decides, or a capacity does, which one request does not see."""
@@ -149,12 +164,14 @@ class ServedModel:
             return self.vector.of(asked.rows, asked.predict_at)
         if asked.predict_at is not None:
             why = self.why_not or "The rows bring features that are computed here. Send the raw columns alone."
-            raise DataError(f"predict_at is of no use where features are not computed here. {why}")
+            raise RefusedRequestError(
+                422, f"predict_at is of no use where features are not computed here. {why}", "predict_at"
+            )
         return None
 
     def _scores(self, rows: Sequence[Mapping[str, Any]]) -> Probabilities:
         try:
-            return self.model.predict_rows(rows)
+            matrix = encode_rows(self.model.columns, rows)
         except DataError as error:
             if self.why_not is None or all(row.keys() >= set(self.model.names) for row in rows):
                 raise
@@ -162,6 +179,10 @@ class ServedModel:
             if isinstance(error, FieldError):
                 raise FieldError(said, error.field, error.row, problem=error.problem) from error
             raise DataError(said) from error
+        try:
+            return self.model.predict(matrix)
+        except DataError as error:
+            raise ModelFailedError(f"Version {self.version} fails on the request. {error}") from error
 
 
 def decider_of(ledger: Ledger, store: Store, release: Entry) -> Decider | None:
@@ -192,8 +213,7 @@ def _vector(
     return found, None
 
 
-def _features(ledger: Ledger, store: Store, release: Entry, model: Model) -> str | None:
-    defined = defined_by(ledger, store, release)
+def _features(defined: Mapping[str, Any] | None, model: Model) -> str | None:
     if defined is None:
         return None
     return digest([defined["project"]["features"], defined.get("code"), [(c.name, c.kind) for c in model.columns]])
@@ -216,21 +236,30 @@ class Serving(NamedTuple):
     canary: ServedModel | None = None
     shadow: Shadowing | None = None
 
+    def routed(
+        self, assigned: Assigned, units: Sequence[str | None], numbers: Sequence[int] | None = None
+    ) -> Routed:  # fmt: skip
+        """Some rows, given to the version of their arm."""
+        served = self.canary if assigned.arm == CANARY and self.canary else self.live
+        return Routed(served, assigned, units, self.shadow, numbers)
+
 
 class Routed(NamedTuple):
-    """Who answers a request.
+    """Who answers a request, or some rows of it.
 
     Attributes:
         served: The version.
-        assigned: Its arm, and with which probability; of a request that is about several units, the live version's.
-        unit: The unit that the request is about, or None.
+        assigned: Its arm, and with which probability.
+        units: The unit that each row is about, or None.
         shadow: What scores the same rows afterwards, or None.
+        numbers: The places of the rows; None for all of the request.
     """
 
     served: ServedModel
     assigned: Assigned
-    unit: str | None
+    units: Sequence[str | None]
     shadow: Shadowing | None
+    numbers: Sequence[int] | None = None
 
     def answered(self, asked: Asked, found: Predicted) -> None:
         """Have the shadow score the same rows, once the answer is on its way."""
@@ -251,6 +280,7 @@ class Follower:
         every_seconds: How long it waits for news at most before it asks the ledger, outside of any request.
         supplied: The project's functions.
         online: The project and its online state, for features that are computed from raw columns.
+        plan_file: Where what was read of the ledger is kept, signed, for when it cannot be reached; None for nowhere.
     """
 
     ledger: Ledger
@@ -258,6 +288,7 @@ class Follower:
     every_seconds: float = 0.2
     supplied: Sequence[Supplied] = ()
     online: Online | None = None
+    plan_file: PlanFile | None = None
     trouble: str | None = field(default=None, init=False)
     _now: Serving = field(init=False)
     _plan: ReleasePlan = field(default=NOTHING, init=False)
@@ -281,13 +312,32 @@ class Follower:
         return self._now.plan
 
     @property
+    def without_ledger(self) -> str | None:
+        """That the ledger cannot be reached, why, and what is gone by; None where it can."""
+        ledger = self.ledger
+        if not isinstance(ledger, Remembered) or ledger.trouble is None:
+            return None
+        since = f", kept at {ledger.kept.at}" if ledger.kept else ""
+        return (
+            f"Version {self.served.version} goes on by the plan of position {ledger.position}{since}, since the ledger cannot "
+            f"be reached: {ledger.trouble}"
+        )
+
+    @property
     def disagreement(self) -> Disagreement | None:
         """How a shadow's scores differ from those that were answered; None where none scores."""
         shadow = self._now.shadow
         return shadow.counts if shadow else None
 
-    def route(self, rows: Sequence[Mapping[str, Any]], unit: str | None, request_id: str) -> Routed:
-        """Who answers a request.
+    @property
+    def previous(self) -> ServedModel | None:
+        """The version that a rollback would lead to, where it is loaded."""
+        return next(
+            (self._loaded.get((back.version, back.model)) for back in self._now.plan.previous[:1]), None
+        )  # fmt: skip
+
+    def route(self, rows: Sequence[Mapping[str, Any]], unit: str | None, request_id: str) -> tuple[Routed, ...]:
+        """Who answers a request: one version, or several where its rows are about units of several arms.
 
         Args:
             rows: Its rows, one of whose columns may name the unit.
@@ -296,21 +346,24 @@ class Follower:
         """
         now = self._now
         if now.router.trivial:
-            return Routed(now.live, Assigned(now.live.version, LIVE, 1.0), unit, now.shadow)
-        units = {unit or _unit_in(row, now.router.unit) for row in rows}
-        if len(units) > 1:
-            return Routed(now.live, Assigned(now.live.version, SEVERAL, 1.0), unit, now.shadow)
-        named = units.pop()
-        assigned = now.router.assign(named or request_id)
-        served = now.canary if assigned.arm == CANARY and now.canary else now.live
-        return Routed(served, assigned, named, now.shadow)
+            return (Routed(now.live, Assigned(now.live.version, LIVE, 1.0), [unit] * len(rows), now.shadow),)
+        units = [unit or _unit_in(row, now.router.unit) for row in rows]
+        assigned = {named: now.router.assign(named or request_id) for named in dict.fromkeys(units)}
+        arms: dict[Assigned, list[int]] = {}
+        for number, named in enumerate(units):
+            arms.setdefault(assigned[named], []).append(number)
+        if len(arms) == 1:
+            return (now.routed(next(iter(arms)), units),)
+        return tuple(
+            now.routed(arm, [units[number] for number in numbers], numbers) for arm, numbers in arms.items()
+        )  # fmt: skip
 
     async def follow(self) -> None:
         """Ask the ledger until cancelled, in one thread of its own."""
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="follow-releases") as thread:
             try:
-                await loop.run_in_executor(thread, self._keep_the_way_back)
+                await loop.run_in_executor(thread, self.prepare)
                 while True:
                     await loop.run_in_executor(thread, self._wait)
                     await loop.run_in_executor(thread, self.look)
@@ -357,7 +410,7 @@ class Follower:
             before.close()  # nothing else may use its model at the same time, and it may answer from now on
         self._now = serving
         _log.info("serving %s, as of %s", serving.plan.weights, serving.plan.position)
-        self._keep_the_way_back()
+        self.prepare()
 
     def _serving(self, plan: ReleasePlan) -> tuple[Serving, str | None]:
         """What a plan needs, loaded, and what of it is not.
@@ -396,8 +449,8 @@ class Follower:
         self._loaded[wanted.version, wanted.model] = found
         return found
 
-    def _keep_the_way_back(self) -> None:
-        """Have the version ready that a rollback would lead to, and forget those that nothing leads to."""
+    def prepare(self) -> None:
+        """Have the version ready that a rollback would lead to, forget those that nothing leads to, and keep the plan."""
         plan = self._now.plan
         wanted = [known for known in (plan.live, plan.rollout, *plan.previous[:1]) if known]
         for back in plan.previous[:1]:
@@ -405,6 +458,8 @@ class Follower:
                 self._load(back)
         kept = {(known.version, known.model) for known in wanted}
         self._loaded = {key: model for key, model in self._loaded.items() if key in kept}
+        if isinstance(self.ledger, Remembered) and self.plan_file is not None:
+            keep(self.ledger, self.plan_file)
 
 
 def _unit_in(row: Mapping[str, Any], column: str | None) -> str | None:

@@ -62,12 +62,14 @@ class Asked(NamedTuple):
         predict_at: The moment that it is about, in microseconds; None for now.
         features: Whether the answer is to hold the vector of each row.
         unit: Whom or what it is about, such as a customer; None where it does not say.
+        explain: How many features the explanation of each row is to name, 0 for all; None where none is asked for.
     """
 
     rows: Sequence[Mapping[str, Any]]
     predict_at: int | None = None
     features: bool = False
     unit: str | None = None
+    explain: int | None = None
 
 
 class RequestIds:
@@ -97,7 +99,7 @@ class RequestIds:
 
 _decode = msgspec.json.Decoder().decode
 _UNIT_SIGNS = 256
-_NAMES = frozenset({"rows", "predict_at", "features", "unit"})
+_NAMES = frozenset({"rows", "predict_at", "features", "unit", "explain"})
 
 
 def read_json(body: bytes) -> Any:
@@ -120,9 +122,9 @@ def read_request(body: bytes, limits: Limits) -> Asked:
 
     Example:
         >>> read_request(b'{"distance": 95, "carrier": null}', Limits())
-        Asked(rows=[{'distance': 95, 'carrier': None}], predict_at=None, features=False, unit=None)
+        Asked(rows=[{'distance': 95, 'carrier': None}], predict_at=None, features=False, unit=None, explain=None)
         >>> read_request(b'{"rows": [{}], "predict_at": "1970-01-01T00:00:01Z", "features": true}', Limits())
-        Asked(rows=[{}], predict_at=1000000, features=True, unit=None)
+        Asked(rows=[{}], predict_at=1000000, features=True, unit=None, explain=None)
     """
     document = read_json(body)
     if not isinstance(document, dict):
@@ -136,8 +138,9 @@ def read_request(body: bytes, limits: Limits) -> Asked:
         )  # fmt: skip
     rows = _checked(document["rows"], limits)
     return Asked(
-        rows, _moment(document.get("predict_at")), _flag(document.get("features")), _unit(document.get("unit"))
-    )
+        rows, _moment(document.get("predict_at")), _flag(document.get("features")), _unit(document.get("unit")),
+        _explain(document.get("explain")),
+    )  # fmt: skip
 
 
 def _checked(rows: list[Any], limits: Limits) -> list[Mapping[str, Any]]:
@@ -174,3 +177,15 @@ def _unit(said: Any) -> str | None:
     if said is not None and not (isinstance(said, str) and 0 < len(said) <= _UNIT_SIGNS):
         raise RefusedRequestError(400, f"unit is a text of 1 to {_UNIT_SIGNS} signs.", "unit")
     return said
+
+
+def _explain(said: Any) -> int | None:
+    if said is None or said is False:
+        return None
+    if said is True:
+        return 0
+    if isinstance(said, int) and said >= 1:
+        return said
+    raise RefusedRequestError(
+        400, f"explain is {repr(said)[:80]}. It is true, false, or how many features are to be named, 1 at least.", "explain"
+    )  # fmt: skip

@@ -21,7 +21,7 @@ _MICROS = pa.timestamp("us", tz="UTC")
 FIXED = {
     "_request_id": pa.string(), "_row": pa.int32(), "_at": _MICROS, "_unit": pa.string(), "_version": pa.int32(),
     "_model": pa.string(), "_position": pa.int64(), "_arm": pa.string(), "_probability": pa.float64(),
-    "_fallback": pa.string(), "_moment": _MICROS, "_cpu_seconds": pa.float64(), "_wait_us": pa.int64(),
+    "_fallback": pa.string(), "_fallback_reason": pa.string(), "_moment": _MICROS, "_cpu_seconds": pa.float64(), "_wait_us": pa.int64(),
     "_read_us": pa.int64(), "_predict_us": pa.int64(),
 }  # fmt: skip
 """Columns of every segment; ``_score``, what else was answered, and the features follow, these by their own names."""
@@ -65,8 +65,9 @@ def table_of(records: Iterator[Record]) -> pa.Table:
         latency = record.latency_us
         for number, row in enumerate(record.rows):
             said = (
-                record.request_id, number, record.at_us, record.unit, record.version,
-                record.model, record.position, record.arm, record.probability, record.fallback, record.moment_us,
+                record.request_id, number if record.numbers is None else record.numbers[number], record.at_us,
+                record.unit if record.units is None else record.units[number], record.version, record.model,
+                record.position, record.arm, record.probability, record.fallback, record.fallback_reason, record.moment_us,
                 record.cpu_seconds / len(record.rows), latency.get("wait"), latency.get("read"), latency.get("predict"),
             )  # fmt: skip
             for column, value in zip(fixed.values(), said, strict=True):

@@ -23,6 +23,7 @@ from sterling.core.store import Store
 from sterling.serving.endpoints import Endpoints, Service
 from sterling.serving.front import ARRIVED, QUEUED
 from sterling.serving.ingest import Ingestion
+from sterling.serving.kept_plan import PlanFile
 from sterling.serving.on_demand import Supplied
 from sterling.serving.released import Follower
 from sterling.serving.requests import Limits
@@ -176,6 +177,7 @@ def serve(
     certificate: Certificate | None = None,
     listening: socket.socket | None = None,
     drain_seconds: float = 0.0,
+    plan_file: PlanFile | None = None,
 ) -> None:
     """Serve the live version until Ctrl-C or SIGTERM, and follow releases.
 
@@ -192,10 +194,12 @@ def serve(
         certificate: What TLS needs; None for plain HTTP.
         listening: A socket that listens already, instead of host and port.
         drain_seconds: How long it goes on answering after SIGTERM.
+        plan_file: Where what was read of the ledger is kept, for when it cannot be reached; None for nowhere.
     """
+    follower = Follower(ledger, store, supplied=supplied, online=online, plan_file=plan_file)
     server = Server(
-        ledger, store, host=host, port=port, supplied=supplied, online=online, ingestion=ingestion, service=service,
-        certificate=certificate, listening=listening, drain_seconds=drain_seconds,
+        ledger, store, host=host, port=port, ingestion=ingestion, service=service,
+        certificate=certificate, listening=listening, drain_seconds=drain_seconds, follower=follower,
     )  # fmt: skip
 
     def stop(_signal: int, _frame: object) -> None:

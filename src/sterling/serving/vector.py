@@ -146,6 +146,10 @@ class Vector:
         said = {name: None if offset is None else int(offset) for name, offset in zip(names, offsets, strict=True)}
         return {"offsets": said, "newest_change": newest, "age_seconds": age}
 
+    def age_micros(self) -> int | None:
+        """How old the newest change is that requests have met; None where they have met none, or nothing is read."""
+        return to_micros(self.clock()) - self.newest if self.plans and self.newest else None
+
     def _served(self, cells: Row, made: Row, at: int, offsets: Sequence[int]) -> Iterator[Served]:
         """What each view said of a row, where its entity is kept."""
         assert self.record is not None

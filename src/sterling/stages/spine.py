@@ -50,7 +50,6 @@ from sterling.stages.snapshot import read_as_of, span
 from sterling.tasks.of import task_of
 
 _STATUS = np.array(["matured", "pending", "missing"])
-_CONDITION = pa.array([0, 1, None])
 
 
 class Spine(Stage, frozen=True):
@@ -274,7 +273,9 @@ def _values(label: Label, found: pa.ChunkedArray, task: Task) -> pa.ChunkedArray
                 f"Label: {label.expression!r} is infinite or no number in {odd:,} rows. It is a finite number."
             )
         return cells
-    if not pa.types.is_boolean(kind) and not (number and pc.all(pc.is_in(found, _CONDITION.cast(kind))).as_py()):
+    if not pa.types.is_boolean(kind) and not (
+        number and pc.all(pc.is_in(found, pa.array([0, 1, None]).cast(kind))).as_py()
+    ):
         raise InvalidDefinitionError(
             f"Label: {label.expression!r} is {kind}, and Project.task is Binary, whose label is a condition, or 0 and 1. "
             + ("Write a condition, or task=sl.Regression()." if number else "Write a condition.")

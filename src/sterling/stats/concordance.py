@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv, ndtri
 
 from sterling.stats.rows import Floats, Ints
 
@@ -64,6 +63,8 @@ def agreement(label: Floats, score: Floats, clusters: Ints, *, error_rate: float
         >>> agreement(label, score, np.arange(4), error_rate=0.05).value
         0.75
     """
+    from scipy.special import ndtri
+
     reach = float(ndtri(1 - error_rate))
     values = np.unique(label)
     if len(values) < 2 or len(label) < 4:
@@ -148,6 +149,8 @@ def purity_bound(hits: int, rows: int, *, error_rate: float) -> float:
         >>> round(purity_bound(20, 20, error_rate=0.05), 3)
         0.861
     """
+    from scipy.special import betaincinv
+
     return 0.0 if hits == 0 else float(betaincinv(hits, rows - hits + 1, error_rate))
 
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from scipy.special import ndtr, ndtri
-
 from sterling.stats.quantiles import student_quantile
 
 __all__ = ["POWER", "Scatter", "scatter_of"]
@@ -37,6 +35,8 @@ class Scatter(NamedTuple):
             >>> round(Scatter(0.01, 0.01645).chance(0.01645), 2)
             0.5
         """
+        from scipy.special import ndtr
+
         return float(ndtr((above - self.reach) / self.error)) if self.error > 0 else float(above >= self.reach)
 
     def detectable(self, power: float = POWER) -> float:
@@ -46,6 +46,8 @@ class Scatter(NamedTuple):
             >>> round(Scatter(0.01, 0.01645).detectable(), 4)
             0.0249
         """
+        from scipy.special import ndtri
+
         return float(self.reach + ndtri(power) * self.error)
 
 

@@ -24,7 +24,7 @@ KINDS = ("version.approved", "approval.revoked", "gate.judged", "model.refused")
 
 ROLES = {
     "owner": "what is decided or predicted: problem, spine, label, policy",
-    "consumers": "what requests bring and answers say: features, sources",
+    "consumers": "what requests bring and answers say: features, sources, fallbacks",
     "validation": "what evidence must show: gates, error budget, holdout, cluster, metrics, monitors, alarms",
     "data-protection": "data of people: sensitive attributes, personal columns",
 }
@@ -33,7 +33,7 @@ ROLES = {
 _RISKS = ("minimal", "limited", "high")
 _ROLE_OF = {
     "problem": "owner", "spine": "owner", "label": "owner", "policy": "owner", "task": "owner", "features": "consumers",
-    "sources": "consumers", "gates": "validation", "error_budget": "validation", "holdout": "validation",
+    "sources": "consumers", "fallback": "consumers", "fallback_when": "consumers", "gates": "validation", "error_budget": "validation", "holdout": "validation",
     "cluster": "validation", "metrics": "validation", "monitors": "validation", "alert_budget": "validation",
     "studies": "validation", "sensitive": "data-protection",
 }  # fmt: skip

@@ -1,0 +1,286 @@
+"""How a request comes to its answer: by the versions that its rows are assigned to, and by a chain where these cannot."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import NamedTuple
+
+from sterling.core.errors import DataError, StorageError
+from sterling.features.on_demand import FunctionFailedError
+from sterling.project.fallbacks import Link, PreviousModel
+from sterling.project.rollout import WHOLE
+from sterling.serving.fallback import (
+    CANARY_FAILED,
+    ERROR,
+    MISSING,
+    OVERLOAD,
+    STALE,
+    TIMEOUT,
+    UNKNOWN,
+    Chain,
+    Fell,
+    limit_of,
+    scores_of,
+)
+from sterling.serving.in_time import TimedOutError, in_time
+from sterling.serving.inputs import Beyond, Inputs, Nulled
+from sterling.serving.metrics import Metrics
+from sterling.serving.parts import Part, numbered
+from sterling.serving.released import Follower, Predicted, Routed, ServedModel
+from sterling.serving.requests import Asked, RefusedRequestError
+from sterling.serving.router import CANARY, unit_text
+
+_log = logging.getLogger("sterling.serving")
+_VERSIONS = 4
+
+
+class _Some(NamedTuple):
+    """Some rows of a request, of one arm.
+
+    Attributes:
+        asked: The request with these rows alone.
+        routed: What they were assigned to.
+        numbers: Their places in the request; None for all of it.
+        units: The unit of each.
+        of: How many rows the request has.
+    """
+
+    asked: Asked
+    routed: Routed
+    numbers: Sequence[int] | None
+    units: Sequence[str | None]
+    of: int
+
+    def at(self, places: Sequence[int]) -> _Some:
+        """Those at some places."""
+        if len(places) == len(self.units):
+            return self
+        numbers = range(len(self.units)) if self.numbers is None else self.numbers
+        return _Some(
+            self.asked._replace(rows=[self.asked.rows[place] for place in places]), self.routed,
+            [numbers[place] for place in places], [self.units[place] for place in places], self.of,
+        )  # fmt: skip
+
+
+class Answering:
+    """Answers requests.
+
+    Args:
+        follower: Says what is served.
+        metrics: What is counted.
+        beyond: What becomes of values that training did not know.
+        room: How many requests may wait.
+        waiting: Says how many do.
+    """
+
+    def __init__(
+        self, follower: Follower, metrics: Metrics, beyond: Beyond, room: int, waiting: Callable[[], int]
+    ) -> None:  # fmt: skip
+        self._follower, self._metrics, self._beyond = follower, metrics, beyond
+        self._room, self._waiting = room, waiting
+        self._inputs: dict[tuple[str, int], Inputs] = {}
+
+    def answer(self, asked: Asked, request_id: str) -> list[Part]:
+        """The parts of an answer, of which each row is in one.
+
+        Raises:
+            DataError: if a row cannot be taken.
+            SterlingError: if the version cannot answer, and no link of its chain can.
+        """
+        parts: list[Part] = []
+        for routed in self._follower.route(asked.rows, asked.unit, request_id):
+            mine = asked
+            if routed.numbers is not None:
+                mine = asked._replace(rows=[asked.rows[number] for number in routed.numbers])
+            some = _Some(mine, routed, routed.numbers, routed.units, len(asked.rows))
+            parts += self._routed(some, request_id)
+        for part in parts:
+            if part.fell is not None:
+                self._metrics.fell_back(part.assigned.version, part.fell.link, part.fell.reason)
+        return parts
+
+    def inputs_of(self, served: ServedModel) -> Inputs:
+        """What training knew of the values that a version reads."""
+        key = (served.ref, served.position)
+        found = self._inputs.get(key)
+        if found is None:
+            if len(self._inputs) >= _VERSIONS:
+                self._inputs.clear()
+            online = self._follower.online
+            checks = online.project.spine.source.checks if online else ()
+            found = self._inputs[key] = Inputs(served.model.columns, checks, self._beyond)
+        return found
+
+    def _routed(self, some: _Some, request_id: str) -> list[Part]:
+        """What the version says that the rows are assigned to; where a canary cannot, the live one, and then its chain."""
+        served, live = some.routed.served, self._follower.served
+        if some.routed.assigned.arm != CANARY:
+            return self._chained(served, some)
+        try:
+            return [self._by_model(served, some, live.chain.timeout_seconds if live.chain else None)]
+        except Exception as error:  # noqa: BLE001  whatever ails a canary, its units are answered
+            _log.warning("the canary, version %s, cannot answer %s: %s", served.version, request_id, error)
+        failed = Fell("live", CANARY_FAILED)
+        return [part if part.fell else part._replace(fell=failed) for part in self._chained(live, some)]
+
+    def _chained(self, served: ServedModel, some: _Some) -> list[Part]:
+        """What a version says, and its chain where it cannot."""
+        chain = served.chain
+        if chain is None:
+            part = self._by_model(served, some)
+            some.routed.answered(some.asked, part.found)
+            return [part]
+        parts: list[Part] = []
+        if self._waiting() * WHOLE >= chain.queue_share * self._room:
+            parts, left = self._instead(chain, served, some, OVERLOAD)
+            if not left:
+                return parts
+            some = some.at(left)
+        try:
+            part = self._by_model(served, some, chain.timeout_seconds)
+        except (TimedOutError, StorageError, FunctionFailedError) as error:
+            return parts + self._failed(chain, served, some, error)
+        except DataError:
+            raise  # the request's own fault
+        except Exception as error:  # noqa: BLE001  whatever ails it, its chain answers
+            return parts + self._failed(chain, served, some, error)
+        some.routed.answered(some.asked, part.found)
+        return parts + self._believed(chain, served, some, part)
+
+    def _failed(self, chain: Chain, served: ServedModel, some: _Some, error: Exception) -> list[Part]:
+        """What a chain says where its version failed; the failure itself, where it has nothing to say of a row."""
+        parts, left = self._instead(chain, served, some, _reason(error))
+        if not left:
+            _log.debug("version %s cannot answer: %s", served.version, error)
+            return parts
+        if isinstance(error, TimedOutError):
+            raise RefusedRequestError(
+                503,
+                f"Version {served.version} cannot answer, and no fallback can. {error}",
+                headers={"Retry-After": "1"},
+            ) from error
+        raise error
+
+    def _believed(self, chain: Chain, served: ServedModel, some: _Some, part: Part) -> list[Part]:
+        """An answer, but for rows whose features cannot be relied on and of which the chain says something."""
+        doubted, reason = _doubted(chain, served, part)
+        if not doubted:
+            _keep(chain, part, _units(chain, some))
+            return [part]
+        parts, left = self._instead(chain, served, some.at(doubted), reason)
+        answered = {place for number, place in enumerate(doubted) if number not in left}
+        rest = part.cut([place for place in range(len(part.units)) if place not in answered])
+        return [*parts, rest] if rest.units else parts
+
+    def _by_model(self, served: ServedModel, some: _Some, seconds: float | None = None) -> Part:
+        try:
+            with nullcontext() if seconds is None else in_time(seconds):
+                nulled = self.inputs_of(served).check(some.asked.rows)
+                found = served.answer(some.asked)
+        except DataError as error:
+            if some.numbers is None:
+                raise
+            raise numbered(error, some.numbers, some.of) from error
+        for one in nulled:
+            self._metrics.nulled(one.field)
+        if some.numbers is not None:
+            nulled = [Nulled(some.numbers[one.row], one.field) for one in nulled]
+        decisions = served.decisions(found.scores)
+        return Part(served, found, some.routed.assigned, some.units, some.numbers, decisions, nulled)
+
+    def _instead(self, chain: Chain, served: ServedModel, some: _Some, reason: str) -> tuple[list[Part], list[int]]:
+        """What the links of a chain say, one after the other, and the places of rows of which none says anything."""
+        parts: list[Part] = []
+        left = list(range(len(some.units)))
+        for link in chain.links:
+            if not left:
+                break
+            rest = some.at(left)
+            if isinstance(link, PreviousModel):
+                part, answered = self._by_previous(link, chain, served, rest, reason)
+            else:
+                part, answered = _given(link, chain, served, rest, reason)
+            if part is not None:
+                parts.append(part)
+                left = [place for number, place in enumerate(left) if number not in answered]
+        return parts, left
+
+    def _by_previous(
+        self, link: PreviousModel, chain: Chain, served: ServedModel, some: _Some, reason: str
+    ) -> tuple[Part | None, set[int]]:
+        """What the version says that was live before, and of which rows; nothing where it would fare no better."""
+        previous = self._follower.previous
+        if previous is None or previous.version == served.version or reason == OVERLOAD:
+            return None, set()
+        if reason in {MISSING, STALE} and previous.vector is not None and previous.vector.plans:
+            return None, set()
+        try:
+            part = self._by_model(previous, some, limit_of(link))
+        except Exception as error:  # noqa: BLE001  the next link is asked
+            _log.debug("the previous version, %s, cannot answer either: %s", previous.version, error)
+            return None, set()
+        known = set(range(len(part.units)))
+        if reason == UNKNOWN and chain.unknown_share is not None:
+            known -= {*previous.known.beyond(part.found.rows, chain.unknown_share)}
+        fell = part.cut(sorted(known))._replace(fell=Fell("previous", reason))
+        return (fell, known) if known else (None, known)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimedOutError):
+        return TIMEOUT
+    return MISSING if isinstance(error, StorageError) else ERROR
+
+
+def _doubted(chain: Chain, served: ServedModel, part: Part) -> tuple[list[int], str]:
+    """Rows whose features are too old, or unlike all that training knew; and which of these."""
+    vector = served.vector
+    if chain.stale_micros is not None and vector is not None and part.found.at is not None:
+        age = vector.age_micros()
+        if age is not None and age > chain.stale_micros:
+            return list(range(len(part.units))), STALE
+    if chain.unknown_share is not None:
+        return served.known.beyond(part.found.rows, chain.unknown_share), UNKNOWN
+    return [], UNKNOWN
+
+
+def _units(chain: Chain, some: _Some) -> list[str | None]:
+    """The unit of each row, as a cache knows it."""
+    if chain.unit is None:
+        return list(some.units)
+    return [unit or unit_text(row.get(chain.unit)) for unit, row in zip(some.units, some.asked.rows, strict=True)]
+
+
+def _keep(chain: Chain, part: Part, units: Sequence[str | None]) -> None:
+    if chain.cache is None:
+        return
+    scores, decisions = part.found.scores.tolist(), part.decisions or [None] * len(units)
+    for unit, score, act in zip(units, scores, decisions, strict=True):
+        if unit is not None:
+            chain.cache.keep(unit, part.served.version, score, act=act)
+
+
+def _given(
+    link: Link, chain: Chain, served: ServedModel, some: _Some, reason: str
+) -> tuple[Part | None, set[int]]:  # fmt: skip
+    """What a link says that asks no model, and of which rows."""
+    vector, units = served.vector, _units(chain, some)
+    found = {
+        place: given
+        for place, row in enumerate(some.asked.rows)
+        if (given := chain.given(link, row, units[place], served.version, raw=vector is not None and vector.takes(row)))
+    }
+    if not found:
+        return None, set()
+    scores = scores_of([*found.values()])
+    judged: Sequence[bool | None] = served.decisions(scores) or [None] * len(found)
+    decisions = [by if given.act is None else given.act for given, by in zip(found.values(), judged, strict=True)]
+    ages = [given.age for given in found.values() if given.age is not None]
+    rest = some.at([*found])
+    part = Part(
+        served, Predicted(scores, [{}] * len(found), None), some.routed.assigned, rest.units, rest.numbers,
+        None if all(one is None for one in decisions) else decisions, (), Fell(type(link).__name__.lower(), reason, ages or None),
+    )  # fmt: skip
+    return part, set(found)
