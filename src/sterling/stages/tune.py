@@ -77,7 +77,7 @@ class Tuning(Stage, frozen=True):
         judged, rows = self._block(frame, last, context.seed)
         gain = self._gain(found, preset, judged, rows)
         accepted = gain.upper is not None and gain.upper < 0
-        chosen = found.best if accepted else preset
+        chosen = found.best if accepted else self.trainer
         body = self._body(found, gain, last) | {"accepted": accepted, "reason": gain.reason or self._words(accepted)}
         return Outcome(
             {"trainer": put_json(context.store, to_json(chosen))},
