@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sterling.project.sources import Columns, Delay, EntitySource, EventSource, External, Query
     from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
     from sterling.project.splits import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
-    from sterling.project.tasks import Binary, Regression
+    from sterling.project.tasks import Binary, Multiclass, Regression
 
 __all__ = [
     "Binary",
@@ -67,6 +67,7 @@ __all__ = [
     "Max",
     "Mean",
     "Min",
+    "Multiclass",
     "Occurs",
     "OnDemand",
     "Pending",
@@ -124,7 +125,7 @@ _MODULES = {
     "sources": ("Columns", "Delay", "EntitySource", "EventSource", "External", "Query"),
     "spine": ("EventSpine", "Holdout", "Label", "Occurs", "ScheduledSpine"),
     "splits": ("GroupKFold", "KFold", "StratifiedKFold", "TimeSeriesSplit"),
-    "tasks": ("Binary", "Regression"),
+    "tasks": ("Binary", "Multiclass", "Regression"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

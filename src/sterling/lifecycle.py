@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sterling.core.canonical import canonical, digest
-from sterling.core.clock import iso, utcnow
+from sterling.core.clock import from_micros, iso, utcnow
 from sterling.core.code import source_of_module_closure
 from sterling.core.elsewhere import REFERENCED, WithoutErased, erased_in
 from sterling.core.environment import ENVIRONMENT, environment_of
@@ -345,6 +345,43 @@ def _prepared(
             context,
             execute(steps, opened.ledger, context, observe, environment=partial(_environment, opened)),
         )
+
+
+@contextmanager
+def cleaned_project(
+    project: Project, folder: Path, until: int, *, observe: Observer = ignore
+) -> Iterator[tuple[Context, Mapping[str, Mapping[str, Ref]]]]:
+    """The clean rows of a project's sources, as of the newest that the data show or a later moment; gc and erase wait.
+
+    Args:
+        project: The project.
+        folder: Its folder.
+        until: The moment in microseconds that rows count at least up to.
+        observe: Told when a step starts and ends.
+
+    Yields:
+        What stages work with, and the outputs of each step by its title.
+
+    Raises:
+        SterlingError: whatever is wrong with the project or its files, said with what would work.
+    """
+    from sterling.stages.graph import cleaning_steps
+    from sterling.stages.snapshot import read_as_of
+
+    workspace = Workspace(folder)
+    with together(workspace.lock, lambda: observe(_WAITING)):
+        opened = _open(project, folder, workspace)
+        steps = cleaning_steps(project, folder, opened.intake, None)
+        opened.intake.save()
+        context = _context(opened, _reference(opened))
+        environment = partial(_environment, opened)
+        data = tuple(step for step in steps if not step.stage.title.startswith("validate "))
+        done = execute(data, opened.ledger, context, observe, environment=environment)
+        newest = next(step.outputs["as_of"] for step in done if step.title == "as of")
+        if read_as_of(newest, context) < until:
+            steps = cleaning_steps(project, folder, opened.intake, iso(from_micros(until)))
+        done = execute(steps, opened.ledger, context, observe, environment=environment)
+        yield context, {step.title: step.outputs for step in done}
 
 
 def _views(project: Project, context: Context, done: Sequence[Done]) -> Iterator[tuple[ViewPlan, StoredTable]]:

@@ -6,20 +6,23 @@ from sterling.project.gates import DecisionMetric, Metric
 from sterling.project.metrics import DECISIONS, METRICS
 from sterling.stats.decisions import Amounts
 from sterling.stats.metrics import METRICS as COMPUTED
+from sterling.stats.multiclass import METRICS as OF_CLASSES
 from sterling.stats.regression import METRICS as OF_NUMBERS
 from sterling.tasks.binary import BINARY
 from sterling.tasks.decided import decision_metrics
+from sterling.tasks.multiclass import Multiclass
 from sterling.tasks.regression import REGRESSION
 
 
 def test_gates_tables_and_statistics_name_the_same_metrics() -> None:
-    assert list(get_args(Metric)) == list(METRICS) == [*BINARY.metrics, *REGRESSION.metrics]
+    assert list(get_args(Metric)) == list(METRICS)
+    assert set(METRICS) == {*BINARY.metrics, *REGRESSION.metrics, *Multiclass.metrics}
 
 
 def test_which_way_is_better_is_what_the_statistics_say() -> None:
-    assert {name: metric.more_is_better for name, metric in METRICS.items()} == {
-        name: {**COMPUTED, **OF_NUMBERS}[name].greater_is_better for name in METRICS
-    }
+    for computed in (COMPUTED, OF_NUMBERS, OF_CLASSES):
+        for name, metric in computed.items():
+            assert name == "base_rate" or METRICS[name].more_is_better == metric.greater_is_better
 
 
 def test_metrics_of_decisions_have_one_name_too() -> None:

@@ -23,6 +23,7 @@ from sterling.project.sources import Delay, EventSource, Query
 from sterling.project.spine import EventSpine, Holdout, Label
 from sterling.project.splits import TimeSeriesSplit
 from tests.views import studied
+from tests.views.several import by_class
 
 Entries = tuple[Entry, ...]
 METRICS = {
@@ -170,6 +171,8 @@ class Flights:
         self.append("data.erased", (), {
             "subjects": [{"column": "passenger", "hash": "7b" * 32}], "salt": "5a" * 16, "rows": 12, "cells": 1, "files": 0,
             "replaced": [replaced]})  # fmt: skip
+        model = ref("weather classes")
+        self.append("classes.measured", (f"model:{model}",), by_class(model, "lightgbm"))
         return self.served().tried_again(1)
 
     def served(self) -> Flights:
@@ -183,6 +186,15 @@ class Flights:
         self.append("outcomes.joined", (), {
             "ref": ref("joined"), "outcomes": ref("outcomes"), "feedback": ref("feedback"), "rows": 12_840, "known": 11_020,
             "said": 11_064, "complaints": 3})  # fmt: skip
+        scores, spent = {"mean": 0.21, "min": 0.02, "max": 0.93}, {"seconds": 2.1, "seconds_cpu": 1.9}
+        counts = {"rows": 27_004, "refused": {"wrong-type": 3}, "nulled": 12, "acted": 5_120, "scores": scores}
+        whose = {"destination": "postgresql://ada@db.example.com:5432/scores#late", "version": 2, "model": ref("model")}
+        self.append("partition.scored", ("run:0123456789abcdef", "version:2"), {
+            **whose, **counts, **spent, "partition": "2013-10-04", "run": "0123456789abcdef", "inputs": "in", "output": "out"})  # fmt: skip
+        self.append("batch.scored", ("version:2", "consumer:crm"), {
+            **whose, **counts, **spent, "seen": {"registered": 1}, "population": {"kind": "rows", "from": "rows.parquet"},
+            "partitions": [1], "kept": 2, "left": [], "explain": 0, "consumers": ["crm"], "peak_bytes": None,
+            "cost": {"amount": 0.00003, "per_1000": 0.0000011, "cpu_price_hour": 0.05}})  # fmt: skip
         return self
 
     def tried_again(self, version: int) -> Flights:

@@ -89,6 +89,10 @@ class Channel(Connection):  # type: ignore[misc]  # pg8000 has no types
         self.run(f"COPY ({sql}) TO STDOUT (FORMAT binary)", stream=data)
         return list(_rows(data.getvalue()))
 
+    def wait_long(self) -> None:
+        """Wait for every answer as long as it takes: to put many rows in place takes the server a while."""
+        self._usock.settimeout(None)
+
     def hear(self, seconds: float) -> None:
         """Wait until the server says something of its own, but no longer than this."""
         if self._has_heard():

@@ -18,6 +18,7 @@ from sterling.cli import (
     project,
     release,
     reproduction,
+    score,
     serve,
     team,
 )
@@ -36,6 +37,7 @@ app = typer.Typer(
 project.add_to(app)
 release.add_to(app)
 serve.add_to(app)
+score.add_to(app)
 evidence.add_to(app)
 reproduction.add_to(app)
 features.add_to(app)

@@ -31,6 +31,8 @@ def sentences(report: Report) -> Iterator[str]:
         shown = " ".join(f"{may.column}={value}" for value in may.values[:_SHOWN])
         more = f" and {len(may.values) - _SHOWN:,} more" if len(may.values) > _SHOWN else ""
         yield f"Perhaps theirs as well, and not erased unless you name it: {shown}{more}."
+    if report.scored:
+        yield f"Scores were written to {listed(report.scored)}, which is not searched: erase there yourself."
     if report.plain:
         yield (
             f"The value of {listed(report.plain)} is too short to be looked for in texts, where it would be found by "
@@ -47,7 +49,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "holdings": [one._asdict() | {"cells": dict(one.cells)} for one in report.holdings], "files": report.files,
         "loose": report.loose, "in_the_way": [one._asdict() for one in report.in_the_way],
         "also": [one._asdict() for one in report.also], "searched": searched,
-        "left": [one._asdict() for one in report.left],
+        "left": [one._asdict() for one in report.left], "scored": report.scored,
     }  # fmt: skip
 
 

@@ -12,14 +12,14 @@ Upcaster = Callable[[Body], Body]
 
 KINDS: dict[str, tuple[Upcaster, ...]] = dict.fromkeys(
     (
-        "ablation.measured", "as_of.resolved", "attributions.measured", "availability.measured", "behaviour.tested",
-        "calibration.analysed", "calibration.judged", "calibration.measured", "censoring.measured", "champion.resolved", "data.erased",
+        "ablation.measured", "as_of.resolved", "attributions.measured", "availability.measured", "batch.scored", "behaviour.tested",
+        "calibration.analysed", "calibration.judged", "calibration.measured", "censoring.measured", "champion.resolved", "classes.measured", "data.erased",
         "data.prepared", "data.referenced", "data.snapshotted", "data.validated", "decisions.evaluated",
         "environment.recorded", "errors.analysed", "fairness.measured", "feasibility.assessed", "features.built",
         "frame.assembled", "gate.judged", "golden.checked", "importance.measured", "importance.permuted",
         "lateness.measured", "leakage.checked", "leaks.evaluated", "leaks.measured", "learning.measured",
         "metric.compared", "metric.measured", "model.refused", "model.registered", "model.trained", "model.validated",
-        "outcomes.joined", "parity.measured", "policy.chosen", "predictions.compared", "predictions.fetched",
+        "outcomes.joined", "parity.measured", "partition.scored", "policy.chosen", "predictions.compared", "predictions.fetched",
         "predictions.logged", "predictions.made", "project.defined", "reproduction.failed", "robustness.measured",
         "run.completed", "run.reproduced", "served.checked", "slices.discovered",
         "spine.built", "staleness.measured",

@@ -66,6 +66,7 @@ def _found(opened: Opened, person: Person, traces: Traces) -> Report:
         loose=len(_loose(opened)),
         in_the_way=tuple(in_the_way(opened, person, traces, held)),
         also=also(traces),
+        scored=tuple(sorted({e.body["destination"] for e in opened.entries if e.kind == "partition.scored"})),
     )
 
 

@@ -98,6 +98,7 @@ class Report:
         position: Position of the entry that was recorded; None where nothing was changed, or there was nothing to say.
         searched: What was gone through at last; None where nothing was changed.
         left: Where the person is still found.
+        scored: Where scores were written to, outside of what is searched.
     """
 
     columns: tuple[str, ...]
@@ -110,3 +111,4 @@ class Report:
     position: int | None = None
     searched: Searched | None = None
     left: tuple[Place, ...] = ()
+    scored: tuple[str, ...] = ()

@@ -57,6 +57,8 @@ def attributions(model: Model, matrix: Matrix, *, reference: Matrix | None = Non
         >>> found.base, found.values.tolist(), found.total.tolist()
         (-1.0, [[2.0], [0.0]], [1.0, -1.0])
     """
+    if model.outputs:
+        raise DataError(f"Attributions add up to one number, and the model answers with {len(model.outputs)}.")
     predictor = innermost(model.predictor)
     match predictor:
         case Constant():

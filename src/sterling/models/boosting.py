@@ -13,7 +13,7 @@ from sterling.models.lightgbm_library import let_waiting_threads_sleep
 from sterling.models.rows import TrainingRows
 from sterling.models.trees import Trees
 from sterling.models.weights import weights_of
-from sterling.project.tasks import Binary, Task
+from sterling.project.tasks import Binary, Multiclass, Task
 from sterling.project.trainers import LightGBM, ShallowTree
 
 FEWEST_JUDGED = 200
@@ -29,7 +29,7 @@ class Earlier(NamedTuple):
 
     Attributes:
         chosen: Shape (rows,), which of the training rows they are.
-        predicted: Their probabilities, in order.
+        predicted: Their probabilities, in order; shape (rows, classes) where there are several.
     """
 
     chosen: NDArray[np.bool_]
@@ -79,18 +79,21 @@ def fit_lightgbm(trainer: LightGBM, rows: TrainingRows, threads: int) -> Fitted:
 
 
 def fit_shallow(trainer: ShallowTree, rows: TrainingRows, threads: int) -> Trees:
-    """One tree, whose leaves answer with their means; shares of positives are drawn in by half a row of either label.
+    """One tree, whose leaves answer with their means; shares are drawn in by half a row of each label.
 
     Raises:
         DataError: if there is no feature.
     """
     if not rows.columns:
         raise DataError("ShallowTree needs at least one feature.")
+    several = isinstance(rows.task, Multiclass)
     same = LightGBM(
         trees=1, leaves=trainer.leaves, min_rows_per_leaf=trainer.min_rows_per_leaf, learning_rate=1.0,
         feature_fraction=1.0, bagging_fraction=1.0, l2=0.0, category_smoothing=50.0,
     )  # fmt: skip
     booster = _booster(_parameters(same, rows, threads), rows, None, 1)
+    if several:
+        return _shares_of_classes(booster, rows, threads)
     leaves = np.asarray(booster.predict(rows.matrix, pred_leaf=True, num_threads=threads)).ravel().astype(np.int64)
     counts, sums = np.bincount(leaves), np.bincount(leaves, weights=rows.label)
     for leaf in np.flatnonzero(counts):
@@ -99,6 +102,19 @@ def fit_shallow(trainer: ShallowTree, rows: TrainingRows, threads: int) -> Trees
             continue
         odds = (sums[leaf] + 0.5) / (counts[leaf] - sums[leaf] + 0.5)
         booster.set_leaf_output(0, int(leaf), float(np.log(odds)))
+    return Trees(booster.model_to_string())
+
+
+def _shares_of_classes(booster: Any, rows: TrainingRows, threads: int) -> Trees:
+    """A tree for each class against the rest, whose leaves answer with the log of the class's share; softmax makes them sum to 1."""
+    size = len(rows.outputs)
+    leaves = np.asarray(booster.predict(rows.matrix, pred_leaf=True, num_threads=threads)).reshape(len(rows.label), -1)
+    for place in range(size):
+        of = leaves[:, place].astype(np.int64)
+        counts, ours = np.bincount(of), np.bincount(of, weights=rows.label == place)
+        for leaf in np.flatnonzero(counts):
+            share = (ours[leaf] + 0.5) / (counts[leaf] + 0.5 * size)
+            booster.set_leaf_output(place, int(leaf), float(np.log(share)))
     return Trees(booster.model_to_string())
 
 
@@ -167,7 +183,11 @@ def log_losses(label: NDArray[np.float64], predicted: NDArray[np.float64]) -> ND
 
 
 def losses_of(task: Task, label: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log loss of each row, or its squared error where the label is a number."""
+    """Log loss of each row, or its squared error where the label is a number; predictions of classes are (rows, classes)."""
+    if isinstance(task, Multiclass):
+        right = predicted.reshape(len(label), -1)[np.arange(len(label)), label.astype(np.int64)]
+        losses: NDArray[np.float64] = -np.log(np.maximum(right, SMALLEST))
+        return losses
     return log_losses(label, predicted) if isinstance(task, Binary) else np.square(label - predicted)
 
 
@@ -222,10 +242,20 @@ def _dataset(parameters: dict[str, Any], rows: TrainingRows, weights: NDArray[np
     return lgb.Dataset(rows.matrix, rows.label, weight=weights, categorical_feature=categorical, params=parameters)
 
 
+def _objective(task: Task) -> dict[str, Any]:
+    match task:
+        case Binary():
+            return {"objective": "binary"}
+        case Multiclass(classes=classes):
+            return {"objective": "multiclass", "num_class": len(classes)}
+        case _:
+            return {"objective": "regression"}
+
+
 def _parameters(trainer: LightGBM, rows: TrainingRows, threads: int) -> dict[str, Any]:
     trainer = trainer.settled(len(rows.label))
     found: dict[str, Any] = {
-        "objective": "binary" if isinstance(rows.task, Binary) else "regression", "deterministic": True, "force_col_wise": True, "seed": rows.seed,
+        **_objective(rows.task), "deterministic": True, "force_col_wise": True, "seed": rows.seed,
         "num_threads": threads, "verbosity": -1, "num_leaves": trainer.leaves, "learning_rate": trainer.learning_rate,
         "min_data_in_leaf": trainer.min_rows_per_leaf, "feature_fraction": trainer.feature_fraction,
         "bagging_fraction": trainer.bagging_fraction, "bagging_freq": 1, "lambda_l2": trainer.l2,

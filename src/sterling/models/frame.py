@@ -24,7 +24,7 @@ from sterling.engine.tables import read_table
 from sterling.models.columns import Column, Matrix
 from sterling.models.model import training_columns
 from sterling.models.rows import TrainingRows
-from sterling.project.tasks import CONDITION, Task
+from sterling.project.tasks import CONDITION, Task, in_class_order, with_classes
 
 SPINE = ("unit", "predict_at", "label", "matured_at", "status", "cluster")
 SLICE = "_slice_"
@@ -36,12 +36,15 @@ class Frame:
 
     Attributes:
         table: The rows, with the columns of the module's first lines.
+        named: Names of the classes where labels are such, in the order of their places; by default those of its own labels
+            that are known.
 
     Raises:
         DataError: if a column of the spine is missing.
     """
 
     table: pa.Table
+    named: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if absent := sorted(set(SPINE) - set(self.table.column_names)):
@@ -76,8 +79,36 @@ class Frame:
 
     @cached_property
     def label(self) -> NDArray[np.float64]:
-        """Labels: 0.0 or 1.0, or numbers; NaN where there is none."""
-        return _floats(self.table["label"])
+        """Labels: 0.0 or 1.0, or numbers; places among `classes`, -1 for one that is none of them; NaN where there is none."""
+        if not self.of_classes:
+            return _floats(self.table["label"])
+        codes = {name: float(place) for place, name in enumerate(self.classes)}
+        return _codes(self.table["label"], codes, unknown=-1.0)
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether labels are names of classes."""
+        kind = self.table.schema.field("label").type
+        return bool(pa.types.is_string(kind) or pa.types.is_dictionary(kind))
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their places; none where labels are numbers."""
+        if self.named or not self.of_classes:
+            return self.named
+        known: list[str] = pc.unique(self.table["label"].filter(pa.array(self.known))).to_pylist()
+        return in_class_order(known)
+
+    def of(self, classes: Sequence[str]) -> Frame:
+        """The same rows, with these as the classes; itself for none."""
+        return Frame(self.table, tuple(classes)) if classes else self
+
+    def unknown_classes(self) -> dict[str, int]:
+        """How many of the rows have a label that is none of the classes, by its name."""
+        if not self.of_classes:
+            return {}
+        counted = pc.value_counts(self.table["label"].drop_null()).to_pylist()
+        return {one["values"]: one["counts"] for one in counted if one["values"] not in self.classes}
 
     def known_before(self, start_us: int) -> NDArray[np.bool_]:
         """Whether a row is predicted, and its label known, before a moment: what a training at that moment may use."""
@@ -86,7 +117,7 @@ class Frame:
 
     def take(self, mask: NDArray[np.bool_]) -> Frame:
         """The rows where a mask is true, in order."""
-        return Frame(self.table.filter(pa.array(mask)))
+        return Frame(self.table.filter(pa.array(mask)), self.classes)
 
     def kind(self, name: str) -> str:
         """Whether a feature is a ``number`` or a ``category``.
@@ -151,18 +182,19 @@ class Frame:
         """All rows, encoded with their own categories."""
         columns = self.columns()
         matured_at = _integers(pc.fill_null(self.table["matured_at"], np.iinfo(np.int64).max))
-        return TrainingRows(columns, self.encode(columns), self.label, seed, task, self.predict_at, matured_at)
+        known = with_classes(task, self.classes)
+        return TrainingRows(columns, self.encode(columns), self.label, seed, known, self.predict_at, matured_at)
 
 
 def _categories(values: pa.ChunkedArray) -> list[str]:
     return [value for value in pc.unique(values).to_pylist() if value is not None]
 
 
-def _codes(values: pa.ChunkedArray, codes: Mapping[str, float]) -> Matrix:
+def _codes(values: pa.ChunkedArray, codes: Mapping[str, float], unknown: float = np.nan) -> Matrix:
     array: Any = values.combine_chunks()
     if not pa.types.is_dictionary(array.type):
         array = array.dictionary_encode()
-    table = np.array([*(codes.get(name, np.nan) for name in array.dictionary.to_pylist()), np.nan])
+    table = np.array([*(codes.get(name, unknown) for name in array.dictionary.to_pylist()), np.nan])
     found: Matrix = table[array.indices.fill_null(len(array.dictionary)).to_numpy(zero_copy_only=False)]
     return found
 

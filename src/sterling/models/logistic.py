@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from sterling.core.errors import DataError
 from sterling.models.blas import one_blas_thread
 from sterling.models.columns import Column, Matrix
-from sterling.models.predictors import CategoryTerm, Linear, NumberTerm
+from sterling.models.predictors import CategoryTerm, Linear, Number, NumberTerm
 from sterling.models.rows import TrainingRows
+from sterling.models.several import Joined
 from sterling.project.recipe import Logistic, Ridge
 
 _MOST_ITERATIONS = 1_000
 _LEAST_PENALTY = 1e-8
 """Keeps columns that say the same from having no one solution."""
+_NEVER = -100.0
+"""The sum of a class without a training row, whose probability is then next to nothing."""
 
 
 def fit_logistic(trainer: Logistic, rows: TrainingRows, weights: NDArray[np.float64] | None = None) -> Linear:
@@ -27,11 +30,38 @@ def fit_logistic(trainer: Logistic, rows: TrainingRows, weights: NDArray[np.floa
     Raises:
         DataError: if it does not converge.
     """
+    blocks = _blocks(rows, "Logistic")
+    model = _solved(trainer, blocks, rows, weights)
+    return Linear(float(model.intercept_[0]), _terms(blocks, model.coef_[0]))
+
+
+def fit_multinomial(trainer: Logistic, rows: TrainingRows, weights: NDArray[np.float64] | None = None) -> Joined:
+    """A sum for each class, joined by softmax; fitted as `fit_logistic` does, on the classes that the rows have.
+
+    Raises:
+        DataError: if it does not converge.
+
+    References:
+        Hastie, Tibshirani & Friedman (2009), The Elements of Statistical Learning, eq. 4.18, with every class its own sum.
+    """
+    blocks = _blocks(rows, "Logistic")
+    model = _solved(trainer, blocks, rows, weights)
+    intercepts, coefficients = model.intercept_, model.coef_
+    if len(model.classes_) == 2:  # one sum says it, that of the second class against the first
+        intercepts, coefficients = np.r_[0.0, intercepts], np.vstack([np.zeros_like(coefficients), coefficients])
+    parts: list[Linear | Number] = [Number(_NEVER)] * len(rows.outputs)
+    for place, intercept, row in zip(model.classes_.astype(int).tolist(), intercepts, coefficients, strict=True):
+        parts[place] = Linear(float(intercept), _terms(blocks, row), "number")
+    return Joined(tuple(parts), "softmax")
+
+
+def _solved(
+    trainer: Logistic, blocks: list[_Numbers | _Categories], rows: TrainingRows, weights: NDArray[np.float64] | None
+) -> Any:
     import scipy.sparse as sp
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    blocks = _blocks(rows, "Logistic")
     model = LogisticRegression(C=trainer.c, max_iter=_MOST_ITERATIONS)
     with one_blas_thread(), warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
@@ -39,7 +69,7 @@ def fit_logistic(trainer: Logistic, rows: TrainingRows, weights: NDArray[np.floa
             model.fit(sp.hstack([block.design for block in blocks], format="csr"), rows.label, weights)
         except ConvergenceWarning:
             raise DataError(f"Logistic did not converge in {_MOST_ITERATIONS} steps. Lower c={trainer.c:g}.") from None
-    return Linear(float(model.intercept_[0]), _terms(blocks, model.coef_[0]))
+    return model
 
 
 def fit_ridge(trainer: Ridge, rows: TrainingRows) -> Linear:

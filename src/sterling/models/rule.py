@@ -1,4 +1,4 @@
-"""A rule as a model: the share of positives that training saw for each answer of an expression."""
+"""A rule as a model: the share of positives, or of each class, that training saw for each answer of an expression."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sterling.core.errors import DataError, InvalidDefinitionError
 from sterling.models.answers import Answers
@@ -14,6 +15,8 @@ from sterling.models.columns import Column, Matrix
 from sterling.models.expression import Tree, compiled, computed
 from sterling.models.predictors import Probabilities
 from sterling.models.rows import TrainingRows
+from sterling.models.several import Joined
+from sterling.project.tasks import Multiclass
 from sterling.project.trainers import Rule
 
 MOST_ANSWERS = 50
@@ -71,8 +74,8 @@ class Shares:
         }  # fmt: skip
 
 
-def fit_rule(trainer: Rule, rows: TrainingRows) -> Shares:
-    """Count the positives of each answer; where it is null, the share of all rows.
+def fit_rule(trainer: Rule, rows: TrainingRows) -> Shares | Joined:
+    """Count the positives of each answer, or the rows of each class; where it is null, the share of all rows.
 
     Raises:
         DataError: if the expression is null everywhere, or has too many answers.
@@ -88,10 +91,16 @@ def fit_rule(trainer: Rule, rows: TrainingRows) -> Shares:
             f"Rule.sql {trainer.sql!r} has {len(answers):,} different answers in training, and a rule {MOST_ANSWERS} at most. "
             "Compare it with thresholds, such as CASE WHEN x > 10 THEN 2 WHEN x > 5 THEN 1 ELSE 0 END."
         )
-    positives = np.bincount(places, weights=rows.label[known], minlength=len(answers))
-    unknown = rows.label if known.all() else rows.label[~known]
-    shares = tuple((positives / counts).tolist())
-    return Shares(tree, tuple(answers.tolist()), shares, float(unknown.mean()))
+
+    def shares(label: NDArray[np.float64]) -> Shares:
+        positives = np.bincount(places, weights=label[known], minlength=len(answers))
+        unknown = label if known.all() else label[~known]
+        return Shares(tree, tuple(answers.tolist()), tuple((positives / counts).tolist()), float(unknown.mean()))
+
+    if not isinstance(rows.task, Multiclass):
+        return shares(rows.label)
+    of_classes = [shares((rows.label == place).astype(np.float64)) for place in range(len(rows.outputs))]
+    return Joined(tuple(of_classes), "shares")
 
 
 def rule_from(document: Mapping[str, Any]) -> Shares:

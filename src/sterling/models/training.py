@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from sterling.core.errors import InvalidDefinitionError
 from sterling.core.processors import free_threads
 from sterling.models.answers import Answers
@@ -11,11 +13,12 @@ from sterling.models.blas import blas_kernels
 from sterling.models.boosting import Earlier, Fitted, fit_lightgbm, fit_shallow
 from sterling.models.calibrated import shift_curve, shifted
 from sterling.models.ensemble import fit_ensemble
-from sterling.models.logistic import fit_logistic, fit_ridge
+from sterling.models.logistic import fit_logistic, fit_multinomial, fit_ridge
 from sterling.models.model import Model
 from sterling.models.predictors import Constant, Number, Predictor
 from sterling.models.rows import TrainingRows
 from sterling.models.rule import fit_rule
+from sterling.models.several import Constants
 from sterling.models.sklearn_trees import fit_sklearn
 from sterling.models.weights import weights_of
 from sterling.models.xgboost_trees import fit_xgboost
@@ -32,7 +35,7 @@ from sterling.project.recipe import (
     Trainer,
     XGBoost,
 )
-from sterling.project.tasks import Binary, Task
+from sterling.project.tasks import Binary, Multiclass, Task
 
 
 class Trained(NamedTuple):
@@ -94,8 +97,7 @@ def kernel(trainer: Trainer) -> str | None:
 def _predictor(trainer: Trainer, rows: TrainingRows, threads: int | None) -> Predictor:
     match trainer:
         case Prior():
-            mean = float(rows.label.mean())
-            return Constant(mean) if isinstance(rows.task, Binary) else Number(mean)
+            return _prior(rows)
         case Ridge():
             return fit_ridge(trainer, rows)
         case Rule():
@@ -109,9 +111,22 @@ def _predictor(trainer: Trainer, rows: TrainingRows, threads: int | None) -> Pre
             return _own(trainer, rows)
 
 
+def _prior(rows: TrainingRows) -> Predictor:
+    match rows.task:
+        case Binary():
+            return Constant(float(rows.label.mean()))
+        case Multiclass(classes=classes):
+            counts = np.bincount(rows.label.astype(np.int64), minlength=len(classes))
+            return Constants(tuple((counts / len(rows.label)).tolist()))
+        case _:
+            return Number(float(rows.label.mean()))
+
+
 def _weighted(trainer: Logistic | XGBoost | Sklearn, rows: TrainingRows) -> Predictor:
     weights = weights_of(rows, weight=trainer.weight, positive_weight=trainer.positive_weight)
     match trainer:
+        case Logistic() if isinstance(rows.task, Multiclass):
+            return fit_multinomial(trainer, rows, weights.rows)
         case Logistic():
             return shifted(fit_logistic(trainer, rows, weights.rows), weights.shift)
         case XGBoost():
@@ -131,7 +146,13 @@ def _own(trainer: Custom, rows: TrainingRows) -> Predictor:
 
 def answers_of(task: Task) -> Answers:
     """What a model of a task answers with."""
-    return "probability" if isinstance(task, Binary) else "number"
+    match task:
+        case Binary():
+            return "probability"
+        case Multiclass():
+            return "probabilities"
+        case _:
+            return "number"
 
 
 def _earlier(fitted: Fitted) -> Earlier | None:

@@ -13,7 +13,9 @@ from sterling.project.definition import Definition
 from sterling.project.metrics import more_is_better
 from sterling.project.perturbations import Perturbation
 
-Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "ece", "rmse", "mae", "r2"]
+Metric = Literal[
+    "roc_auc", "average_precision", "log_loss", "accuracy", "macro_f1", "macro_roc_auc", "brier", "ece", "rmse", "mae", "r2"
+]  # fmt: skip
 DecisionMetric = Literal["value", "precision", "recall", "f1", "lift", "false_positive_rate"]
 """Metrics of what the project's policy decides."""
 Rate = Literal[
@@ -102,7 +104,7 @@ class EverySlice(Definition, frozen=True):
             raise InvalidDefinitionError("EverySlice.by is empty. Name columns whose values make the slices.")
         if not more_is_better(self.metric):
             raise InvalidDefinitionError(
-                f"EverySlice.metric is {self.metric!r}, of which less is better. Use 'roc_auc' or 'average_precision', "
+                f"EverySlice.metric is {self.metric!r}, of which less is better. Use 'roc_auc', or 'accuracy' of classes, "
                 "or a metric of decisions such as 'recall'."
             )
 

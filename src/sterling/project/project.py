@@ -34,7 +34,7 @@ from sterling.project.sources import Columns, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
 from sterling.project.splits import GroupKFold
 from sterling.project.studies import Behaviour, Study, check_studies
-from sterling.project.tasks import METRICS_OF, Binary, Task
+from sterling.project.tasks import METRICS_OF, Binary, Multiclass, Task
 
 if TYPE_CHECKING:
     from sterling.lifecycle import Result
@@ -234,7 +234,10 @@ class Project(Definition, frozen=True):
     def _check_task(self) -> None:
         kind, task = type(self.task), type(self.task).__name__
         if isinstance(self.label, Occurs) and not isinstance(self.task, Binary):
-            raise InvalidDefinitionError(f"Occurs says yes or no, and Project.task is {task}. Use a Label of a number.")
+            raise InvalidDefinitionError(
+                f"Occurs says yes or no, and Project.task is {task}. Use a Label of a "
+                f"{'class' if kind is Multiclass else 'number'}."
+            )
         for gate in self.gates:
             metric = None if isinstance(gate, Fair) else getattr(gate, "metric", None)
             if metric is not None and metric not in (*METRICS_OF[kind], *DECISIONS):
@@ -244,6 +247,8 @@ class Project(Definition, frozen=True):
                 )
         if not isinstance(self.task, Binary) and any(isinstance(gate, FewFlips) for gate in self.gates):
             raise InvalidDefinitionError(f"FewFlips counts decisions, and Project.task is {task}. Use NonInferior.")
+        if isinstance(self.task, Multiclass):
+            self._check_classes()
         for trainer in self.recipe.trainers(self.task):
             fits_task(trainer, self.task)
         if not isinstance(self.task, Binary) and (self.policy is not None or self.sensitive):
@@ -252,6 +257,22 @@ class Project(Definition, frozen=True):
                 f"Project.{field} is about the chance that something happens, and Project.task is {task}. Leave it out, or "
                 "ask a yes-or-no question, such as Label('minutes >= 15')."
             )
+
+    def _check_classes(self) -> None:
+        if isinstance(self.label, Label) and self.label.missing != "drop":
+            raise InvalidDefinitionError(
+                f"Label.missing is {self.label.missing}, which is no class of Multiclass. "
+                "Write coalesce(…, 'none') into the label, or leave it out."
+            )
+        for field, named in (
+            ("gates", [gate for gate in self.gates if isinstance(gate, Golden)]),
+            ("external", self.external),
+        ):
+            if named:
+                raise InvalidDefinitionError(
+                    f"Project.{field} names {type(named[0]).__name__}, which is about one score a row, and Project.task is "
+                    "Multiclass. Leave it out."
+                )
 
     def _check_sources(self) -> None:
         sources = self.sources()

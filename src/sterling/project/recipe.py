@@ -8,7 +8,7 @@ from typing import Literal
 from sterling.core.errors import InvalidDefinitionError, nearest
 from sterling.project.definition import Definition
 from sterling.project.splits import Split
-from sterling.project.tasks import Binary, Task
+from sterling.project.tasks import Binary, Regression, Task
 from sterling.project.times import micros
 from sterling.project.trainers import (
     Custom,
@@ -141,7 +141,7 @@ class Recipe(Definition, frozen=True):
     Args:
         model: The candidate.
         baselines: What it is compared with, on the same rows; None for the task's own ladder: `Prior`, `ShallowTree`, and
-            `Logistic` for a condition or `Ridge` for a number.
+            `Logistic` for a condition or for classes, or `Ridge` for a number.
         cv: Validation on earlier blocks; None for the holdout alone.
         calibration: Curves that the candidate's probabilities may be led back by; None for none. Numbers have none.
         tune: A search for better settings of the model, an `LightGBM`; None for none.
@@ -175,7 +175,7 @@ class Recipe(Definition, frozen=True):
         """
         if self.baselines is not None:
             return tuple(self.baselines)
-        return (Prior(), ShallowTree(), Logistic() if isinstance(task, Binary) else Ridge())
+        return (Prior(), ShallowTree(), Ridge() if isinstance(task, Regression) else Logistic())
 
     def trainers(self, task: Task) -> tuple[Trainer, ...]:
         """The candidate, and its baselines."""
@@ -189,17 +189,20 @@ def fits_task(trainer: Trainer, task: Task) -> None:
         InvalidDefinitionError: naming one that fits.
     """
     name = type(trainer).__name__
-    if isinstance(task, Binary) and isinstance(trainer, Ridge):
-        raise InvalidDefinitionError("Ridge predicts a number, and Project.task is Binary. Use Logistic.")
+    if isinstance(trainer, Ridge) and not isinstance(task, Regression):
+        raise InvalidDefinitionError(
+            f"Ridge predicts a number, and Project.task is {type(task).__name__}. Use Logistic."
+        )
     if isinstance(task, Binary):
         return
-    if isinstance(trainer, Logistic | Rule):
+    if isinstance(trainer, Logistic | Rule if isinstance(task, Regression) else XGBoost | Sklearn):
         instead = "Ridge" if isinstance(trainer, Logistic) else "LightGBM or Custom"
+        what = "a condition" if isinstance(task, Regression) else "a condition or a number"
         raise InvalidDefinitionError(
-            f"{name} predicts a condition, and Project.task is {type(task).__name__}. Use {instead}."
+            f"{name} predicts {what}, and Project.task is {type(task).__name__}. Use {instead}."
         )
     weighed = trainer.members[0] if isinstance(trainer, Ensemble) else trainer
-    if isinstance(weighed, LightGBM | XGBoost | Sklearn) and weighed.positive_weight is not None:
+    if isinstance(weighed, LightGBM | Logistic | XGBoost | Sklearn) and weighed.positive_weight is not None:
         raise InvalidDefinitionError(
             f"{name}.positive_weight weighs a condition, and Project.task is {type(task).__name__}. Use weight."
         )

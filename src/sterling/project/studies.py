@@ -24,7 +24,7 @@ from sterling.project.features import (
 )
 from sterling.project.perturbations import Missing, Noise, OutOfRange, Perturbation, Scaled, Unseen
 from sterling.project.sources import Columns
-from sterling.project.tasks import CONDITION, Binary, Regression, Task
+from sterling.project.tasks import CONDITION, Binary, Multiclass, Regression, Task
 from sterling.project.times import micros
 
 __all__ = [
@@ -205,6 +205,7 @@ DEFAULTS: tuple[Study, ...] = (Slices(), Errors(), Importance(), Robustness(), F
 STUDIES_OF: dict[type[Task], frozenset[type[Study]]] = {
     Binary: frozenset(get_args(Study)),
     Regression: frozenset({Importance, Robustness, Behaviour, Ablation, LearningCurve, Staleness}),
+    Multiclass: frozenset({Importance, Robustness, Ablation, LearningCurve, Staleness}),
 }
 """What can be looked at under each task."""
 

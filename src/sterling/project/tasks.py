@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
+
+from sterling.core.errors import InvalidDefinitionError
 from sterling.project.definition import Definition
+
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 class Binary(Definition, frozen=True):
@@ -21,10 +27,24 @@ class Multiclass(Definition, frozen=True):
             before the holdout, whole numbers by their size and names by the alphabet.
     """
 
-    classes: tuple[str, ...] = ()
+    classes: Sequence[str] = ()
+
+    def check(self) -> None:
+        """Refuse classes that are no names, one alone, and too many."""
+        names = tuple(self.classes)
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InvalidDefinitionError(f"Multiclass.classes names {twice[0]!r} twice.")
+        if len(names) == 1 or not all(names):
+            raise InvalidDefinitionError(
+                f"Multiclass.classes is {list(names)}. It has two names at least, or none for those of the labels."
+            )
+        if len(names) > MOST_CLASSES:
+            raise InvalidDefinitionError(f"Multiclass.classes has {len(names):,} names, and {MOST_CLASSES} at most.")
 
 
-Task = Binary | Regression
+Task = Binary | Regression | Multiclass
+MOST_CLASSES = 200
+"""More classes than this have too few rows each, and a tree for each at every step."""
 
 CONDITION: Task = Binary()
 """The task of a project that names none."""
@@ -32,18 +52,41 @@ CONDITION: Task = Binary()
 METRICS_OF: dict[type[Task], tuple[str, ...]] = {
     Binary: ("roc_auc", "average_precision", "log_loss", "brier", "ece"),
     Regression: ("rmse", "mae", "r2"),
+    Multiclass: ("log_loss", "accuracy", "macro_f1", "macro_roc_auc", "brier", "ece"),
 }
 """What is measured under each task, for every model; gates may name these."""
 
-LOSS_OF: dict[type[Task], str] = {Binary: "log_loss", Regression: "rmse"}
+LOSS_OF: dict[type[Task], str] = {Binary: "log_loss", Regression: "rmse", Multiclass: "log_loss"}
 """The metric of each task that training and tuning go by."""
 
 
-def outputs_of(task: Task | Multiclass) -> tuple[str, ...]:
+def outputs_of(task: Task) -> tuple[str, ...]:
     """Names of what a model of a task answers, where that is several numbers a row; none where it is one.
 
     Example:
         >>> outputs_of(Binary()), outputs_of(Multiclass(("AA", "UA")))
         ((), ('AA', 'UA'))
     """
-    return task.classes if isinstance(task, Multiclass) else ()
+    return tuple(task.classes) if isinstance(task, Multiclass) else ()
+
+
+def with_classes(task: Task, classes: Sequence[str]) -> Task:
+    """A task whose classes are known; itself where it has none.
+
+    Example:
+        >>> with_classes(Multiclass(), ["AA", "UA"]), with_classes(Binary(), [])
+        (Multiclass(classes=('AA', 'UA')), Binary())
+    """
+    return Multiclass(tuple(classes)) if isinstance(task, Multiclass) and classes else task
+
+
+def in_class_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of classes, each once: whole numbers by their size, and names by the alphabet.
+
+    Example:
+        >>> in_class_order(["10", "9", "9"]), in_class_order(["UA", "AA", "9"])
+        (('9', '10'), ('9', 'AA', 'UA'))
+    """
+    found = set(names)
+    whole = all(_WHOLE.fullmatch(name) for name in found)
+    return tuple(sorted(found, key=lambda name: (int(name) if whole else 0, name)))

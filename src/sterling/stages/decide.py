@@ -18,7 +18,6 @@ from sterling.models import Model
 from sterling.models.answers import scores_of
 from sterling.models.frame import Frame
 from sterling.project.policy import Value
-from sterling.project.times import micros
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.evaluate import BASELINE, MOST_SLICES, clusters_of, holdout_of
 from sterling.stats.decisions import confusion
@@ -214,18 +213,9 @@ def decided(rows: Frame, decider: Decider, scores: Floats) -> Floats:
 
 def _periods(rows: Frame, decider: Decider) -> NDArray[np.int64] | None:
     """The period of each row, numbered; None where the policy has none, or the rows do not say it."""
-    if decider.k is None:
-        return None
-    if decider.per is None:
-        moments: NDArray[Any] = rows.predict_at
-    elif decider.per[:1].isdigit():
-        moments = rows.predict_at // micros(decider.per)
-    elif not rows.has_slice(decider.per):
-        return None
-    else:
-        moments = np.array([str(value) for value in rows.slice_values(decider.per).to_pylist()])
-    codes: NDArray[np.int64] = np.unique(moments, return_inverse=True)[1].astype(np.int64)
-    return codes
+    return decider.periods(
+        rows.predict_at, lambda name: rows.slice_values(name).to_pylist() if rows.has_slice(name) else None
+    )
 
 
 def _bounds(found: Measured) -> dict[str, Any]:

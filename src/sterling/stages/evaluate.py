@@ -20,6 +20,7 @@ from sterling.project.tasks import Binary, Task
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.golden import answer_golden
 from sterling.stages.predictions import put_predictions
+from sterling.tasks.multiclass import Multiclass
 from sterling.tasks.of import task_of
 from sterling.tasks.task import Measured
 from sterling.tasks.task import Task as Measuring
@@ -66,10 +67,14 @@ class Evaluate(Stage, frozen=True):
         Raises:
             DataError: if no label of the holdout is known, a cluster is missing, or a slice has too many values.
         """
-        frame = Frame.read(context.store, inputs["frame"])
-        holdout, left_out = holdout_of(frame, self.start_us, self.end_us)
-        judged = _Judged(holdout, clusters_of(holdout, clustered=self.clustered), self.error_rate, task_of(self.task))
         contenders = {key: self._contender(key, ref, context) for key, ref in sorted(inputs.items()) if _is_model(key)}
+        classes = contenders["candidate"].model.outputs
+        frame = Frame.read(context.store, inputs["frame"]).of(classes)
+        holdout, left_out = holdout_of(frame, self.start_us, self.end_us)
+        if unknown := holdout.unknown_classes():
+            left_out |= {"unknown_classes": unknown}
+        task = task_of(self.task, classes)
+        judged = _Judged(holdout, clusters_of(holdout, clustered=self.clustered), self.error_rate, task)
         resolved = _resolve(contenders, frame)
         scores = {key: found.model.predict(holdout.encode(found.model.columns)) for key, found in contenders.items()}
         outputs = {
@@ -107,6 +112,8 @@ class Evaluate(Stage, frozen=True):
                 inside = _Judged(judged.rows.take(mask), judged.clusters[mask], judged.error_rate, judged.task)
                 yield from inside.measured(candidate, ours[mask], metrics, {column: value})
         yield judged.calibrated(candidate, ours)
+        if isinstance(judged.task, Multiclass):
+            yield judged.by_class(candidate, ours)
 
 
 def holdout_of(frame: Frame, start_us: int, end_us: int) -> tuple[Frame, dict[str, Any]]:
@@ -189,6 +196,12 @@ class _Judged:
     def calibrated(self, contender: _Contender, scores: NDArray[np.float64]) -> Evidence:
         return contender.fact("calibration.measured", self.task.calibration(self.rows.label, scores, self.clusters))
 
+    def by_class(self, contender: _Contender, scores: NDArray[np.float64]) -> Evidence:
+        """What is mistaken for what; the unknown classes are among the rows, and come in no class."""
+        assert isinstance(self.task, Multiclass)
+        found = self.task.by_class(self.rows.label, scores, self.clusters, error_rate=self.error_rate)
+        return contender.fact("classes.measured", found | {"unknown": self.rows.unknown_classes()})
+
 
 def _is_model(key: str) -> bool:
     return key in {"candidate", "champion"} or key.startswith(BASELINE)
@@ -200,11 +213,21 @@ def _resolve(contenders: dict[str, _Contender], frame: Frame) -> dict[str, Any]:
     if champion is None:
         reason = "first release, nothing to compare with"
         return {"champion": None, "comparable": False, "reason": reason}
-    unreadable = frame.cannot_encode(champion.model.columns)
+    unreadable = frame.cannot_encode(champion.model.columns) or _other_outputs(
+        champion.model, contenders["candidate"].model
+    )
     if unreadable:
         del contenders["champion"]
     reason = unreadable or "the newest version that was released and is another model"
     return {"champion": champion.ref, "comparable": not unreadable, "reason": reason}
+
+
+def _other_outputs(champion: Model, candidate: Model) -> str | None:
+    """Why a champion does not answer what the candidate answers; None where it does."""
+    if (champion.predictor.answers, champion.outputs) == (candidate.predictor.answers, candidate.outputs):
+        return None
+    theirs, ours = (", ".join(m.outputs[:10]) or f"one {m.predictor.answers}" for m in (champion, candidate))
+    return f"it answers {theirs}, and the candidate {ours}"
 
 
 def _bounds(found: Measured) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from sterling.models.blas import one_blas_thread
 from sterling.models.frame import Frame
 from sterling.models.quick import quick_scores
 from sterling.project.gates import Gate
-from sterling.project.tasks import CONDITION, Binary, Task
+from sterling.project.tasks import CONDITION, MOST_CLASSES, Binary, Task
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.feasible_gates import Judged, assess
 from sterling.stages.leak_sample import MOST_TRAINING_ROWS, Rows, sides, spread
@@ -34,6 +34,8 @@ FEWEST_TO_TRAIN = 200
 """Training rows below which nothing is likely to be learnt that a rule would not say."""
 EVENTS_PER_FEATURE = 10
 """Rows of the rarer class for each feature (Peduzzi et al. 1996, J. Clin. Epidemiol. 49, 1373–1379)."""
+FEW_OF_A_CLASS = 20
+"""Labels of a class below which a leaf of its own is hardly found."""
 FEW_CLUSTERS = 20
 """Clusters below which bounds reach far: Student's t at 19 degrees of freedom is 5 % wider than the normal quantile."""
 MATURED = 0.8
@@ -91,6 +93,7 @@ class Feasibility(Stage, frozen=True):
             rarer = int(min(frame.label[train].sum(), rows - frame.label[train].sum()))
             if 0 < rarer < EVENTS_PER_FEATURE * features:
                 yield f"{rarer:,} labels of the rarer class for {features} features: fewer than {EVENTS_PER_FEATURE} for each."
+        yield from _of_classes(frame, train, judged)
         if block.any() and judged.sum() < MATURED * block.sum():
             yield f"{judged.sum() / block.sum():.0%} of the holdout's labels are known: those may be unlike the others."
         if self.clustered and 0 < (found := _clusters(frame, judged)) < FEW_CLUSTERS:
@@ -105,7 +108,10 @@ class Feasibility(Stage, frozen=True):
         categorical = [place for place, column in enumerate(columns) if column.kind == "category"]
 
         def scores(seed: int, *, additive: bool = False) -> NDArray[np.float64]:
-            found = quick_scores(matrix, label, ~side, side, categorical=categorical, additive=additive, seed=seed)
+            found = quick_scores(
+                matrix, label, ~side, side, categorical=categorical, additive=additive, seed=seed,
+                classes=len(rows.classes),
+            )  # fmt: skip
             return np.clip(found, 1e-6, 1 - 1e-6) if isinstance(self.task, Binary) else found
 
         holdout = rows.take(side)
@@ -115,6 +121,9 @@ class Feasibility(Stage, frozen=True):
             clusters = named.indices.fill_null(len(named.dictionary)).to_numpy(zero_copy_only=False).astype(np.int64)
         seed = context.seed
         prior = np.full(len(holdout), float(label[~side].mean()))
+        if rows.of_classes:
+            shares = np.bincount(label[~side].astype(np.int64), minlength=len(rows.classes)) / (~side).sum()
+            prior = np.tile(shares, (len(holdout), 1))
         return Judged(
             holdout,
             clusters,
@@ -124,12 +133,36 @@ class Feasibility(Stage, frozen=True):
             prior,
             self.error_rate,
             seed,
-            task_of(self.task),
+            task_of(self.task, rows.classes),
         )
 
 
+def _of_classes(frame: Frame, train: Rows, judged: Rows) -> Iterator[str]:
+    """Classes that are too rare, or stand on one side alone."""
+    if not frame.of_classes:
+        return
+    before, later = (
+        np.bincount(frame.label[side].astype(np.int64), minlength=len(frame.classes)) for side in (train, judged)
+    )
+    for found, said in (
+        (
+            (before == 0) & (later > 0),
+            "not among the labels before the holdout: nothing is learnt of them, and their rows are errors",
+        ),
+        (
+            (before > 0) & (before < FEW_OF_A_CLASS),
+            f"fewer than {FEW_OF_A_CLASS} labels before the holdout: little can be learnt of them",
+        ),
+        ((before > 0) & (later == 0), "no label in the holdout: nothing is judged of them"),
+    ):
+        if found.any():
+            names = [name for name, one in zip(frame.classes, found, strict=True) if one]
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            yield f"Classes {', '.join(names[:SHOWN])}{more}: {said}."
+
+
 def _binary(frame: Frame, rows: Rows) -> bool:
-    return set(np.unique(frame.label[rows]).tolist()) <= {0.0, 1.0}
+    return not frame.of_classes and set(np.unique(frame.label[rows]).tolist()) <= {0.0, 1.0}
 
 
 def _clusters(frame: Frame, rows: Rows) -> int:
@@ -143,7 +176,13 @@ def _impossible(frame: Frame, train: Rows, judged: Rows) -> Iterator[str]:
         if not rows.any():
             yield f"No label is known {where}: there is nothing to {what}."
         elif len(values) == 1:
-            yield f"All {int(rows.sum()):,} labels known {where} are {values[0]:g}: there is nothing to {what}."
+            only = repr(frame.classes[int(values[0])]) if frame.of_classes else f"{values[0]:g}"
+            yield f"All {int(rows.sum()):,} labels known {where} are {only}: there is nothing to {what}."
+    if frame.of_classes and len(frame.classes) > MOST_CLASSES:
+        yield (
+            f"The labels are of {len(frame.classes):,} classes, and Multiclass takes {MOST_CLASSES} at most. "
+            "Group the rare ones in the label."
+        )
     if not frame.features:
         yield "There are no features."
     elif all(frame.table[name].null_count == len(frame) for name in frame.features):

@@ -118,7 +118,7 @@ def _calibrated(judged: Judged, ceiling: float) -> dict[str, Any]:
     random = np.random.default_rng(judged.seed)
     uppers = []
     for _ in range(DRAWS):
-        label = (random.random(len(judged.scores)) < judged.scores).astype(np.float64)
+        label = _drawn(judged.scores, random)
         found = judged.measure("ece", judged.scores, label=label)
         if found.upper is None:
             return _found(name, "impossible", f"ece has no bound here: {found.reason}")
@@ -128,6 +128,16 @@ def _calibrated(judged: Judged, ceiling: float) -> dict[str, Any]:
     state = "impossible" if not passed else "doubtful" if passed < POWER * DRAWS else "fine"
     reason = f"A perfectly calibrated model would show an upper bound of {typical:.4f}."
     return _found(name, state, reason, detectable=typical, chance=passed / DRAWS)
+
+
+def _drawn(scores: Floats, random: np.random.Generator) -> Floats:
+    """Labels that come exactly as often as is said: 0 and 1, or places of classes."""
+    drawn = random.random(len(scores))
+    if scores.ndim == 1:
+        return (drawn < scores).astype(np.float64)
+    places = (drawn[:, np.newaxis] >= np.cumsum(scores, axis=1)).sum(axis=1)
+    found: Floats = np.minimum(places, scores.shape[1] - 1).astype(np.float64)
+    return found
 
 
 def _gain(judged: Judged, gate: Improves) -> dict[str, Any]:

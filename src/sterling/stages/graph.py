@@ -153,17 +153,32 @@ def _snapshots(project: Project) -> Inputs:
     return {f"snapshot:{name}": Output(f"snapshot {name}", "snapshot") for name in project.sources()}
 
 
+def cleaning_steps(project: Project, folder: Path, intake: Intake, as_of: str | None) -> tuple[Step, ...]:
+    """The steps up to the clean rows of every source, as a run has them."""
+    snapshots = (_snapshot(source, folder, intake) for source in project.sources().values())
+    return (*_tables(project, folder, intake), *snapshots, *_cleaning(project, as_of))
+
+
+def feature_steps(project: Project, folder: Path) -> tuple[Step, ...]:
+    """The steps from ``spine`` of the step of that name, and from clean rows, to the frame."""
+    return tuple(_features(project, folder))
+
+
 def _data(project: Project, as_of: str | None) -> Iterator[Step]:
+    yield from _cleaning(project, as_of)
+    inputs = {_clean(source): _cleaned(source) for source in (project.spine.source, project.label.source)}
+    yield Step(
+        Spine(project.spine, project.label, project.cluster, project.task), inputs | {"as_of": Output("as of", "as_of")}
+    )
+
+
+def _cleaning(project: Project, as_of: str | None) -> Iterator[Step]:
     yield Step(AsOf(as_of), _snapshots(project))
     for source in project.sources().values():
         others = {check.source for check in source.checks if isinstance(check, References)}
         inputs = {"snapshot": Output(f"snapshot {source.name}", "snapshot"), "as_of": Output("as of", "as_of")}
         inputs |= {f"snapshot:{name}": Output(f"snapshot {name}", "snapshot") for name in sorted(others)}
         yield Step(Validate(source), inputs)
-    inputs = {_clean(source): _cleaned(source) for source in (project.spine.source, project.label.source)}
-    yield Step(
-        Spine(project.spine, project.label, project.cluster, project.task), inputs | {"as_of": Output("as of", "as_of")}
-    )
 
 
 def _clean(source: Source) -> str:

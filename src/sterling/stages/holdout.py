@@ -27,7 +27,8 @@ Floats = NDArray[np.float64]
 class CutHoldout(Stage, frozen=True):
     """Cut out the rows of the holdout whose labels are known.
 
-    Input ``frame``; outputs ``holdout``, and ``before``: how many labels were known before it, and how many were positive.
+    Input ``frame``; outputs ``holdout``, and ``before``: how many labels were known before it, and how many were positive, which none
+    of several classes is.
 
     Attributes:
         start_us: Start of the holdout, microseconds in UTC.
@@ -57,7 +58,7 @@ class CutHoldout(Stage, frozen=True):
         first, last = np.searchsorted(frame.predict_at, [self.start_us, self.end_us])
         rows, _ = holdout_of(Frame(frame.table.slice(first, last - first)), self.start_us, self.end_us)
         known = frame.known_before(self.start_us)
-        before = {"rows": int(known.sum()), "positives": int(frame.label[known].sum())}
+        before = {"rows": int(known.sum()), "positives": 0 if frame.of_classes else int(frame.label[known].sum())}
         return Outcome({"holdout": put_table(context.store, rows.table), "before": put_json(context.store, before)})
 
 
@@ -70,7 +71,7 @@ class Scored:
         rows: The rows.
         model: The candidate.
         matrix: The rows as its columns encode them, shape (rows, columns).
-        scores: Its answers, shape (rows,).
+        scores: Its answers, shape (rows,), or (rows, outputs) where it has several.
         clusters: Cluster of each row, shape (rows,).
     """
 
@@ -106,8 +107,8 @@ def scored(inputs: Mapping[str, Ref], context: Context, *, clustered: bool, mode
     Raises:
         DataError: if a cluster is missing, or the model cannot read the rows.
     """
-    rows = Frame.read(context.store, inputs["holdout"])
     found = Model.from_bytes(context.store.open(inputs[model]).read_bytes())
+    rows = Frame.read(context.store, inputs["holdout"]).of(found.outputs)
     matrix = rows.encode(found.columns)
     clusters = clusters_of(rows, clustered=clustered)
     return Scored(inputs[model], rows, found, matrix, found.predict(matrix), clusters)

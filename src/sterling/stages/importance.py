@@ -17,15 +17,17 @@ from sterling.core.refs import Ref
 from sterling.models import Linear, Model, Trees
 from sterling.models.attributions import attributions
 from sterling.project.studies import Importance
-from sterling.project.tasks import CONDITION, Binary, Regression, Task
+from sterling.project.tasks import CONDITION, Binary, Multiclass, Regression, Task
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.holdout import LIBRARIES, Floats, Scored, scored
 from sterling.stats.intervals import TooFewClustersError
 from sterling.stats.means import group_clusters, mean_interval, row_log_loss
+from sterling.stats.multiclass import row_surprise
 
 ROW_LOSS: dict[type[Task], tuple[str, Callable[[Floats, Floats], Floats]]] = {
     Binary: ("log_loss", row_log_loss),
     Regression: ("squared_error", lambda label, answers: (label - answers) ** 2),
+    Multiclass: ("log_loss", row_surprise),
 }
 """The loss of a row under each task, which is what shuffling makes larger."""
 

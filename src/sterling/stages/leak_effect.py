@@ -22,7 +22,7 @@ from sterling.models.blas import one_blas_thread
 from sterling.models.frame import Frame
 from sterling.models.training import fit
 from sterling.project.recipe import Trainer, model_name
-from sterling.project.tasks import Binary, Task
+from sterling.project.tasks import Binary, Task, with_classes
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.evaluate import clusters_of, holdout_of
 from sterling.stages.features import NAIVE, blinded, leaks_beside
@@ -75,15 +75,16 @@ class LeakEffect(Stage, frozen=True):
         leaks = leaks_beside(inputs, context)
         assert leaks is not None
         table = Frame.read(context.store, inputs["frame"]).table.append_column(_LEAKS, _any(leaks))
-        honest = _split(self, Frame(table))
-        blind = _split(self, Frame(_blinded(table, leaks)))
+        candidate = Model.from_bytes(context.store.open(inputs["candidate"]).read_bytes())
+        task = with_classes(self.task, candidate.outputs)
+        honest = _split(self, Frame(table, candidate.outputs))
+        blind = _split(self, Frame(_blinded(table, leaks), candidate.outputs))
         changed = {name: float(rows.table[_LEAKS].to_numpy().mean()) for name, rows in honest.items()}
         honest, blind = ({name: _bare(rows) for name, rows in both.items()} for both in (honest, blind))
-        candidate = Model.from_bytes(context.store.open(inputs["candidate"]).read_bytes())
         model = (
             fit(
                 tuned_trainer(context.store, inputs) or self.trainer,
-                blind["train"].training_rows(context.seed, self.task),
+                blind["train"].training_rows(context.seed, task),
             )
             if any(changed.values())
             else candidate
@@ -96,13 +97,15 @@ class LeakEffect(Stage, frozen=True):
         }
         clusters = clusters_of(known, clustered=self.clustered)
         with one_blas_thread():
-            metrics = [self._metric(name, known.label, scores, clusters) for name in task_of(self.task).metrics]
+            metrics = [self._metric(name, known.label, scores, clusters, task) for name in task_of(task).metrics]
         body = {
             "model": inputs["candidate"], "name": model_name(self.trainer), "rows": len(known),
             "train_rows": len(blind["train"]), "changed": changed["holdout"], "train_changed": changed["train"],
             "metrics": metrics,
         }  # fmt: skip
-        outputs = {name: put_predictions(context.store, known, scores[name]) for name in ("claimed", "had")}
+        outputs = {
+            name: put_predictions(context.store, known, scores[name], model.outputs) for name in ("claimed", "had")
+        }
         return Outcome(outputs, (Evidence("leaks.evaluated", (f"model:{inputs['candidate']}",), body),))
 
     def _metric(
@@ -111,10 +114,11 @@ class LeakEffect(Stage, frozen=True):
         label: NDArray[np.float64],
         scores: Mapping[str, NDArray[np.float64]],
         clusters: NDArray[np.int64],
+        task: Task,
     ) -> dict[str, Any]:
         """A metric of each, and the difference between what is claimed and what would be had, with its interval."""
-        values = {name: task_of(self.task).score(label, found).get(metric) for name, found in scores.items()}
-        found = task_of(self.task).compare(
+        values = {name: task_of(task).score(label, found).get(metric) for name, found in scores.items()}
+        found = task_of(task).compare(
             metric, label, scores["claimed"], scores["had"], clusters, error_rate=self.error_rate
         )
         bounds = {"low": found.low, "high": found.high, "confidence": found.confidence, "method": found.method}
@@ -148,4 +152,4 @@ def _split(stage: LeakEffect, frame: Frame) -> dict[str, Frame]:
 
 
 def _bare(rows: Frame) -> Frame:
-    return Frame(rows.table.drop_columns([_LEAKS]))
+    return Frame(rows.table.drop_columns([_LEAKS]), rows.classes)

@@ -35,6 +35,8 @@ BEFORE = (
     "near_duplicates",
 )  # fmt: skip
 AFTER = ("ladder", "importance")
+_CLASSES = 10
+"""Classes that are each held against the rest, the most frequent ones."""
 MOST_FOR_DATES = 120_000
 """Training rows for what a random split would claim with a date: it learns single days, and needs many rows of each."""
 
@@ -124,7 +126,8 @@ class ModelLeakage(Stage, frozen=True):
 
     def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
         """Hold the candidate against simple models, and its features against each other."""
-        frame = Frame.read(context.store, inputs["frame"])
+        candidate = Model.from_bytes(context.store.open(inputs["candidate"]).read_bytes())
+        frame = Frame.read(context.store, inputs["frame"]).of(candidate.outputs)
         train, judged = sides(frame, self.start_us, self.end_us)
         body: dict[str, Any] = _looked_at("after", AFTER, train, judged) | {
             "model": inputs["candidate"],
@@ -155,7 +158,23 @@ class ModelLeakage(Stage, frozen=True):
         if isinstance(bare, Trees):
             shares = dict(zip(candidate.names, bare.gain_shares(), strict=True))
         simple = {key.removeprefix("baseline:"): found for key, found in scores.items() if key != "candidate"}
-        return list(check_model(sample, self.candidate, scores["candidate"], simple, shares))
+        if not candidate.outputs:
+            return list(check_model(sample, self.candidate, scores["candidate"], simple, shares))
+        found: dict[str, Finding] = {}
+        for place in _frequent(sample):
+            asked, ours = sample.of_class(place), scores["candidate"][:, place]
+            theirs = {key: of_all[:, place] for key, of_all in simple.items()}
+            for finding in check_model(asked, self.candidate, ours, theirs, shares):
+                found.setdefault(finding.name, finding)
+        return list(found.values())
+
+
+def _frequent(sample: Sample) -> list[int]:
+    """Places of the most frequent classes of the holdout that training has as well."""
+    places, counts = np.unique(sample.label[sample.holdout], return_counts=True)
+    both = (places >= 0) & np.isin(places, sample.label[~sample.holdout])
+    found: list[int] = places[both][np.argsort(-counts[both], kind="stable")][:_CLASSES].astype(int).tolist()
+    return found
 
 
 def _of_every_class(sample: Sample) -> list[Finding]:

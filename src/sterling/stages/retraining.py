@@ -19,7 +19,7 @@ from sterling.models.frame import Frame
 from sterling.models.training import fit
 from sterling.project.definition import Definition
 from sterling.project.recipe import Trainer, model_name
-from sterling.project.tasks import CONDITION, Task
+from sterling.project.tasks import CONDITION, Task, with_classes
 from sterling.project.times import micros
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.holdout import LIBRARIES, Floats, Scored, scored
@@ -92,33 +92,34 @@ class Retrain(Stage, frozen=True):
         Raises:
             DataError: as training the candidate does.
         """
-        frame = Frame.read(context.store, inputs["frame"])
         found = scored(inputs, context, clustered=self.clustered)
+        frame = Frame.read(context.store, inputs["frame"]).of(found.model.outputs)
+        task = with_classes(self.task, found.model.outputs)
         span = _Span(self.start_us, int(frame.predict_at[frame.known_before(self.start_us)].min(initial=self.start_us)))
         trainer = tuned_trainer(context.store, inputs) or self.trainer
-        variants = [self._variant(one, trainer, frame, span, found, context.seed) for one in self.variants]
+        variants = [self._variant(one, trainer, frame, span, found, context.seed, task) for one in self.variants]
         body = {"rows": len(found), "error_rate": self.error_rate, "variants": variants}
         return Outcome({}, (found.fact(KINDS[self.question], model_name(self.trainer), body),))
 
     def _variant(
-        self, one: Variant, trainer: Trainer, frame: Frame, span: _Span, found: Scored, seed: int
+        self, one: Variant, trainer: Trainer, frame: Frame, span: _Span, found: Scored, seed: int, task: Task
     ) -> dict[str, Any]:
         said = {"title": one.title, "without": list(one.without), "share": one.share, "age": one.age}
         try:
-            rows = _rows(one, frame, span, self.task)
+            rows = _rows(one, frame, span, task)
         except DataError as error:  # too little is left to train on, which says something as well
             return said | {"train_rows": 0, "from": None, "to": None, "metrics": [], "reason": str(error)}
-        model = fit(trainer, rows.training_rows(seed, self.task))
+        model = fit(trainer, rows.training_rows(seed, task))
         scores = model.predict(found.rows.encode(model.columns))
         with one_blas_thread():
-            metrics = [*self._metrics(found, scores)]
+            metrics = [*self._metrics(found, scores, task)]
         first, last = (iso(from_micros(int(rows.predict_at[place]))) for place in (0, -1))
         return said | {"train_rows": len(rows), "from": first, "to": last, "metrics": metrics, "reason": None}
 
-    def _metrics(self, found: Scored, scores: Floats) -> Iterator[dict[str, Any]]:
-        values = task_of(self.task).score(found.label, scores)
-        for metric in task_of(self.task).metrics:
-            change = task_of(self.task).compare(
+    def _metrics(self, found: Scored, scores: Floats, task: Task) -> Iterator[dict[str, Any]]:
+        values = task_of(task).score(found.label, scores)
+        for metric in task_of(task).metrics:
+            change = task_of(task).compare(
                 metric, found.label, scores, found.scores, found.clusters, error_rate=self.error_rate
             )
             yield {
@@ -142,4 +143,4 @@ def _rows(one: Variant, frame: Frame, span: _Span, task: Task) -> Frame:
     rows = rows_before(late, before, f"before {iso(from_micros(before))}, {one.title}", task)
     if len(one.without) >= len(rows.features):
         raise DataError("No feature is left.")
-    return Frame(rows.table.drop_columns(list(one.without))) if one.without else rows
+    return Frame(rows.table.drop_columns(list(one.without)), rows.classes) if one.without else rows

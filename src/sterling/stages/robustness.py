@@ -81,7 +81,7 @@ class MeasureRobustness(Stage, frozen=True):
         scores = some.model.predict(matrix)
         return {
             "title": perturbation_title(one), "definition": to_json(one), "features": len(places),
-            "mean_score": float(scores.mean()), "metrics": [*self._metrics(some, scores)],
+            "mean_score": float(scores.mean() if scores.ndim == 1 else scores.max(axis=1).mean()), "metrics": [*self._metrics(some, scores)],
         }  # fmt: skip
 
     def _metrics(self, some: Scored, scores: Matrix) -> Iterator[dict[str, Any]]:

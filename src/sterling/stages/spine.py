@@ -5,8 +5,8 @@
 | `Spine` | ``clean:<source>`` for the spine's and the label's source, ``as_of`` | ``spine`` |
 
 Columns of the spine, ordered by (predict_at, unit): ``unit`` (text), ``predict_at`` (int64 microseconds), ``label``
-(int8, or float64 where the
-task is a regression; null), ``matured_at`` (int64, null), ``status`` (``matured``, ``pending``, ``missing``), ``cluster`` (text, null)
+(int8, float64 where
+the task is a regression, or text where it is of classes; null), ``matured_at`` (int64, null), ``status`` (``matured``, ``pending``, ``missing``), ``cluster`` (text, null)
 and ``row`` (int64): the position, in the clean table of the spine's source, of the row that the moment stands on.
 """
 
@@ -43,10 +43,11 @@ from sterling.features.windows import NEVER, key_codes, latest
 from sterling.project.sources import Delay, EntitySource
 from sterling.project.spine import EventSpine, Label, Occurs, ScheduledSpine
 from sterling.project.sql import check_columns, quoted
-from sterling.project.tasks import Binary, Regression, Task
+from sterling.project.tasks import Binary, Multiclass, Regression, Task
 from sterling.project.times import calendar, micros, zone
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.snapshot import read_as_of, span
+from sterling.tasks.multiclass import class_counts
 from sterling.tasks.of import task_of
 
 _STATUS = np.array(["matured", "pending", "missing"])
@@ -77,8 +78,7 @@ class Spine(Stage, frozen=True):
         as_of = read_as_of(inputs["as_of"], context)
         own = read_table(context.store, inputs[f"clean:{self.spine.source.name}"])
         events = read_table(context.store, inputs[f"clean:{self.label.source.name}"])
-        find = _scheduled if isinstance(self.spine, ScheduledSpine) else _per_event
-        moments, later = find(self.spine, own, as_of, context)  # type: ignore[arg-type]
+        moments, later = find_moments(self.spine, own, as_of, context)
         if isinstance(self.label, Label):
             labels = _joined(self.label, moments, own, events, as_of, context, self.task)
         else:
@@ -104,6 +104,26 @@ class Spine(Stage, frozen=True):
                 f"{nearest(self.cluster, [name for name in own.schema.names if not name.startswith('_')])}"
             )
         return own.column(self.cluster).take(moments.column("row")).cast(pa.string())
+
+
+def find_moments(
+    spine: EventSpine | ScheduledSpine, own: pa.Table, until: int, context: Context, *, since: int | None = None
+) -> tuple[pa.Table, int]:
+    """The moments of prediction, as ``unit``, ``predict_at`` and ``row``, and how many more lie later.
+
+    Args:
+        spine: Which moments.
+        own: The clean rows of its source.
+        until: The last moment, in microseconds.
+        context: Where they are computed.
+        since: The first one; None for as early as there is any.
+    """
+    if isinstance(spine, ScheduledSpine):
+        return _scheduled(spine, own, until, context, since)
+    moments, later = _per_event(spine, own, until, context)
+    if since is not None:
+        moments = moments.filter(pc.greater_equal(moments.column("predict_at"), since)).combine_chunks()
+    return moments, later
 
 
 def local_moments(every: str, tz: str, first: int, last: int) -> Ints:
@@ -183,13 +203,16 @@ def _refuse_unknown(column: str, place: str, spine: EventSpine, own: pa.Table, m
         )
 
 
-def _scheduled(spine: ScheduledSpine, own: pa.Table, as_of: int, context: Context) -> tuple[pa.Table, int]:
+def _scheduled(
+    spine: ScheduledSpine, own: pa.Table, as_of: int, context: Context, since: int | None
+) -> tuple[pa.Table, int]:
     """Every entity whose newest row that is true and known at a moment meets the condition, at every moment."""
     if spine.where:
         for column in sorted(check_columns(spine.where, _names(own), "ScheduledSpine.where")):
             rule_of(column, spine.source, "ScheduledSpine.where")
     known = np.maximum(latest([own.column(EVENT_TIME)]), latest([own.column(AVAILABLE_AT)]))
-    times = local_moments(spine.every, spine.tz, int(known.min(initial=as_of)), as_of)
+    first = int(known.min(initial=as_of))
+    times = local_moments(spine.every, spine.tz, first if since is None else max(first, since), as_of)
     keys = ", ".join(f"own.{quoted(name)}" for name in spine.source.entities)
     ends = f"own.{VALID_TO}" if VALID_TO in own.schema.names else "NULL"
     found = context.engine.query(
@@ -245,7 +268,8 @@ def _joined(
     )
     known_at = latest([found.column("known_at")])
     cells = _values(label, found.column("value"), task)
-    values, there = pc.fill_null(cells, 0).to_numpy(), pc.is_valid(cells).to_numpy()
+    nothing = "" if isinstance(task, Multiclass) else 0
+    values, there = pc.fill_null(cells, nothing).to_numpy(), pc.is_valid(cells).to_numpy()
     matured = there & (known_at <= np.minimum(deadline, as_of))
     missing = ~matured & (deadline <= as_of)
     if label.missing != "drop":
@@ -259,6 +283,8 @@ def _joined(
 
 def _values(label: Label, found: pa.ChunkedArray, task: Task) -> pa.ChunkedArray:
     """The label's values as the task has them: 0 and 1, or finite numbers."""
+    if isinstance(task, Multiclass):
+        return _classes(label, found)
     kind = found.type
     number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if isinstance(task, Regression):
@@ -281,6 +307,24 @@ def _values(label: Label, found: pa.ChunkedArray, task: Task) -> pa.ChunkedArray
             + ("Write a condition, or task=sl.Regression()." if number else "Write a condition.")
         )
     return found.cast(pa.int8())
+
+
+def _classes(label: Label, found: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Names of classes; those of whole numbers are their digits."""
+    kind = found.type
+    if pa.types.is_dictionary(kind):
+        found, kind = found.cast(kind.value_type), kind.value_type
+    named = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
+    if not named and not pa.types.is_null(kind):
+        raise InvalidDefinitionError(
+            f"Label: {label.expression!r} is {kind}, and Project.task is Multiclass, whose label is the name of a class: text, "
+            "or a whole number."
+            + (" A condition is the label of the task Binary." if pa.types.is_boolean(kind) else "")
+        )
+    names = found.cast(pa.string())
+    if empty := pc.sum(pc.equal(names, "")).as_py():
+        raise DataError(f"Label: {label.expression!r} is an empty text in {empty:,} rows. A class has a name.")
+    return names
 
 
 def _occurred(
@@ -373,6 +417,13 @@ def _names(table: pa.Table) -> list[str]:
     return [name for name in table.schema.names if not name.startswith("_")]
 
 
+def _of_labels(known: pa.ChunkedArray, task: Task) -> dict[str, Any]:
+    if not isinstance(task, Multiclass):
+        return task_of(task).summary(known.to_numpy().astype(np.float64))
+    counted = pc.value_counts(known).to_pylist()
+    return class_counts({one["values"]: one["counts"] for one in counted})
+
+
 def _summary(table: pa.Table, ref: Ref, later: int, task: Task) -> dict[str, Any]:
     status = table.column("status")
     counts = {name: pc.sum(pc.equal(status, name)).as_py() or 0 for name in _STATUS.tolist()}
@@ -381,7 +432,7 @@ def _summary(table: pa.Table, ref: Ref, later: int, task: Task) -> dict[str, Any
         "rows": table.num_rows,
         **counts,
         "after_as_of": later,
-        **task_of(task).summary(table.column("label").drop_null().to_numpy().astype(np.float64)),
+        **_of_labels(table.column("label").drop_null(), task),
         "predict_at": span(table.column("predict_at")),
         "clusters": pc.count_distinct(table.column("cluster"), mode="only_valid").as_py(),
     }

@@ -27,7 +27,7 @@ from sterling.project.studies import (
     parts_of,
     studied,
 )
-from sterling.project.tasks import Binary, Regression, Task
+from sterling.project.tasks import Binary, Multiclass, Regression, Task
 from sterling.stages.behaviour import CheckBehaviour
 from sterling.stages.contract import Output, Stage, Step
 from sterling.stages.errors import AnalyseErrors
@@ -43,7 +43,11 @@ if TYPE_CHECKING:
     from sterling.stages.raw import Intake
 
 Inputs = Mapping[str, Ref | Output]
-_METRICS: dict[type[Task], tuple[str, ...]] = {Binary: ("log_loss", "roc_auc"), Regression: ("rmse", "mae")}
+_METRICS: dict[type[Task], tuple[str, ...]] = {
+    Binary: ("log_loss", "roc_auc"),
+    Regression: ("rmse", "mae"),
+    Multiclass: ("log_loss", "accuracy"),
+}
 
 
 def study_steps(

@@ -36,7 +36,7 @@ from sterling.project.recipe import (
     model_name,
 )
 from sterling.project.splits import GroupKFold, Split, reason_of
-from sterling.project.tasks import CONDITION, Task
+from sterling.project.tasks import CONDITION, Task, outputs_of, with_classes
 from sterling.stages.calibration import calibrated
 from sterling.stages.contract import Context, Outcome, Stage, put_bytes
 from sterling.stages.predictions import put_predictions
@@ -105,7 +105,8 @@ class Train(Stage, frozen=True):
             return msgspec.structs.replace(self, trainer=chosen)({"frame": inputs["frame"]}, context)
         frame = Frame.read(context.store, inputs["frame"])
         rows = rows_before(frame, self.start_us, f"before the holdout, {_moment(self.start_us)}", self.task)
-        encoded = rows.training_rows(context.seed, self.task)
+        frame, task = frame.of(rows.classes), with_classes(self.task, rows.classes)
+        encoded = rows.training_rows(context.seed, task)
         with measured() as cost:
             trained = train(self.trainer, encoded)
         model, judged = calibrated(self.calibration, self.trainer, trained, rows, encoded, clustered=self.clustered)
@@ -114,7 +115,7 @@ class Train(Stage, frozen=True):
         probe = put_predictions(context.store, probes, model.predict(probes.encode(model.columns)), model.outputs)
         body = {
             "model": ref, "name": model_name(self.trainer), "role": self.role, "rows": len(rows),
-            **task_of(self.task).summary(rows.label), "from": _moment(rows.predict_at[0]), "to": _moment(rows.predict_at[-1]),
+            **task_of(task).summary(rows.label), "from": _moment(rows.predict_at[0]), "to": _moment(rows.predict_at[-1]),
             "features": list(model.names), "kernel": kernel(self.trainer), "probe": probe, "found": trained.found,
         }  # fmt: skip
         facts = [self._fact("model.trained", ref, body | _cost(cost, encoded))]
@@ -122,7 +123,7 @@ class Train(Stage, frozen=True):
             facts.append(
                 self._fact("calibration.judged", ref, {"model": ref, "name": model_name(self.trainer)} | judged)
             )
-        facts += [self._fact("model.validated", ref, body) for body in self._validate(frame, ref, context.seed)]
+        facts += [self._fact("model.validated", ref, body) for body in self._validate(frame, ref, context.seed, task)]
         if isinstance(trees := innermost(model.predictor), Trees):
             facts.append(self._fact("importance.measured", ref, self._importance(model, trees, ref)))
         return Outcome({"model": ref, "probe": probe}, tuple(facts))
@@ -133,7 +134,7 @@ class Train(Stage, frozen=True):
     def _fact(self, kind: str, model: Ref, body: dict[str, Any]) -> Evidence:
         return Evidence(kind, (f"model:{model}",), body)
 
-    def _validate(self, frame: Frame, ref: Ref, seed: int) -> Iterator[dict[str, Any]]:
+    def _validate(self, frame: Frame, ref: Ref, seed: int, task: Task) -> Iterator[dict[str, Any]]:
         """A model of the same recipe for each fold, judged on the labels that were known before the holdout."""
         if self.cv is None:
             return
@@ -142,13 +143,13 @@ class Train(Stage, frozen=True):
         )
         split = {"type": type(self.cv).__name__, "why": reason_of(self.cv)}
         for part in parts(self.cv, frame.predict_at, frame.known_before, frame.label, groups, self.start_us, seed=seed):
-            rows, judged = _fold_rows(frame, part, self.task)
+            rows, judged = _fold_rows(frame, part, task)
             model = self._fit(rows, seed)
             start, end = (part.block.start, part.block.end) if part.block else judged.predict_at[[0, -1]]
             yield {
                 "model": ref, "name": model_name(self.trainer), "fold": part.number, "from": _moment(start),
                 "to": _moment(end), "train_rows": len(rows), "rows": len(judged), "split": split,
-                "metrics": task_of(self.task).score(judged.label, model.predict(judged.encode(model.columns))),
+                "metrics": task_of(task).score(judged.label, model.predict(judged.encode(model.columns))),
             }  # fmt: skip
 
     def _importance(self, model: Model, trees: Trees, ref: Ref) -> dict[str, Any]:
@@ -172,10 +173,11 @@ def rows_before(frame: Frame, before_us: int, where: str, task: Task = CONDITION
         DataError: if no labels were known in time, or they are all alike.
     """
     early = int((frame.predict_at < before_us).sum())
-    rows = frame.take(frame.known_before(before_us))
+    known = frame.take(frame.known_before(before_us))
+    rows = Frame(known.table, outputs_of(task) or frame.named)  # classes are those of these labels, not of later ones
     if early and not len(rows):
         raise DataError(f"{early:,} rows are predicted {where}, and none of their labels is known by then.")
-    task_of(task).check_labels(rows.label, where=where)
+    task_of(task, rows.classes).check_labels(rows.label, where=where)
     return rows
 
 

@@ -67,6 +67,8 @@ class Tuning(Stage, frozen=True):
             DataError: if a block has too few labels that were known in time.
         """
         frame = Frame.read(context.store, inputs["frame"])
+        if frame.of_classes:  # every block speaks of the same classes
+            frame = frame.of(rows_before(frame, self.start_us, f"before {_moment(self.start_us)}", self.task).classes)
         *earlier, last = rolling_origin(
             TimeSeriesSplit(self.tune.folds + 1, self.tune.block, self.tune.gap), self.start_us
         )

@@ -351,9 +351,14 @@ def _interval(
 
 
 def _gaps(sample: _Sample, p: Floats, bins: int) -> Gaps:
-    cells = sample.groups * bins + calibration_bins(p, np.ones(len(p)), bins)
-    sums = bin_sums(p - sample.y, cells, sample.group_count * bins).reshape(sample.group_count, bins)
-    return gaps_of(sums, bin_sums(np.ones(len(p)), sample.groups, sample.group_count))
+    """Gaps of each bin; of several classes those of each against the rest, whose mean over the classes counts."""
+    pairs = [(p, sample.y)] if p.ndim == 1 else [(p[:, k], (sample.y == k).astype(float)) for k in range(p.shape[1])]
+    sums = []
+    for said, came in pairs:
+        cells = sample.groups * bins + calibration_bins(said, np.ones(len(said)), bins)
+        sums.append(bin_sums(said - came, cells, sample.group_count * bins).reshape(sample.group_count, bins))
+    rows = bin_sums(np.ones(len(p)), sample.groups, sample.group_count)
+    return gaps_of(np.hstack(sums), rows * len(pairs))
 
 
 def _sample(y: Floats, codes: Ints, count: int) -> _Sample:

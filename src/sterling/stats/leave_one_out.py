@@ -13,7 +13,15 @@ import numpy as np
 
 from sterling.stats.rows import Floats, Ints, OneClassError, bin_sums
 
-__all__ = ["LeaveOneOut", "Left", "leave_one_out_average_precision", "leave_one_out_mean", "leave_one_out_roc_auc"]
+__all__ = [
+    "LeaveOneOut",
+    "Left",
+    "Pairs",
+    "leave_one_out_average_precision",
+    "leave_one_out_mean",
+    "leave_one_out_roc_auc",
+    "ordered_pairs",
+]
 
 
 class Left(NamedTuple):
@@ -67,7 +75,28 @@ def leave_one_out_roc_auc(y: Floats, p: Floats, groups: Ints, count: int) -> Lef
         >>> leave_one_out_roc_auc(np.tile(y, 2), np.tile(p, 2), np.repeat([0, 1], 4), 2).without.tolist()
         [0.75, 0.75]
     """
-    positives, negatives = _classes(y, groups, count, "ROC AUC")
+    _classes(y, groups, count, "ROC AUC")
+    found = ordered_pairs(y, p, groups, count)
+    return Left(found.right / found.pairs, found.right_without / found.pairs_without)
+
+
+class Pairs(NamedTuple):
+    """Pairs of a positive and a negative, and how many of them the scores put in order; ties count one half."""
+
+    right: float
+    """In order, of all rows."""
+    pairs: float
+    """All of them."""
+    right_without: Floats
+    """In order, of the rows without each group; shape (groups,)."""
+    pairs_without: Floats
+    """All of these."""
+
+
+def ordered_pairs(y: Floats, p: Floats, groups: Ints, count: int) -> Pairs:
+    """Pairs in order with and without each group; see `leave_one_out_roc_auc`, which divides them."""
+    positives = bin_sums(y, groups, count)
+    negatives = bin_sums(1 - y, groups, count)
     left = (positives.sum() - positives) * (negatives.sum() - negatives)
     order = np.argsort(p, kind="stable")
     scores, labels, of = p[order], y[order], groups[order]
@@ -80,7 +109,7 @@ def leave_one_out_roc_auc(y: Floats, p: Floats, groups: Ints, count: int) -> Lef
     begins = np.flatnonzero(np.r_[True, (owner[1:] != owner[:-1]) | (own_step[1:] != own_step[:-1])])
     within = _wins_within(labels[inside], owner, begins, count)
     total = pairs[0].sum()
-    return Left(float(total / (positives.sum() * negatives.sum())), (total - pairs[0] - pairs[1] + within) / left)
+    return Pairs(float(total), float(positives.sum() * negatives.sum()), total - pairs[0] - pairs[1] + within, left)
 
 
 def leave_one_out_average_precision(y: Floats, p: Floats, groups: Ints, count: int) -> Left:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sterling.core.errors import DataError
 from sterling.project.policy import ExpectedValue, Policy, Threshold, Top, Value
+from sterling.project.times import micros
 from sterling.stats.decisions import Amounts, break_even
 from sterling.tasks.task import Floats
 
@@ -59,6 +60,33 @@ class Decider:
         acted = np.empty(len(scores), dtype=np.bool_)
         acted[order] = place < self.k
         return acted
+
+    def periods(
+        self, predict_at: NDArray[np.int64], column: Callable[[str], Sequence[Any] | None]
+    ) -> NDArray[np.int64] | None:
+        """The period of each row, numbered, for a capacity; None where there is none, or the rows do not say it.
+
+        Args:
+            predict_at: Moments in microseconds, shape (rows,).
+            column: Gives a column of the rows by its name, or None.
+
+        Example:
+            >>> per_day = Decider(None, "a capacity", k=1, per="1d")
+            >>> per_day.periods(np.array([0, 1, 86_400_000_000]), lambda name: None).tolist()
+            [0, 0, 1]
+        """
+        if self.k is None:
+            return None
+        if self.per is None:
+            periods: NDArray[Any] = predict_at
+        elif self.per[:1].isdigit():
+            periods = predict_at // micros(self.per)
+        elif (values := column(self.per)) is None:
+            return None
+        else:
+            periods = np.array([str(value) for value in values])
+        codes: NDArray[np.int64] = np.unique(periods, return_inverse=True)[1].astype(np.int64)
+        return codes
 
     def document(self) -> dict[str, Any]:
         """The policy as JSON."""

@@ -231,6 +231,18 @@ def redefined(entries: Iterable[Entry], hashes: Mapping[str, str]) -> tuple[str,
     )
 
 
+def other_now(entries: Iterable[Entry], model: str, hashes: Mapping[str, str]) -> tuple[str, ...]:
+    """What a model reads that the project now defines otherwise, or no longer has.
+
+    Args:
+        entries: The ledger, oldest first.
+        model: Ref of the model.
+        hashes: For each definition of the project, by its name, its hash.
+    """
+    run = latest_run(entries, candidate=model)
+    return tuple(view for view, was in _definitions(run).items() if hashes.get(view) != was) if run else ()
+
+
 def built_as(chain: tuple[Entry, ...], view: str, definition: str) -> Entry | None:
     """The newest fact that a definition was built as it is now."""
     return next(

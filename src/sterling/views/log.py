@@ -10,6 +10,7 @@ from sterling.core.evidence import Entry
 from sterling.core.refs import short
 from sterling.project.metrics import label
 from sterling.project.rollout import shown as as_percent
+from sterling.views.batch import sentence as batch_sentence
 from sterling.views.labels import labels
 from sterling.views.log_studies import STUDY_SENTENCES
 from sterling.views.text import cite, interval, listed, moment, number, percent, plural, size
@@ -266,8 +267,27 @@ def _compared(body: Body) -> str:
 
 
 def _calibration(body: Body) -> str:
+    if "classes" in body:
+        bins = [found for one in body["classes"] for found in one["bins"]]
+        return f"{_calibration({'name': body['name'], 'bins': bins}).removesuffix('.')}, of {plural(len(body['classes']), 'class', 'classes')}."
     worst = max((abs(b["predicted"] - b["observed"]) for b in body["bins"]), default=0.0)
     return f"{body['name']}: {plural(len(body['bins']), 'bin')}, the worst is off by {number(worst)}."
+
+
+def _classes(body: Body) -> str:
+    most = body["confused"][0] if body["confused"] else None
+    mistake = (
+        f"most often {most['came']} is taken for {most['said']}, in {plural(most['rows'], 'row')}"
+        if most
+        else "no mistake"
+    )
+    unknown = (
+        f"; {plural(sum(body['unknown'].values()), 'row')} of classes that training did not know"
+        if body["unknown"]
+        else ""
+    )
+    count = len(body["classes"]) + body["not_shown"]
+    return f"{body['name']} on {plural(count, 'class', 'classes')}: {mistake}{unknown}."
 
 
 def _analysed(body: Body) -> str:
@@ -411,6 +431,12 @@ def _logged(body: Body) -> str:
     return f"{plural(body['rows'], 'prediction')} served from {moment(body['from'])} to {moment(body['to'])}."
 
 
+def _partition(body: Body) -> str:
+    refused = sum(body["refused"].values())
+    also = f"; {number(refused)} refused" if refused else ""
+    return f"Partition {body['partition']}: version {body['version']} scored {plural(body['rows'], 'row')}{also}."
+
+
 def _outcomes(body: Body) -> str:
     return f"The outcome of {number(body['known'])} of {plural(body['rows'], 'served prediction')} is known."
 
@@ -462,6 +488,7 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "calibration.judged": _curves,
     "tuning.done": _tuned,
     "calibration.measured": _calibration,
+    "classes.measured": _classes,
     "calibration.analysed": _analysed,
     "policy.chosen": _chosen,
     "decisions.evaluated": _decided,
@@ -485,6 +512,8 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "version.retired": _retired,
     "served.checked": _served,
     "predictions.logged": _logged,
+    "partition.scored": _partition,
+    "batch.scored": batch_sentence,
     "outcomes.joined": _outcomes,
     "version.released": _released,
     "run.completed": _run,

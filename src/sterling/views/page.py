@@ -135,6 +135,8 @@ def _key_facts(project: Mapping[str, Any], report: Report) -> Iterator[tuple[str
         body, said = spine.body, f"of {number(spine.body['matured'])} labels {cite(spine.position)}"
         if "positives" in body:
             yield "Positive", percent(body["positives"] / body["matured"] if body["matured"] else None), said
+        elif "classes" in body:
+            yield "Classes", number(body["class_count"]), said
         else:
             yield "Mean", number(body["mean"]), said
     if report.features:

@@ -193,7 +193,7 @@ class Report:
         gates: Gates, in the project's order.
         sources: Sources, in the order of their snapshots.
         features: Features, in the vector's order where it is known.
-        calibration: Bins of the candidate's calibration curve.
+        calibration: Bins of the candidate's calibration curve; none where it answers with several classes.
         positions: Where single facts stand, by kind: the newest of each.
         looks: How many models were judged on the holdout's rows, or None where nothing was judged.
         decided: Metrics of what the models' policies decide, on the whole holdout.
@@ -392,7 +392,7 @@ def _features(run: Run) -> tuple[FeatureRow, ...]:
 
 def _calibration(run: Run) -> tuple[Bin, ...]:
     curves = [e for e in run.of("calibration.measured") if e.body["model"] == run.candidate]
-    bins = curves[-1].body["bins"] if curves else []
+    bins = curves[-1].body.get("bins", ()) if curves else ()
     return tuple(Bin(b["predicted"], b["observed"], b.get("low"), b.get("high"), b["rows"]) for b in bins)
 
 

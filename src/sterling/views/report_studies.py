@@ -1,4 +1,4 @@
-"""The tables of what was looked at after the headline metric: segments, errors, importance, robustness, behaviour, flips."""
+"""The tables of what was looked at after the headline metric: classes, segments, errors, importance, robustness, behaviour, flips."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sterling.core.evidence import Entry
 from sterling.core.refs import short
 from sterling.project.metrics import label, more_is_better
 from sterling.views.report import Report
+from sterling.views.report_classes import class_tables
 from sterling.views.tables import Row, Table
 from sterling.views.text import cite, interval, moment, number, percent, plural
 
@@ -17,7 +18,7 @@ Body = Mapping[str, Any]
 
 
 def study_tables(report: Report, *, brief: bool = False) -> tuple[Table, ...]:
-    """A table for each study of a run, and none for what was not studied.
+    """The tables of classes and of each study of a run, and none for what was not studied.
 
     Args:
         report: The run.
@@ -27,6 +28,7 @@ def study_tables(report: Report, *, brief: bool = False) -> tuple[Table, ...]:
 
 
 def _tables(report: Report, most: int | None) -> Iterator[Table]:
+    yield from class_tables(report, most)
     if fact := report.fact("slices.discovered"):
         yield discovered_table(fact, most)
     if fact := report.fact("errors.analysed"):

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _WORST = 12
-_DECIDING = ("Models", "Paired differences", "Decisions", "Gates", "Leakage", "Slices, the worst first")
+_DECIDING = (
+    "Models",
+    "Paired differences",
+    "Decisions",
+    "Gates",
+    "Leakage",
+    "Slices, the worst first",
+    "Classes",
+    "Confusion of classes",
+)
 
 
 def render_report(report: Report, *, details: bool = False) -> RenderableType:
