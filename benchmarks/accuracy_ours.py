@@ -11,7 +11,7 @@ from sterling.models.columns import Column
 from sterling.models.rows import TrainingRows
 from sterling.models.training import fit
 from sterling.project.recipe import Ensemble, LightGBM, Trainer
-from sterling.project.tasks import Binary, Regression
+from sterling.project.tasks import Binary, Multiclass, Regression, Task
 
 if TYPE_CHECKING:
     from benchmarks.accuracy_models import Rows
@@ -34,9 +34,10 @@ def _trained(trainer: Trainer, rows: Rows) -> Predict:
         Column(f"f{place}", "number") if names is None else Column(f"f{place}", "category", tuple(sorted(names)))
         for place, names in enumerate(rows.categories)
     )
-    task = Regression() if rows.kind == "regression" else Binary()
+    names = tuple(str(place) for place in range(int(rows.label.max()) + 1))
+    tasks: dict[str, Task] = {"binary": Binary(), "regression": Regression(), "multiclass": Multiclass(names)}
     order = np.arange(len(rows.label)) if rows.ordered else None
-    given = TrainingRows(columns, rows.train, rows.label, rows.seed * 100, task, order, order)
+    given = TrainingRows(columns, rows.train, rows.label, rows.seed * 100, tasks[rows.kind], order, order)
     model = fit(trainer, given, threads=rows.threads)
     return lambda: model.predict(rows.test)
 

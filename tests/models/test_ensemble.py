@@ -16,7 +16,7 @@ from sterling.models.ensemble import joined
 from sterling.models.frame import Frame
 from sterling.models.training import fit, train
 from sterling.project.recipe import Ensemble, LightGBM, Recipe, model_name
-from sterling.project.tasks import Regression
+from sterling.project.tasks import Multiclass, Regression
 from tests.models.frames import DAY, frame
 
 SMALL = LightGBM(trees=12, min_rows_per_leaf=20)
@@ -56,6 +56,16 @@ def test_a_number_is_the_mean_of_the_members_numbers(rows: TrainingRows) -> None
     found = [fit(member, replace(numbers, seed=7 + place)) for place, member in enumerate(TWO.members)]
     mean = np.mean([one.predict(rows.matrix) for one in found], axis=0)
     np.testing.assert_allclose(fit(TWO, numbers).predict(rows.matrix), mean, rtol=1e-12)
+
+
+def test_probabilities_of_classes_are_the_means_of_the_members_logarithms(rows: TrainingRows) -> None:
+    thirds = np.digitize(rows.matrix[:, 0], np.quantile(rows.matrix[:, 0], [1 / 3, 2 / 3])).astype(np.float64)
+    classes = replace(rows, label=thirds, task=Multiclass(("near", "middle", "far")))
+    found = [fit(member, replace(classes, seed=7 + place)) for place, member in enumerate(TWO.members)]
+    powers = np.exp(np.mean([np.log(one.predict(rows.matrix)) for one in found], axis=0))
+    ensemble = fit(TWO, classes)
+    assert ensemble.outputs == ("near", "middle", "far")
+    np.testing.assert_allclose(ensemble.predict(rows.matrix), powers / powers.sum(axis=1, keepdims=True), atol=1e-12)
 
 
 def test_attributions_are_the_means_of_those_of_the_members_and_sum_to_the_answer(
