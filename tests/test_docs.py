@@ -18,6 +18,7 @@ from sterling.project.checks import Check
 from sterling.project.definition import Definition
 from sterling.project.fallbacks import Link, When
 from sterling.project.gates import DecisionMetric, Gate, Metric, Rate
+from sterling.project.guardrails import Guardrail
 from sterling.project.perturbations import Perturbation
 from sterling.project.studies import Study
 
@@ -80,6 +81,14 @@ def test_every_gate_and_check_stands_in_the_docs_with_its_fields(definition: typ
     assert not {field for field in definition.__struct_fields__ if field not in lines[0]} - {"max_share", "stop"}
 
 
+@pytest.mark.parametrize("definition", get_args(Guardrail), ids=lambda kind: kind.__name__)
+def test_every_guardrail_stands_in_the_docs_with_its_fields(definition: type[Definition]) -> None:
+    assert getattr(sterling.guardrails, definition.__name__) is definition
+    lines = [line for line in DEFINITIONS.splitlines() if line.startswith(f"| `guardrails.{definition.__name__}(")]
+    assert len(lines) == 1
+    assert not {field for field in definition.__struct_fields__ if field not in lines[0]}
+
+
 @pytest.mark.parametrize(
     "definition", [*get_args(Study), *get_args(Perturbation), *get_args(BehaviourTest)], ids=lambda kind: kind.__name__
 )
@@ -112,7 +121,7 @@ def test_every_environment_variable_stands_in_the_docs(name: str) -> None:
     "name",
     sorted(
         set(sterling.__all__)
-        - {"checks", "fallbacks", "gates", "studies", *(kind.__name__ for kind in (*get_args(Gate),))}
+        - {"checks", "fallbacks", "gates", "guardrails", "studies", *(kind.__name__ for kind in (*get_args(Gate),))}
     ),
 )
 def test_every_field_of_a_definition_stands_in_the_docs(name: str) -> None:

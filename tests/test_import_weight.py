@@ -49,7 +49,7 @@ def test_the_public_surface_is_pinned() -> None:
         "ExpectedValue", "Expression", "External", "ExternalModel", "FeatureService", "FeatureView", "First", "GroupKFold", "Holdout", "KFold", "Label", "Last", "LightGBM",
         "Logistic", "Max", "Mean", "Min", "Multiclass", "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Regression", "Ridge", "Routing",
         "Rule", "ScheduledSpine", "Sensitive", "Shadow", "ShallowTree", "Sklearn", "StratifiedKFold", "Sum", "Threshold", "TimeSeriesSplit", "Top", "Tune",
-        "Value", "Variance", "XGBoost", "checks", "fallbacks", "gates", "studies",
+        "Value", "Variance", "XGBoost", "checks", "fallbacks", "gates", "guardrails", "studies",
     ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sterling.project import checks, fallbacks, gates, studies
+    from sterling.project import checks, fallbacks, gates, guardrails, studies
     from sterling.project.aggregates import Count, CountDistinct, Max, Mean, Min, Pending, Sum, Variance
     from sterling.project.external import ExternalModel
     from sterling.project.features import Derived, Expression, FeatureService, FeatureView, First, Last, OnDemand
@@ -97,6 +97,7 @@ __all__ = [
     "checks",
     "fallbacks",
     "gates",
+    "guardrails",
     "studies",
 ]
 
@@ -131,7 +132,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    if name in {"checks", "fallbacks", "gates", "studies"}:
+    if name in {"checks", "fallbacks", "gates", "guardrails", "studies"}:
         return import_module(f"sterling.project.{name}")
     if name in _HOME:
         return getattr(import_module(f"sterling.project.{_HOME[name]}"), name)

@@ -27,7 +27,10 @@ def test_a_version_goes_from_its_approval_through_its_stages_and_back(folder: Pa
     assert "Version 1 takes all traffic." in plan
     assert "not yet; asked for by the risk is high" in plan
     approved = sterling(folder, "approve", **BEA)
-    assert (approved.code, approved.out.splitlines()[1].partition(",")[0]) == (0, "Version 2 is approved as owner")
+    assert (approved.code, approved.out.splitlines()[1].partition(",")[0]) == (
+        0,
+        "Version 2 is approved as owner and validation",
+    )
 
     began = sterling(folder, "release")
     assert began.code == 0, began.errors

@@ -39,7 +39,7 @@ def test_an_adapter_whose_libraries_are_missing_names_its_extra_and_no_password(
     scheme, name = extra.split()
     url = f"{scheme}://ada:hunter2@db/evidence"
     monkeypatch.setattr(
-        "sterling.core.connect.entry_points",
+        "importlib.metadata.entry_points",
         lambda group: [EntryPoint(scheme, "sterling.adapters.no_such_module:Adapter", group)],
     )
     for call in (lambda: connect_ledger(url, "flights"), lambda: list_chains(url), lambda: connect_store(url)):

@@ -207,13 +207,22 @@ class Flights:
         seen = [*seen, self.append("version.approved", about, approved)]
         stages = [{"kind": "shadow", "share": 0, "lasts": "2d"}, {"kind": "canary", "share": 50_000, "lasts": "1d"}]
         began = self.append("rollout.started", about,
-                            body | {"stages": stages, "salt": "a0" * 8, "replaces": 2, "seen": seen})  # fmt: skip
+                            body | {"stages": stages, "salt": "a0" * 8, "replaces": 2, "seen": seen,
+                                    "guardrails": [{"type": "Latency", "margin": 0.25, "cap_ms": 1_000.0}], "error_budget": 0.05})  # fmt: skip
         went = self.append("version.promoted", about,
                            body | {"stage": 2, "title": "canary 5 %", "of": 2, "early": True, "resumed": False,
                                    "seen": [*seen, began]})  # fmt: skip
         paused = self.append("version.paused", about, body | {"stage": 2, "reason": "Slow.", "seen": [went]})
+        slow = {"guardrail": "latency", "direction": "no higher", "margin": 0.25, "unit": "share", "live": 1.6, "version": 3.9,
+                "change": 1.44, "low": 0.61, "high": 2.27, "error_rate": 0.025, "rows": 4_100, "planned": 16_400, "effect": 1.2,
+                "state": "breached"}  # fmt: skip
+        why = "Worse for sure: latency 1.60 ms → 3.90 ms, +144 % (at least +61.0 %; the margin is +25 %)."
+        judged = self.append("guardrails.judged", (*about, f"stage:{went}", "verdict:breached"),
+                             body | {"stage": 2, "title": "canary 5 %", "verdict": "breached", "why": why, "error_budget": 0.05,
+                                     "requests": {"live": 3_893, "version": 207}, "errors": {"live": 0, "version": 0},
+                                     "processes": 2, "guardrails": [slow], "seen": [went]})  # fmt: skip
         self.append("version.rolled_back", about,
-                    body | {"what": "rollout", "to": 2, "reason": "Slow", "seen": [went, paused]})  # fmt: skip
+                    body | {"what": "rollout", "to": 2, "reason": "Slow", "seen": [went, paused, judged]})  # fmt: skip
         self.append("approval.revoked", about, body | {"roles": ["owner"], "reason": "It is slow.", "seen": seen[-1:]})
         self.append("version.retired", about, body | {"reason": "It is slow.", "seen": seen[:1]})
         return self

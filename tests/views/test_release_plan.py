@@ -35,7 +35,17 @@ def released(position: int, version: int, how: str = "now") -> Entry:
 
 
 def started(position: int, version: int) -> Entry:
-    return entry(position, "rollout.started", version, stages=STAGES, salt="a0", replaces=1, seen=[])
+    return entry(
+        position,
+        "rollout.started",
+        version,
+        stages=STAGES,
+        salt="a0",
+        guardrails=[],
+        error_budget=0.05,
+        replaces=1,
+        seen=[],
+    )
 
 
 def promoted(position: int, version: int, stage: int) -> Entry:

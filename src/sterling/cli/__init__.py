@@ -4,57 +4,52 @@ from __future__ import annotations
 
 import sys
 import traceback
+from functools import cache
+from importlib import import_module
 
 import typer
 
-from sterling.cli import (
-    chains,
-    data,
-    evaluation,
-    evidence,
-    features,
-    integrity,
-    leaks,
-    project,
-    release,
-    reproduction,
-    score,
-    serve,
-    team,
-)
-
 _INTERRUPTED = 130
 _FAULT = 70
+_GROUPS = (
+    "project", "release", "operate", "serve", "score", "evidence", "reproduction", "features", "leaks", "evaluation", "integrity",
+    "data", "chains", "team",
+)  # fmt: skip
+_HURRIED = {"pause": "release", "promote": "release", "rollback": "release"}
+"""Commands for which nobody waits until those of other groups are loaded."""
 
-app = typer.Typer(
-    name="sterling",
-    help="Runs the whole life of a production model, and proves every claim that it makes about it.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-project.add_to(app)
-release.add_to(app)
-serve.add_to(app)
-score.add_to(app)
-evidence.add_to(app)
-reproduction.add_to(app)
-features.add_to(app)
-leaks.add_to(app)
-evaluation.add_to(app)
-integrity.add_to(app)
-data.add_to(app)
-chains.add_to(app)
-team.add_to(app)
+app: typer.Typer
+"""Every command."""
+
+
+@cache
+def _app(*groups: str) -> typer.Typer:
+    made = typer.Typer(
+        name="sterling",
+        help="Runs the whole life of a production model, and proves every claim that it makes about it.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    for group in groups:
+        import_module(f"sterling.cli.{group}").add_to(made)
+    return made
+
+
+def __getattr__(name: str) -> object:
+    if name == "app":
+        return _app(*_GROUPS)
+    raise AttributeError(f"module 'sterling.cli' has no attribute {name!r}")
 
 
 def main() -> None:
     """Run a command: exit with 0 where all is well, 1 where the verdict is no, 2 for wrong usage or input, 70 for a fault."""
     from sterling.core.errors import RefusedError, SterlingError
 
+    hurried = _HURRIED.get(next(iter(sys.argv[1:]), ""))
     try:
-        app()
+        _app(*([hurried] if hurried else _GROUPS))()
     except RefusedError as error:
         print(f"sterling: {error}", file=sys.stderr)
         sys.exit(1)

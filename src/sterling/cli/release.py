@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from sterling.core.ledger import Ledger
     from sterling.core.store import Store
     from sterling.project.project import Project
+    from sterling.views.guardrails import Judged
+    from sterling.views.release_plan import ReleasePlan
 
 Named = Annotated[int | None, typer.Argument(help="The version; the one on its way where it is left out.")]
 Newest = Annotated[int | None, typer.Argument(help="The version; the newest where it is left out.")]
@@ -95,7 +97,7 @@ def release(
         return
     loaded, ledger, store = _opened(project)
     if plan:
-        _show_plan(ledger, store, version, as_json=as_json)
+        _show_plan(project, ledger, store, version, as_json=as_json)
         return
     if not now and not loaded.rollout:
         raise InvalidDefinitionError(
@@ -104,7 +106,10 @@ def release(
     check_unless_live(ledger, store, version, supplied_by(loaded, project))
     rollout = () if now else loaded.rollout
     before = standing(ledger).plan
-    said = decision.release(ledger, store, version, rollout=rollout, routing=loaded.routing)
+    said = decision.release(
+        ledger, store, version, rollout=rollout, routing=loaded.routing, guardrails=loaded.guards(),
+        error_budget=loaded.error_budget,
+    )  # fmt: skip
     _say(said, "Released", "Already live:", as_json=as_json)
     if not as_json:
         for doubt in doubts(loaded.fallback, previous=decision.had_before(before, said[0].body["version"])):
@@ -121,9 +126,12 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Give a version the next stage of its rollout, after the last one all traffic; a paused one goes on."""
+    from sterling.core.elsewhere import without_erased
+    from sterling.core.workspace import Workspace
     from sterling.decisions import rollout as decision
 
-    _, ledger, store = _opened(project)
+    ledger = _ledger(project)
+    store = without_erased(Workspace(project).store(), ledger)
     _say(decision.promote(ledger, store, version, early=early, on=on), "Promoted", "Already live:", as_json=as_json)
 
 
@@ -137,7 +145,7 @@ def pause(
     """Take the units away from the version that is on its way, and keep its stage."""
     from sterling.decisions import rollout as decision
 
-    _, ledger, _ = _opened(project)
+    ledger = _ledger(project)
     _say(decision.pause(ledger, version, reason=reason, evidence=evidence or ()), "Paused", as_json=as_json)
 
 
@@ -157,7 +165,7 @@ def rollback(
     """End the rollout of a version; where none is under way, go back to the version that was live before."""
     from sterling.decisions import rollout as decision
 
-    _, ledger, _ = _opened(project)
+    ledger = _ledger(project)
     said = decision.rollback(ledger, version, to=to, reason=reason, evidence=evidence or ())
     _say(said, "Rolled back", "Already rolled back:", as_json=as_json)
 
@@ -171,7 +179,7 @@ def retire(
     """Take a version out of service for good."""
     from sterling.decisions import rollout as decision
 
-    _, ledger, _ = _opened(project)
+    ledger = _ledger(project)
     _say(decision.retire(ledger, version, reason=reason), "Retired", as_json=as_json)
 
 
@@ -185,6 +193,19 @@ def _opened(folder: Path) -> tuple[Project, Ledger, Store]:
     return loaded, ledger, without_erased(workspace.store(), ledger)
 
 
+def _ledger(folder: Path) -> Ledger:
+    """The project's chain, found without a look at the project's own code where that can be."""
+    from sterling.core.workspace import Workspace
+
+    workspace = Workspace(folder)
+    known = workspace.only_project()
+    if known is None:
+        from sterling.project.load import load_project
+
+        known = load_project(folder).name
+    return workspace.ledger(known)
+
+
 def _newest(ledger: Ledger) -> int:
     from sterling.decisions.standing import standing
 
@@ -192,12 +213,12 @@ def _newest(ledger: Ledger) -> int:
     return number
 
 
-def _show_plan(ledger: Ledger, store: Store, version: int | None, *, as_json: bool) -> None:
-    """Who answers, and what the version that would be released next needs."""
+def _show_plan(folder: Path, ledger: Ledger, store: Store, version: int | None, *, as_json: bool) -> None:
+    """Who answers, what guardrails say so far, and what the version that would be released next needs."""
     from sterling.cli.console import print_json, show
     from sterling.core.evidence import Query
     from sterling.decisions.standing import standing
-    from sterling.views import approvals, release_plan
+    from sterling.views import approvals, guardrails, release_plan
 
     view = standing(ledger)
     plan = view.plan
@@ -205,13 +226,31 @@ def _show_plan(ledger: Ledger, store: Store, version: int | None, *, as_json: bo
     asked = version or (plan.rollout.version if plan.rollout else None)
     found = view.approvals(store, view.registered(asked)) if known or version else None
     waits = found is not None and (plan.live is None or found.version != plan.live.version)
+    judged = _judged(folder, plan)
     if as_json:
-        print_json(release_plan.as_json(plan) | {"approvals": found if waits else None, "on": view.head})
+        said = [one._asdict() for one in judged]
+        print_json(
+            release_plan.as_json(plan) | {"judged": said, "approvals": found if waits else None, "on": view.head}
+        )
         return
     show(release_plan.render(plan))
+    if judged:
+        show("")
+        show(guardrails.render(judged))
     if found is not None and waits:
         show("")
         show(approvals.render(found))
+
+
+def _judged(folder: Path, plan: ReleasePlan) -> tuple[Judged, ...]:
+    """What the guardrails of the stage that runs say so far, by what servers counted here."""
+    if plan.rollout is None or plan.rollout.paused or not plan.rollout.guardrails:
+        return ()
+    from sterling.core.workspace import Workspace
+    from sterling.decisions.guardrails import judge
+    from sterling.serving.counted import counted
+
+    return judge(plan.rollout, counted([Workspace(folder).counters], plan.rollout.position))
 
 
 def _export(project: Path, file: Path) -> None:

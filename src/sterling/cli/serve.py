@@ -173,6 +173,7 @@ class _Asked:
             Limits(self.rows, self.body_bytes, queue=self.queue), taken, Outcomes(workspace.outcomes),
             PredictionLog(workspace.predictions, personal_features(loaded)) if self.log else None,
             Keys(self.keys) if self.keys else None, self.unseen, self.cpu_price,
+            workspace.counters,
         )  # fmt: skip
         certificate = Certificate(self.tls_cert, self.tls_key) if self.tls_cert and self.tls_key else None
         serve_project(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +102,8 @@ def adapter(group: str, scheme: str, *, built_in: str, example: str) -> Any:
         UnknownBackendError: if no adapter is registered for the scheme.
         MissingExtraError: if the adapter's own dependencies are not installed.
     """
+    from importlib.metadata import entry_points  # what is built in does not wait for it
+
     found = {point.name: point for point in entry_points(group=group)}
     if scheme not in found:
         known = ", ".join(sorted({built_in, *found}))

@@ -16,7 +16,7 @@ KINDS: dict[str, tuple[Upcaster, ...]] = dict.fromkeys(
         "calibration.analysed", "calibration.judged", "calibration.measured", "censoring.measured", "champion.resolved", "classes.measured", "data.erased",
         "data.prepared", "data.referenced", "data.snapshotted", "data.validated", "decisions.evaluated",
         "environment.recorded", "errors.analysed", "fairness.measured", "feasibility.assessed", "features.built",
-        "frame.assembled", "gate.judged", "golden.checked", "importance.measured", "importance.permuted",
+        "frame.assembled", "gate.judged", "guardrails.judged", "golden.checked", "importance.measured", "importance.permuted",
         "lateness.measured", "leakage.checked", "leaks.evaluated", "leaks.measured", "learning.measured",
         "metric.compared", "metric.measured", "model.refused", "model.registered", "model.trained", "model.validated",
         "outcomes.joined", "parity.measured", "partition.scored", "policy.chosen", "predictions.compared", "predictions.fetched",

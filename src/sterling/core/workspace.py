@@ -59,6 +59,11 @@ class Workspace:
         return self.home / "predictions"
 
     @property
+    def counters(self) -> Path:
+        """What the server of the project counted of each stage of a rollout."""
+        return self.home / "counters"
+
+    @property
     def plan(self) -> Path:
         """What the server of the project has read of the ledger, signed."""
         return self.home / "plan.json"
@@ -85,6 +90,14 @@ class Workspace:
         if self.ledger_url or not isinstance(ledger, Chained):
             return ledger
         return WitnessedLedger(ledger, self.heads())
+
+    def only_project(self) -> str | None:
+        """The project whose chain is the only one in the workspace's own ledger; None where that does not say it."""
+        own = self.home / "ledger.db"
+        if self.url != f"sqlite:{own}" or not own.is_file():
+            return None
+        chains = [chain.project for chain in list_chains(self.url) if not chain.copied]
+        return chains[0] if len(chains) == 1 else None
 
     def chain(self, named: str) -> Ledger:
         """Any chain of the ledger, a copy as well, by its id or the beginning of it.

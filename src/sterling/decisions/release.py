@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from secrets import token_hex
+from typing import TYPE_CHECKING, Any
 
 from sterling.core.errors import RefusedError
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.history import entry_at
 from sterling.core.ledger import Ledger
 from sterling.core.store import Store
-from sterling.decisions.gate import judge, title
 from sterling.decisions.standing import Done, Facts, Standing, record
-from sterling.project.definition import from_json
+from sterling.project.definition import from_json, to_json
 from sterling.project.fallbacks import Link, can_answer
-from sterling.project.gates import Reproduced
 from sterling.project.rollout import Canary, Routing, Shadow, millionths
 from sterling.views.release_plan import ReleasePlan
+
+if TYPE_CHECKING:
+    from sterling.project.guardrails import Guardrail
 
 
 def release(
@@ -26,6 +28,8 @@ def release(
     *,
     rollout: Sequence[Shadow | Canary] = (),
     routing: Routing | None = None,
+    guardrails: Sequence[Guardrail] = (),
+    error_budget: float = 0.05,
 ) -> tuple[Entry, bool]:
     """Release a version, and record how it was done.
 
@@ -38,6 +42,8 @@ def release(
         version: Version to release; the newest registered one where it is None.
         rollout: Its stages; none to send all traffic to it at once.
         routing: Which units keep together; as it is on record where it is None.
+        guardrails: What the version must not make worse on its way.
+        error_budget: Chance, at most, that it is rolled back by them where it is no worse.
 
     Returns:
         The ``version.released`` or ``rollout.started`` entry, and whether it is new: releasing what is live, or on its way,
@@ -58,7 +64,8 @@ def release(
         _answerable(view, store, registered)
         facts = _routing(view.plan, routing)
         if stages and view.plan.live:
-            return (*facts, _start(view.plan, registered, stages, approved))
+            judged = {"guardrails": to_json(guardrails), "error_budget": error_budget}
+            return (*facts, _start(view.plan, registered, {"stages": stages, **judged}, approved))
         how = "first" if stages else "now"
         return (*facts, released(view.plan, registered, how, approved))
 
@@ -91,6 +98,11 @@ def released(plan: ReleasePlan, registered: Entry, how: str, seen: Sequence[int]
 def _proofs(ledger: Ledger, registered: Entry) -> tuple[int, ...]:
     """Positions of the evidence that the release of a version needs, besides that of its registration."""
     model, seen = registered.body["model"], list[int]()
+    if not registered.body.get("needs"):
+        return ()
+    from sterling.decisions.gate import judge, title  # a rollback does not wait for it
+    from sterling.project.gates import Reproduced
+
     for needed in registered.body.get("needs", ()):
         gate: Reproduced = from_json(needed, Reproduced)
         verdict = judge(gate, ledger.read(Query(("run.reproduced",), (f"model:{model}",))))
@@ -176,14 +188,12 @@ def _answerable(view: Standing, store: Store, registered: Entry) -> None:
         )
 
 
-def _start(
-    plan: ReleasePlan, registered: Entry, stages: Sequence[dict[str, str | int]], seen: Sequence[int]
-) -> Evidence:
+def _start(plan: ReleasePlan, registered: Entry, asked: dict[str, Any], seen: Sequence[int]) -> Evidence:
     number, model = registered.body["version"], registered.body["model"]
     body = {
         "version": number,
         "model": model,
-        "stages": list(stages),
+        **asked,
         "salt": token_hex(8),
         "replaces": plan.live.version if plan.live else None,
         "seen": [registered.position, *seen],

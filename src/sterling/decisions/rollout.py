@@ -24,6 +24,8 @@ def promote(
     *,
     early: bool = False,
     on: int | None = None,
+    evidence: Sequence[int] = (),
+    stage: int | None = None,
     clock: Clock = utcnow,
 ) -> tuple[Entry, bool]:
     """Give a version the next stage of its rollout, and after the last one all traffic; a paused one goes on.
@@ -34,6 +36,8 @@ def promote(
         version: The version; the one on its way where it is None.
         early: Do not wait until the stage has lasted; it is recorded that it was not.
         on: Position up to which whoever asks has looked; what speaks against it behind that is a reason to refuse.
+        evidence: Positions of what shows that it may go on.
+        stage: Position of the entry with which the stage began that is meant; None for whichever runs, or is paused.
         clock: Says what time it is.
 
     Returns:
@@ -41,13 +45,17 @@ def promote(
 
     Raises:
         RefusedError: if no such version is on its way, its stage has not lasted, an approval does not hold any more, the
-            newest verdict about it is no, or the evidence that was looked at is stale.
+            newest verdict about it is no, the evidence that was looked at is stale, or another stage runs.
         ConflictError: if somebody else decided meanwhile.
     """
 
     def decide(view: Standing) -> Facts:
         fresh(view, on)
-        rollout = _under_way(view, version)
+        rollout = _at(_under_way(view, version), stage)
+        if stage is not None and rollout.paused:
+            raise RefusedError(
+                f"Version {rollout.version} is paused meanwhile: {rollout.reason} {cite(rollout.paused)}"
+            )
         short = rollout.paused is None and clock() < datetime.fromisoformat(rollout.due)
         if short and not early:
             raise RefusedError(
@@ -56,7 +64,7 @@ def promote(
             )
         registered = view.registered(rollout.version)
         approved = view.approved(store, registered)
-        seen = [registered.position, rollout.paused or rollout.position, *approved]
+        seen = [registered.position, rollout.paused or rollout.position, *approved, *evidence]
         if rollout.last and rollout.paused is None:
             return (released(view.plan, registered, "early" if short else "staged", seen[1:]),)
         place = rollout.stage + (1 if rollout.paused else 2)
@@ -72,7 +80,12 @@ def promote(
 
 
 def pause(
-    ledger: Ledger, version: int | None = None, *, reason: str, evidence: Sequence[int] = ()
+    ledger: Ledger,
+    version: int | None = None,
+    *,
+    reason: str,
+    evidence: Sequence[int] = (),
+    stage: int | None = None,
 ) -> tuple[Entry, bool]:
     """Take the units away from the version that is on its way, and keep its stage; the live one answers all.
 
@@ -81,16 +94,17 @@ def pause(
         version: The version; the one on its way where it is None.
         reason: Why, as a sentence.
         evidence: Positions of what shows that.
+        stage: Position of the entry with which the stage began that is meant; None for whichever runs.
 
     Returns:
         The ``version.paused`` entry, and whether it is new.
 
     Raises:
-        RefusedError: if no such version is on its way.
+        RefusedError: if no such version is on its way, or another stage runs.
     """
 
     def decide(view: Standing) -> Facts:
-        rollout = _under_way(view, version)
+        rollout = _at(_under_way(view, version), stage)
         if rollout.paused:
             raise Done(view.entry(rollout.paused))
         body = {"stage": rollout.stage + 1, "reason": reason, "seen": [rollout.position, *evidence]}
@@ -106,6 +120,7 @@ def rollback(
     to: int | None = None,
     reason: str,
     evidence: Sequence[int] = (),
+    stage: int | None = None,
 ) -> tuple[Entry, bool]:
     """End the rollout of a version; where none is under way, give all traffic to a version that had it before.
 
@@ -117,12 +132,13 @@ def rollback(
         to: The version to go back to, which was live before; the newest such where it is None.
         reason: Why, as a sentence.
         evidence: Positions of what shows that.
+        stage: Position of the entry with which the stage of a rollout began that is meant; None for whatever is so now.
 
     Returns:
         The ``version.rolled_back`` entry, and whether it is new.
 
     Raises:
-        RefusedError: if the version is neither live nor on its way, or nothing was live before.
+        RefusedError: if the version is neither live nor on its way, nothing was live before, or another stage runs.
     """
     bad: list[int] = [] if version is None else [version]
 
@@ -134,9 +150,10 @@ def rollback(
             bad.append(plan.rollout.version if plan.rollout and to is None else plan.live.version)
         rollout = plan.rollout
         if rollout and rollout.version == bad[0]:
+            _at(rollout, stage)
             body = {"what": "rollout", "to": plan.live.version, "reason": reason, "seen": [rollout.position, *evidence]}
             return (_fact("version.rolled_back", rollout, body),)
-        if plan.live.version != bad[0]:
+        if plan.live.version != bad[0] or stage is not None:
             _rolled_back_before(view, bad[0])
         target = _target(view, to)
         registered = view.registered(target.version)
@@ -191,6 +208,19 @@ def _under_way(view: Standing, version: int | None) -> Rollout:
     if rollout:
         raise RefusedError(f"Version {rollout.version} is on its way, and not version {version}.")
     raise RefusedError("No version is on its way. `sterling release` begins the rollout that the project declares.")
+
+
+def _at(rollout: Rollout, stage: int | None) -> Rollout:
+    """The rollout, at a stage.
+
+    Raises:
+        RefusedError: if another one runs by now.
+    """
+    if stage is not None and rollout.position != stage:
+        raise RefusedError(
+            f"Version {rollout.version} began another stage {cite(rollout.position)} after the one that was judged {cite(stage)}."
+        )
+    return rollout
 
 
 def _target(view: Standing, to: int | None) -> Release:

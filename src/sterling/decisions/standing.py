@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from heapq import merge
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sterling.core.errors import ConflictError, InvalidDefinitionError, RefusedError
 from sterling.core.evidence import Entry, Evidence, Query
 from sterling.core.ledger import Ledger, head_of
 from sterling.core.store import Store
-from sterling.views import approvals as approvals_view
 from sterling.views import release_plan as plan_view
-from sterling.views.approvals import Approvals, approvals
-from sterling.views.log import sentence
 from sterling.views.release_plan import ReleasePlan, release_plan
 from sterling.views.text import cite
+
+if TYPE_CHECKING:
+    from sterling.views.approvals import Approvals
 
 CONTRADICTING = (*plan_view.KINDS, "approval.revoked", "gate.judged", "model.refused")
 """What, recorded meanwhile, makes a decision look again."""
@@ -72,6 +72,8 @@ class Standing:
 
     def approvals(self, store: Store, registered: Entry) -> Approvals:
         """Whether a version may pass, held against the definition that is live."""
+        from sterling.views import approvals as approvals_view  # whoever rolls back or pauses does not wait for it
+
         body = registered.body
         live = self.plan.live
         against = self.registered(live.version).body["definition"] if live else None
@@ -81,7 +83,7 @@ class Standing:
             self.ledger.read(Query((kind,), (subject,)), until=self.head) for kind, subject in (*subjects, *verdicts)
         ]
         about = merge(*reads, key=lambda entry: entry.position)
-        return approvals(
+        return approvals_view.approvals(
             about,
             registered,
             self._defined(store, body["definition"]),
@@ -102,7 +104,9 @@ class Standing:
                 "it again once that is mended."
             )
         if found.missing:
-            raise RefusedError(approvals_view.asked_for(found))
+            from sterling.views.approvals import asked_for
+
+            raise RefusedError(asked_for(found))
         return tuple(given.position for given in found.counted)
 
     def definition(self, store: Store, registered: Entry) -> Mapping[str, Any]:
@@ -147,6 +151,8 @@ def fresh(view: Standing, on: int | None) -> None:
         return
     later = next(view.ledger.read(Query(CONTRADICTING), after=on, until=view.head), None)
     if later is not None:
+        from sterling.views.log import sentence
+
         raise RefusedError(
             f"What was looked at up to {cite(on)} is stale: {sentence(later)} {cite(later.position)} Look at "
             f"`sterling release --plan` and decide again, --on {view.head}."

@@ -26,6 +26,7 @@ from sterling.project.gates import (
     Reproduced,
     Robust,
 )
+from sterling.project.guardrails import Guardrail, check_guardrails, default_guardrails
 from sterling.project.metrics import DECISIONS
 from sterling.project.policy import Policy, Sensitive, Top, Value
 from sterling.project.recipe import CANDIDATE, Recipe, fits_task, model_name
@@ -81,7 +82,8 @@ class Project(Definition, frozen=True):
             intervals are clustered by it. None where every row is independent of the others.
         gates: What evidence must show before a release.
         studies: What is looked at after the headline metric, besides what every run does, or with other settings.
-        error_budget: Chance, in (0, 0.5), to pass all gates when at least one of them should have failed.
+        error_budget: Chance, in (0, 0.5), to pass all gates when at least one of them should have failed; and to roll a version
+            back by its guardrails that is no worse.
         seed: Seed of everything that is random.
         external: Models that live elsewhere, behind a URL, and that the candidate is held against.
         policy: What is decided from a score; None where nothing is.
@@ -89,6 +91,7 @@ class Project(Definition, frozen=True):
             `Sensitive`.
         rollout: Stages that a version goes through before it takes all traffic; none where `--now` is the only way.
         routing: Which units keep together, and which of them stay with what is known.
+        guardrails: What a version on its way must not make worse; where none are named, errors, latency, decisions and scores.
         fallback: What answers where the version that is asked cannot, one after the other.
         fallback_when: When it does, besides where the version fails.
     """
@@ -110,6 +113,7 @@ class Project(Definition, frozen=True):
     sensitive: Sequence[str | Sensitive] = ()
     rollout: Sequence[Shadow | Canary] = ()
     routing: Routing = Routing()
+    guardrails: Sequence[Guardrail] = ()
     task: Task = Binary()
     fallback: Sequence[Link] = ()
     fallback_when: When = When()
@@ -144,6 +148,7 @@ class Project(Definition, frozen=True):
         self._check_external()
         check_decisions(self.policy, self.problem.value, self.spine, self.attributes(), self.gates)
         check_rollout(self.rollout)
+        check_guardrails(self.guardrails, self.policy)
         check_fallback(self.fallback, self.task)
 
     def sources(self) -> dict[str, Source]:
@@ -162,6 +167,10 @@ class Project(Definition, frozen=True):
     def release_needs(self) -> tuple[Gate, ...]:
         """The gates that are judged at the release, on evidence that there can be only after the run."""
         return tuple(gate for gate in self.gates if isinstance(gate, Reproduced))
+
+    def guards(self) -> tuple[Guardrail, ...]:
+        """The guardrails of a rollout: the project's own, or those that suit its task and policy."""
+        return tuple(self.guardrails) or default_guardrails(self.policy, self.task)
 
     def slices(self) -> tuple[str, ...]:
         """Columns that gates slice by, each once, in order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from sterling.core.errors import DataError, StorageError
 from sterling.features.on_demand import FunctionFailedError
 from sterling.project.fallbacks import Link, PreviousModel
 from sterling.project.rollout import WHOLE
+from sterling.serving.counters import Counted
 from sterling.serving.fallback import (
     CANARY_FAILED,
     ERROR,
@@ -34,6 +36,8 @@ from sterling.serving.router import CANARY, unit_text
 
 _log = logging.getLogger("sterling.serving")
 _VERSIONS = 4
+_FAILURES = {CANARY_FAILED, ERROR, MISSING, TIMEOUT}
+"""Why something else answers where the version that was asked is at fault; it is not where too many wait."""
 
 
 class _Some(NamedTuple):
@@ -95,7 +99,7 @@ class Answering:
             if routed.numbers is not None:
                 mine = asked._replace(rows=[asked.rows[number] for number in routed.numbers])
             some = _Some(mine, routed, routed.numbers, routed.units, len(asked.rows))
-            parts += self._routed(some, request_id)
+            parts += self._routed(some, request_id) if routed.counted is None else self._counted(some, request_id)
         for part in parts:
             if part.fell is not None:
                 self._metrics.fell_back(part.assigned.version, part.fell.link, part.fell.reason)
@@ -112,6 +116,18 @@ class Answering:
             checks = online.project.spine.source.checks if online else ()
             found = self._inputs[key] = Inputs(served.model.columns, checks, self._beyond)
         return found
+
+    def _counted(self, some: _Some, request_id: str) -> list[Part]:
+        """What is said of rows, counted for the arm that they were assigned to."""
+        started, cpu = time.perf_counter(), time.thread_time()
+        try:
+            parts = self._routed(some, request_id)
+        except Exception as error:
+            some.routed.failed(error)
+            raise
+        if some.routed.counted is not None:
+            _count(some.routed.counted, parts, time.perf_counter() - started, time.thread_time() - cpu)
+        return parts
 
     def _routed(self, some: _Some, request_id: str) -> list[Part]:
         """What the version says that the rows are assigned to; where a canary cannot, the live one, and then its chain."""
@@ -130,7 +146,7 @@ class Answering:
         chain = served.chain
         if chain is None:
             part = self._by_model(served, some)
-            some.routed.answered(some.asked, part.found)
+            some.routed.answered(some.asked, part.found, part.decisions)
             return [part]
         parts: list[Part] = []
         if self._waiting() * WHOLE >= chain.queue_share * self._room:
@@ -146,7 +162,7 @@ class Answering:
             raise  # the request's own fault
         except Exception as error:  # noqa: BLE001  whatever ails it, its chain answers
             return parts + self._failed(chain, served, some, error)
-        some.routed.answered(some.asked, part.found)
+        some.routed.answered(some.asked, part.found, part.decisions)
         return parts + self._believed(chain, served, some, part)
 
     def _failed(self, chain: Chain, served: ServedModel, some: _Some, error: Exception) -> list[Part]:
@@ -226,6 +242,20 @@ class Answering:
             known -= {*previous.known.beyond(part.found.rows, chain.unknown_share)}
         fell = part.cut(sorted(known))._replace(fell=Fell("previous", reason))
         return (fell, known) if known else (None, known)
+
+
+def _count(counted: Counted, parts: Sequence[Part], seconds: float, cpu_seconds: float) -> None:
+    """Count what was said of one unit: by the version that was asked, or instead of it."""
+    tally, arm, unit = counted
+    own = [part for part in parts if part.fell is None]
+    if own:
+        tally.answered(
+            arm, unit, seconds=seconds, cpu_seconds=cpu_seconds, scores=own[0].found.scores, decisions=own[0].decisions
+        )
+    elif all(part.fell is not None and part.fell.reason in _FAILURES for part in parts):
+        tally.failed(arm, unit)
+    else:
+        tally.passed(arm, unit)
 
 
 def _reason(error: Exception) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sterling.core.clock import to_micros, utcnow
@@ -37,6 +38,7 @@ class Service:
         keys: Who may ask; None where everybody may.
         beyond: What becomes of values that training did not know.
         cpu_price_hour: Price of an hour of one processor, for the cost of predictions; 0 for none.
+        counters: Folder in which all processes count what stages of a rollout are judged by, or None.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -46,6 +48,7 @@ class Service:
     keys: Keys | None = None
     beyond: Beyond = "refuse"
     cpu_price_hour: float = 0.0
+    counters: Path | None = None
 
 
 class Endpoints:

@@ -77,6 +77,13 @@ def problem_of(error: Exception) -> Problem:
             return Problem(500, _type(500), FAILED)
 
 
+def is_clients(error: Exception) -> bool:
+    """Whether an error is the client's, and none of the version that was asked."""
+    if isinstance(error, RefusedRequestError):
+        return error.status < 500
+    return isinstance(error, DataError) and not isinstance(error, FunctionFailedError)
+
+
 def _title(status: int) -> str:
     return "Unprocessable Entity" if status == 422 else HTTPStatus(status).phrase
 

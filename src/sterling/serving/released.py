@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sterling.core.canonical import digest
@@ -22,9 +23,12 @@ from sterling.core.store import Store
 from sterling.models import Model
 from sterling.models.columns import encode_rows
 from sterling.models.predictors import Probabilities
+from sterling.serving import counters
+from sterling.serving.counters import Counted, Decisions, Tally, tally_of
 from sterling.serving.fallback import Chain, Known
 from sterling.serving.kept_plan import PlanFile, Remembered, keep
 from sterling.serving.on_demand import Computed, Supplied, computed_by, defined_by, fill, intact, types_of
+from sterling.serving.problems import is_clients
 from sterling.serving.requests import Asked, RefusedRequestError
 from sterling.serving.router import CANARY, LIVE, Assigned, Router, router_of, unit_text
 from sterling.serving.shadow import Disagreement, Shadowing
@@ -228,6 +232,7 @@ class Serving(NamedTuple):
         live: The live version.
         canary: The version that a canary's units are answered by, or None.
         shadow: What scores beside the live version, or None.
+        tally: Counts of the stage that runs, or None.
     """
 
     plan: ReleasePlan
@@ -235,13 +240,18 @@ class Serving(NamedTuple):
     live: ServedModel
     canary: ServedModel | None = None
     shadow: Shadowing | None = None
+    tally: Tally | None = None
 
     def routed(
-        self, assigned: Assigned, units: Sequence[str | None], numbers: Sequence[int] | None = None
+        self, assigned: Assigned, units: Sequence[str | None], numbers: Sequence[int] | None = None, *,
+        about: str | None = None,
     ) -> Routed:  # fmt: skip
-        """Some rows, given to the version of their arm."""
+        """Some rows, given to the version of their arm, and counted for it where all are about one unit."""
         served = self.canary if assigned.arm == CANARY and self.canary else self.live
-        return Routed(served, assigned, units, self.shadow, numbers)
+        counted = None
+        if self.tally is not None and about is not None and assigned.arm in {LIVE, CANARY}:
+            counted = Counted(self.tally, counters.OTHER if assigned.arm == CANARY else counters.LIVE, about)
+        return Routed(served, assigned, units, self.shadow, numbers, counted)
 
 
 class Routed(NamedTuple):
@@ -253,6 +263,7 @@ class Routed(NamedTuple):
         units: The unit that each row is about, or None.
         shadow: What scores the same rows afterwards, or None.
         numbers: The places of the rows; None for all of the request.
+        counted: Where the request is counted, by which arm and unit; None where nothing is compared.
     """
 
     served: ServedModel
@@ -260,11 +271,17 @@ class Routed(NamedTuple):
     units: Sequence[str | None]
     shadow: Shadowing | None
     numbers: Sequence[int] | None = None
+    counted: Counted | None = None
 
-    def answered(self, asked: Asked, found: Predicted) -> None:
+    def answered(self, asked: Asked, found: Predicted, decisions: Decisions) -> None:
         """Have the shadow score the same rows, once the answer is on its way."""
         if self.shadow is not None and self.assigned.arm != CANARY:
-            self.shadow.later(asked, found, self.served.features)
+            self.shadow.later(asked, found, self.served.features, decisions, self.counted)
+
+    def failed(self, error: Exception) -> None:
+        """Count that the version could not answer, unless the error is the client's."""
+        if self.counted is not None and not is_clients(error):
+            self.counted.tally.failed(self.counted.arm, self.counted.unit)
 
 
 @dataclass
@@ -281,6 +298,7 @@ class Follower:
         supplied: The project's functions.
         online: The project and its online state, for features that are computed from raw columns.
         plan_file: Where what was read of the ledger is kept, signed, for when it cannot be reached; None for nowhere.
+        counters: Folder in which a stage's requests are counted, or None.
     """
 
     ledger: Ledger
@@ -289,6 +307,7 @@ class Follower:
     supplied: Sequence[Supplied] = ()
     online: Online | None = None
     plan_file: PlanFile | None = None
+    counters: Path | None = None
     trouble: str | None = field(default=None, init=False)
     _now: Serving = field(init=False)
     _plan: ReleasePlan = field(default=NOTHING, init=False)
@@ -346,14 +365,18 @@ class Follower:
         """
         now = self._now
         if now.router.trivial:
-            return (Routed(now.live, Assigned(now.live.version, LIVE, 1.0), [unit] * len(rows), now.shadow),)
+            everybody, units = Assigned(now.live.version, LIVE, 1.0), [unit] * len(rows)
+            if now.tally is None:
+                return (Routed(now.live, everybody, units, now.shadow),)
+            return (now.routed(everybody, units, about=unit or _unit_in(rows[0], now.router.unit) or request_id),)
         units = [unit or _unit_in(row, now.router.unit) for row in rows]
         assigned = {named: now.router.assign(named or request_id) for named in dict.fromkeys(units)}
         arms: dict[Assigned, list[int]] = {}
         for number, named in enumerate(units):
             arms.setdefault(assigned[named], []).append(number)
         if len(arms) == 1:
-            return (now.routed(next(iter(arms)), units),)
+            about = (units[0] or request_id) if len(assigned) == 1 else None
+            return (now.routed(next(iter(arms)), units, about=about),)
         return tuple(
             now.routed(arm, [units[number] for number in numbers], numbers) for arm, numbers in arms.items()
         )  # fmt: skip
@@ -430,7 +453,8 @@ class Follower:
                 trouble = f"{what}, and the live version answers all: {error}"
         canary = beside if plan.canary else None
         shadow = self._shadowing(beside if plan.shadow else None)
-        return Serving(plan, router_of(plan, canary=canary is not None), live, canary, shadow), trouble
+        tally = tally_of(self.counters, rollout, live.version) if beside else None
+        return Serving(plan, router_of(plan, canary=canary is not None), live, canary, shadow, tally), trouble
 
     def _shadowing(self, model: ServedModel | None) -> Shadowing | None:
         if model is None:

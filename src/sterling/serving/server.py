@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -86,11 +87,10 @@ class Server:
         drain_seconds: float = 0.0,
         follower: Follower | None = None,
     ) -> None:
-        self.follower = follower or Follower(ledger, store, supplied=supplied, online=online)
         found = service or Service()
-        found = Service(
-            limits or found.limits, ingestion or found.ingestion, found.outcomes, found.log, found.keys, found.beyond,
-            found.cpu_price_hour,
+        found = replace(found, limits=limits or found.limits, ingestion=ingestion or found.ingestion)
+        self.follower = follower or Follower(
+            ledger, store, supplied=supplied, online=online, counters=found.counters
         )  # fmt: skip
         _check(certificate)
         self._socket = listening or listen(host, port)

@@ -8,10 +8,11 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 from threading import Condition, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sterling.serving.counters import OTHER, Counted, Decisions, mean_score, share_acted
 from sterling.serving.requests import Asked
 
 if TYPE_CHECKING:
@@ -56,6 +57,16 @@ class Disagreement:
     dropped: int = 0
 
 
+class _Waits(NamedTuple):
+    """A request that was answered and is to be scored."""
+
+    asked: Asked
+    found: Predicted
+    features: str | None
+    decisions: Decisions
+    counted: Counted | None
+
+
 class Shadowing:
     """Scores requests after they were answered, in a thread of its own; what it cannot keep up with is dropped and counted.
 
@@ -66,24 +77,42 @@ class Shadowing:
     def __init__(self, model: ServedModel) -> None:
         self.model = model
         self.counts = Disagreement(model.version)
-        self._waiting = deque[tuple[Asked, "Predicted", str | None]]()
+        self._waiting = deque[_Waits]()
         self._changed, self._closed, self._busy = Condition(), False, False
         self._thread = Thread(target=self._work, name=f"shadow-{model.version}", daemon=True)
         self._thread.start()
 
-    def later(self, asked: Asked, found: Predicted, features: str | None) -> None:
+    def later(
+        self,
+        asked: Asked,
+        found: Predicted,
+        features: str | None,
+        decisions: Decisions,
+        counted: Counted | None,
+    ) -> None:
         """Score a request soon: behind what the event loop has to do now, which is to send the answer."""
-        asyncio.get_running_loop().call_soon(self.put, asked, found, features)
+        asyncio.get_running_loop().call_soon(self.put, asked, found, features, decisions, counted)
 
-    def put(self, asked: Asked, found: Predicted, features: str | None) -> None:
-        """Score a request as soon as those before it are; the features say what the vector that was answered holds."""
+    def put(
+        self, asked: Asked, found: Predicted, features: str | None, decisions: Decisions = None,
+        counted: Counted | None = None,
+    ) -> None:  # fmt: skip
+        """Score a request as soon as those before it are.
+
+        Args:
+            asked: The request.
+            found: What was answered.
+            features: What the vector holds that was answered.
+            decisions: What was decided.
+            counted: Where the difference is counted for all processes, or None.
+        """
         with self._changed:
             if self._closed:
                 return
             if len(self._waiting) >= _WAITING:
                 self.counts = replace(self.counts, dropped=self.counts.dropped + 1)
                 return
-            self._waiting.append((asked, found, features))
+            self._waiting.append(_Waits(asked, found, features, decisions, counted))
             self._changed.notify_all()
 
     def wait(self, timeout_seconds: float = 10.0) -> bool:
@@ -107,23 +136,35 @@ class Shadowing:
                 self._changed.wait_for(lambda: self._closed or self._waiting)
                 if self._closed:
                     return
-                asked, found, features = self._waiting.popleft()
+                waits = self._waiting.popleft()
                 self._busy = True
             started = time.perf_counter()
             try:
-                scores = self._scores(asked, found, features)
+                scores = self._scores(waits.asked, waits.found, waits.features)
             except Exception as error:  # noqa: BLE001  a shadow hurts nobody
                 if not self.counts.failed:
                     _log.warning("the shadow, version %s, cannot score a request: %s", self.model.version, error)
                 self._count(replace(self.counts, failed=self.counts.failed + 1))
+                if waits.counted is not None:
+                    waits.counted.tally.failed(OTHER, waits.counted.unit)
             else:
-                self._count(_compared(self.counts, scores - found.scores, time.perf_counter() - started))
+                seconds = time.perf_counter() - started
+                self._count(_compared(self.counts, scores - waits.found.scores, seconds))
+                if waits.counted is not None:
+                    self._tell(waits, waits.counted, scores, seconds)
 
     def _scores(self, asked: Asked, found: Predicted, features: str | None) -> np.ndarray:
         """Its scores: of the vector that was answered, where it reads the same features."""
         if features is not None and features == self.model.features:
             return np.asarray(self.model.model.predict_rows(found.rows))
         return np.asarray(self.model.answer(asked).scores)
+
+    def _tell(self, waits: _Waits, counted: Counted, scores: np.ndarray, seconds: float) -> None:
+        """Count the difference for all processes."""
+        ours, theirs = share_acted(self.model.decisions(scores)), share_acted(waits.decisions)
+        flips = None if ours is None or theirs is None else ours - theirs
+        difference = mean_score(scores) - mean_score(waits.found.scores)
+        counted.tally.compared(counted.unit, seconds=seconds, difference=difference, flips=flips)
 
     def _count(self, counts: Disagreement) -> None:
         with self._changed:

@@ -28,16 +28,23 @@ from sterling.stats.rows import Floats
 __all__ = [
     "Arm",
     "Difference",
+    "design_effect",
     "difference_bound",
+    "distribution_log_e",
     "excess_log_e",
+    "excess_ratio",
     "harmful_ratios",
     "mismatch_log_e",
+    "paired_bound",
+    "planned_pairs",
     "planned_rows",
 ]
 
-Counts = int | Sequence[int] | NDArray[np.integer]
+Counts = float | Sequence[int] | Sequence[float] | NDArray[np.integer] | Floats
 _TIGHTEST = 0.5
 _PRIOR_UNITS = 100.0
+_SMALLEST_RATIO, _RATIO_STEP = 1e-4, 1e-3
+_NOTHING = 1e-12
 
 
 class Arm(NamedTuple):
@@ -111,7 +118,43 @@ def excess_log_e(events: Counts, of: Counts, share: float, ratios: Sequence[floa
     return mixed
 
 
-def mismatch_log_e(canary: int, of: int, share: float) -> float:
+def excess_ratio(events: float, of: float, share: float, ratios: Sequence[float], *, alpha: float = 0.05) -> float:
+    """Lower bound of the ratio of two event rates that holds at every look.
+
+    Args:
+        events: Events of the canary.
+        of: Events of both arms.
+        share: Probability with which a unit is assigned to the canary, in (0, 1).
+        ratios: As `excess_log_e` takes them.
+        alpha: Error rate, in (0, 1).
+
+    Returns:
+        The largest ratio, canary over live, that is still refused as too small; 0 where none is. It is above 1 exactly where
+        `excess_log_e` reaches log(1 / alpha).
+
+    References:
+        The test of `excess_log_e` at the share ``share * r / (share * r + 1 - share)`` of a ratio r, inverted.
+
+    Example:
+        >>> [round(excess_ratio(events, 60, 0.05, harmful_ratios(0.5)), 2) for events in (0, 3, 12)]
+        [0.0, 0.11, 1.78]
+    """
+
+    def evidence(log_ratio: float) -> float:
+        ratio = math.exp(log_ratio)
+        return float(excess_log_e(events, of, share * ratio / (share * ratio + 1 - share), ratios))
+
+    low, high, needed = math.log(_SMALLEST_RATIO), -math.log(_SMALLEST_RATIO), math.log(1 / alpha)
+    low, high = (0.0, high) if evidence(0.0) >= needed else (low, 0.0)
+    if evidence(low) < needed:
+        return 0.0
+    while high - low > _RATIO_STEP:
+        middle = (low + high) / 2
+        low, high = (middle, high) if evidence(middle) >= needed else (low, middle)
+    return math.exp(low)
+
+
+def mismatch_log_e(canary: float, of: float, share: float) -> float:
     """Log e-value against 'units are assigned with this share': a sample-ratio mismatch once it reaches log(1 / alpha).
 
     Args:
@@ -132,13 +175,42 @@ def mismatch_log_e(canary: int, of: int, share: float) -> float:
         >>> mismatch_log_e(500, 10_000, 0.05) < 0 < math.log(20) < mismatch_log_e(700, 10_000, 0.05)
         True
     """
-    _check(canary, of, share)
+    return distribution_log_e([canary], [of], share)
+
+
+def distribution_log_e(canary: Floats | Sequence[float], of: Floats | Sequence[float], share: float) -> float:
+    """Log e-value against 'values fall into the same bins in both arms': another distribution once it reaches log(1 / alpha).
+
+    Args:
+        canary: Values of the canary by bin, shape (bins,).
+        of: Values of both arms by bin.
+        share: Probability with which a unit is assigned to the canary, in (0, 1).
+
+    Returns:
+        The log of the product of `mismatch_log_e` of each bin: where nothing differs, each value of a bin falls into the
+        canary with that probability, whatever fell into it before.
+
+    Raises:
+        ValueError: if a bin holds more values of the canary than of both.
+
+    References:
+        Lindon & Malek (2022), section 4: the product of e-values of counts that are independent given their sums.
+
+    Example:
+        >>> same, other = [25, 50, 25], [50, 40, 10]
+        >>> distribution_log_e(same, [500, 1_000, 500], 0.05) < 0 < math.log(20) < distribution_log_e(other, [500, 1_000, 500], 0.05)
+        True
+    """
+    ours, both = np.asarray(canary, dtype=float), np.asarray(of, dtype=float)
+    _check(ours, both, share)
     a, b = _PRIOR_UNITS * share, _PRIOR_UNITS * (1 - share)
-    mixed = betaln(a + canary, b + of - canary) - betaln(a, b)
-    return float(mixed - canary * math.log(share) - (of - canary) * math.log1p(-share))
+    mixed = betaln(a + ours, b + both - ours) - betaln(a, b)
+    return float((mixed - ours * math.log(share) - (both - ours) * math.log1p(-share)).sum())
 
 
-def planned_rows(margin: float, variance: float, share: float, *, alpha: float = 0.05, power: float = 0.9) -> int:
+def planned_rows(
+    margin: float, variance: float, share: float, *, alpha: float = 0.05, power: float = 0.9, grows: float = 1.0
+) -> int:
     """Rows of both arms with which one look at the end would find a difference of a margin.
 
     Args:
@@ -147,17 +219,98 @@ def planned_rows(margin: float, variance: float, share: float, *, alpha: float =
         share: Share of the canary, in (0, 1).
         alpha: Error rate, one-sided.
         power: Chance to find it.
+        grows: How many times larger the variance of the canary is where it differs by the margin, as that of counts and
+            of times is.
 
     Example:
-        >>> planned_rows(0.1, 1.0, 0.05)
-        18030
+        >>> planned_rows(0.1, 1.0, 0.05), planned_rows(0.1, 1.0, 0.05, grows=2.0)
+        (18030, 24833)
     """
     if margin <= 0 or variance < 0 or not 0 < share < 1:
         raise ValueError(
             f"margin {margin}, variance {variance}, share {share}: a margin is above 0, a share in (0, 1)."
         )
-    reach = float(norm.ppf(1 - alpha) + norm.ppf(power))
-    return math.ceil(reach**2 * variance * (1 / share + 1 / (1 - share)) / margin**2)
+    same, other = 1 / share + 1 / (1 - share), grows / share + 1 / (1 - share)
+    reach = float(norm.ppf(1 - alpha) * math.sqrt(same) + norm.ppf(power) * math.sqrt(other))
+    return math.ceil(reach**2 * variance / margin**2)
+
+
+def planned_pairs(margin: float, variance: float, *, alpha: float = 0.05, power: float = 0.9) -> int:
+    """Pairs with which one look at the end would find a mean difference of a margin.
+
+    Args:
+        margin: The difference, above 0, in the unit of the values.
+        variance: Variance of the differences.
+        alpha: Error rate, one-sided.
+        power: Chance to find it.
+
+    Example:
+        >>> planned_pairs(0.1, 1.0)
+        857
+    """
+    return planned_rows(2 * margin, variance, 0.5, alpha=alpha, power=power)
+
+
+def design_effect(rows: Floats, totals: Floats, squares: Floats) -> float:
+    """How many times larger the variance of a mean is than of independent values, from sums by groups of units.
+
+    Values of one unit go together, and a unit is always in the same group. Sums and counts that are divided by the effect
+    are those of as many independent values as say the same.
+
+    Args:
+        rows: Values of each group, shape (arms, groups).
+        totals: Their sums.
+        squares: The sums of their squares.
+
+    Returns:
+        The variance of the groups' sums around their arm's mean, over that of independent values; 1 at least, and 1 where
+        nothing varies.
+
+    References:
+        Kish (1965), Survey Sampling, section 8.2; the variance of a ratio of sums over clusters: Cochran (1977), Sampling
+        Techniques, eq. 6.13, with groups as clusters.
+
+    Example:
+        >>> once, four = np.ones((1, 400)), np.full((1, 400), 4.0)
+        >>> values = np.random.default_rng(0).normal(size=(1, 400))
+        >>> round(design_effect(once, values, values**2), 1), round(design_effect(four, 4 * values, 4 * values**2), 1)
+        (1.0, 4.0)
+    """
+    groups, seen = rows.shape[1], rows.sum(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.where(seen > 0, totals.sum(axis=1, keepdims=True) / seen, 0.0)
+    within = float((squares.sum(axis=1, keepdims=True) - seen * means**2).sum())
+    between = float(((totals - rows * means) ** 2).sum()) * groups / (groups - 1)
+    return max(1.0, between / within) if within > 1e-9 * float(squares.sum()) else 1.0
+
+
+def paired_bound(pairs: Arm, planned: int, *, alpha: float = 0.05) -> Difference | None:
+    """Mean of paired differences with a bound on each side that holds at every look.
+
+    Args:
+        pairs: What was counted of the differences.
+        planned: Pairs that are to be seen, above 0; the sequence is tightest at half of them.
+        alpha: Error rate of each bound, in (0, 0.5).
+
+    Returns:
+        The mean with its bounds; None while there are fewer than 2 pairs, or all differences are equal.
+
+    References:
+        As `difference_bound`, of one sample.
+
+    Example:
+        >>> found = paired_bound(Arm(400, 40.0, 104.0), 1_000)
+        >>> (found.difference, round(found.low, 3), round(found.high, 3))
+        (0.1, 0.03, 0.17)
+    """
+    _check_plan(planned, alpha)
+    if pairs.rows < 2:
+        return None
+    mean = pairs.total / pairs.rows
+    variance = max(0.0, pairs.squares - pairs.rows * mean**2) / (pairs.rows - 1)
+    if variance <= _NOTHING * mean**2:
+        return None
+    return _around(mean, math.sqrt(variance / pairs.rows), pairs.rows / planned, alpha)
 
 
 def difference_bound(canary: Arm, live: Arm, planned: int, *, alpha: float = 0.05) -> Difference | None:
@@ -183,8 +336,7 @@ def difference_bound(canary: Arm, live: Arm, planned: int, *, alpha: float = 0.0
         >>> (round(found.difference, 2), round(found.low, 3), round(found.high, 3))
         (0.2, 0.02, 0.38)
     """
-    if not 0 < alpha < 0.5 or planned <= 0:
-        raise ValueError(f"alpha is {alpha}, planned {planned}. An error rate lies in (0, 0.5), a plan above 0.")
+    _check_plan(planned, alpha)
     if min(canary.rows, live.rows) < 2:
         return None
     means = canary.total / canary.rows, live.total / live.rows
@@ -194,10 +346,19 @@ def difference_bound(canary: Arm, live: Arm, planned: int, *, alpha: float = 0.0
     if variance == 0:
         return None
     error = math.sqrt(variance * (1 / canary.rows + 1 / live.rows))
-    seen, tuned = rows / planned, _TIGHTEST / (2 * math.log(1 / alpha) + math.log(1 + 2 * math.log(1 / alpha)))
+    return _around(means[0] - means[1], error, rows / planned, alpha)
+
+
+def _around(difference: float, error: float, seen: float, alpha: float) -> Difference:
+    """A difference with its bounds, given its standard error and how much of the plan was seen."""
+    tuned = _TIGHTEST / (2 * math.log(1 / alpha) + math.log(1 + 2 * math.log(1 / alpha)))
     reach = math.sqrt(2 * (seen + tuned) / seen * math.log(1 + math.sqrt((seen + tuned) / tuned) / (2 * alpha)))
-    difference = means[0] - means[1]
     return Difference(difference, difference - reach * error, difference + reach * error)
+
+
+def _check_plan(planned: int, alpha: float) -> None:
+    if not 0 < alpha < 0.5 or planned <= 0:
+        raise ValueError(f"alpha is {alpha}, planned {planned}. An error rate lies in (0, 0.5), a plan above 0.")
 
 
 def _check(part: Counts, whole: Counts, share: float) -> None:

@@ -25,7 +25,7 @@ KINDS = ("version.approved", "approval.revoked", "gate.judged", "model.refused")
 ROLES = {
     "owner": "what is decided or predicted: problem, spine, label, policy",
     "consumers": "what requests bring and answers say: features, sources, fallbacks",
-    "validation": "what evidence must show: gates, error budget, holdout, cluster, metrics, monitors, alarms",
+    "validation": "what evidence must show: gates, error budget, holdout, cluster, metrics, rollout, guardrails, alarms",
     "data-protection": "data of people: sensitive attributes, personal columns",
 }
 """Who is asked, and about which changes."""
@@ -35,7 +35,7 @@ _ROLE_OF = {
     "problem": "owner", "spine": "owner", "label": "owner", "policy": "owner", "task": "owner", "features": "consumers",
     "sources": "consumers", "fallback": "consumers", "fallback_when": "consumers", "gates": "validation", "error_budget": "validation", "holdout": "validation",
     "cluster": "validation", "metrics": "validation", "monitors": "validation", "alert_budget": "validation",
-    "studies": "validation", "sensitive": "data-protection",
+    "studies": "validation", "rollout": "validation", "guardrails": "validation", "sensitive": "data-protection",
 }  # fmt: skip
 _PERSONAL = re.compile(r"sources\.[^:]*\.(pii|person)\b")
 _SHOWN = 3

@@ -66,7 +66,7 @@ class Lineage:
                 return replace(made, children=(Node(_identity(body["identity"]), None), *made.children))
             case "version.released" | "version.approved" | "approval.revoked" | "rollout.started" | "version.retired":
                 below = self._each(body["seen"])
-            case "version.promoted" | "version.paused" | "version.rolled_back":
+            case "version.promoted" | "version.paused" | "version.rolled_back" | "guardrails.judged":
                 below = self._each(body["seen"])
             case "model.registered" | "model.refused":
                 below = chain(self._each(body["seen"]), self._definition(body.get("definition")))

@@ -413,6 +413,12 @@ def _rolled_back(body: Body) -> str:
     return f"{what} {body['version']} is rolled back, version {body['to']} answers all: {_because(body)}"
 
 
+def _guarded(body: Body) -> str:
+    requests = body["requests"]
+    both = plural(requests["live"] + requests["version"], "request")
+    return f"Version {body['version']}, {body['title']}, after {both}: {_because({'reason': body['why']})}"
+
+
 def _retired(body: Body) -> str:
     return f"Version {body['version']} is retired: {_because(body)}"
 
@@ -509,6 +515,7 @@ SENTENCES: dict[str, Callable[[Body], str]] = {
     "version.promoted": _promoted,
     "version.paused": _paused,
     "version.rolled_back": _rolled_back,
+    "guardrails.judged": _guarded,
     "version.retired": _retired,
     "served.checked": _served,
     "predictions.logged": _logged,

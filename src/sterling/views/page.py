@@ -53,7 +53,7 @@ from sterling.views.text import cite, day, number, percent, plural
 
 _MILESTONES = frozenset({
     "project.defined", "as_of.resolved", "model.trained", "stage.failed", "stage.diverged", "model.registered",
-    "model.refused", "version.approved", "rollout.started", "version.promoted", "version.paused", "version.rolled_back",
+    "model.refused", "version.approved", "rollout.started", "version.promoted", "version.paused", "version.rolled_back", "guardrails.judged",
     "version.released", "run.completed",
 })  # fmt: skip
 _EVENTS = 24

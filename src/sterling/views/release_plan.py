@@ -75,6 +75,8 @@ class Rollout:
         since: When that was, ISO 8601.
         paused: Position of the entry that paused it, or None.
         reason: Why it was paused, or None.
+        guardrails: What it is judged by, as the project said when it began.
+        error_budget: Chance, at most, to be rolled back where it is no worse.
     """
 
     version: int
@@ -86,6 +88,8 @@ class Rollout:
     since: str
     paused: int | None = None
     reason: str | None = None
+    guardrails: tuple[Mapping[str, Any], ...] = ()
+    error_budget: float = 0.05
 
     @property
     def running(self) -> Stage:
@@ -216,7 +220,10 @@ def _released(plan: ReleasePlan, entry: Entry) -> ReleasePlan:
 def _started(plan: ReleasePlan, entry: Entry) -> ReleasePlan:
     body = entry.body
     stages = tuple(Stage(stage["kind"], stage["share"], stage["lasts"]) for stage in body["stages"])
-    rollout = Rollout(body["version"], body["model"], body["salt"], stages, 0, entry.position, entry.recorded_at)
+    rollout = Rollout(
+        body["version"], body["model"], body["salt"], stages, 0, entry.position, entry.recorded_at,
+        guardrails=tuple(body["guardrails"]), error_budget=body["error_budget"],
+    )  # fmt: skip
     return replace(plan, rollout=rollout)
 
 
@@ -278,7 +285,7 @@ def as_json(plan: ReleasePlan) -> dict[str, Any]:
             "version": rollout.version, "model": rollout.model, "salt": rollout.salt, "stage": rollout.stage + 1,
             "stages": [stage._asdict() | {"share": stage.share / WHOLE} for stage in rollout.stages],
             "position": rollout.position, "since": rollout.since, "due": rollout.due, "paused": rollout.paused,
-            "reason": rollout.reason,
+            "reason": rollout.reason, "guardrails": list(rollout.guardrails), "error_budget": rollout.error_budget,
         },
         "previous": [_release_json(release) for release in plan.previous],
         "retired": sorted(plan.retired),
