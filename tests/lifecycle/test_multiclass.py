@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
+import sterling as sl
 from sterling.core.errors import DataError, InvalidDefinitionError
 from sterling.core.evidence import Query
 from sterling.core.refs import Ref
@@ -20,6 +22,7 @@ from sterling.models.answers import scores_of
 from sterling.project.load import load_project
 from sterling.serving.server import Server
 from sterling.views.report import run_report
+from tests.cli.conftest import sterling
 from tests.lifecycle.small import edit, write_project
 
 LABEL = "CASE WHEN hours < 20 THEN 'quick' WHEN hours < 35 THEN 'usual' ELSE 'slow' END"
@@ -128,11 +131,48 @@ def test_a_thousand_classes_end_a_run_in_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_class_of_one_row_and_whole_numbers_for_names_are_learnt(tmp_path: Path) -> None:
+def test_a_class_of_one_row_and_a_second_run_that_is_compared_with_the_first(tmp_path: Path) -> None:
     folder = write(tmp_path / "project", label="CASE WHEN parcel = 'p00010' THEN 10 WHEN hours < 25 THEN 9 ELSE 2 END")
     result = run(folder)
     model = Model.from_bytes(Workspace(folder).store().open(Ref(result.candidate)).read_bytes())
     assert model.outputs == ("2", "9", "10")
+    edit(folder, "min_rows_per_leaf=20", "min_rows_per_leaf=40")
+    assert run(folder).candidate != result.candidate
+    compared = sterling(folder, "compare", "--json")
+    assert compared.code == 0, compared.errors
+    assert all(one["difference"] is not None for one in compared.json["metrics"] if one["metric"] != "ece")
+
+
+@pytest.mark.slow
+def test_delays_of_real_flights_are_learnt_in_classes(tmp_path: Path) -> None:
+    folder = tmp_path / "flights"
+    shutil.copytree(Path(sl.__file__).parent / "examples" / "flights", folder)
+    text = (folder / "project.py").read_text()
+    start, end = text.index("features = sl.FeatureService("), text.index("project = sl.Project(")
+    few = """features = sl.FeatureService([
+    schedule["carrier", "origin", "distance"], sl.Expression("hour", "hour(scheduled_departure AT TIME ZONE origin_tz)"),
+    sl.FeatureView("leaving_origin", schedule, ["origin"], [overdue, delayed]),
+])
+
+"""
+    text = (
+        text[:start]
+        + few
+        + text[end : text.index("    policy=")]
+        + """    task=sl.Multiclass(["on time", "late", "very late"]),
+    gates=[gates.Improves("log_loss"), gates.AtLeast("macro_roc_auc", 0.6), gates.EverySlice("accuracy", by=["origin"], at_least=0.6)],
+)
+"""
+    )
+    classes = "CASE WHEN arr_delay < 15 THEN 'on time' WHEN arr_delay < 60 THEN 'late' ELSE 'very late' END"
+    text = text.replace("arr_delay >= 15", classes).replace("trees=100, leaves=31", "trees=30, leaves=15")
+    text = text.replace('        value=sl.Value("USD", true_positive=40, false_positive=-5),\n', "")
+    (folder / "project.py").write_text(text)
+    result = run_project(load_project(folder), folder, release_now=True, leak_effect=False, studies=False)
+    assert (result.verdict, result.released) == ("passed", True), [entry.body["reason"] for entry in result.gates]
+    (entry,) = Workspace(folder).ledger("late-arrivals").read(Query(("classes.measured",)))
+    assert [one["class"] for one in entry.body["classes"]] == ["on time", "late", "very late"]
+    assert entry.body["classes"][2]["precision"]["value"] > 2 * entry.body["classes"][2]["rows"] / entry.body["rows"]
 
 
 @pytest.mark.parametrize(

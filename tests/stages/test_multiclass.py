@@ -16,12 +16,13 @@ from sterling.models.answers import scores_of
 from sterling.models.frame import Frame
 from sterling.models.rows import TrainingRows
 from sterling.models.training import fit, train
-from sterling.project.recipe import LightGBM, Logistic, Prior, Rule, ShallowTree, Trainer
+from sterling.project.recipe import LightGBM, Logistic, Prior, Rule, ShallowTree, Trainer, Tune
 from sterling.project.splits import TimeSeriesSplit
 from sterling.project.tasks import Multiclass
 from sterling.stages.contract import Outcome
 from sterling.stages.evaluate import Evaluate
 from sterling.stages.train import Train, rows_before
+from sterling.stages.tune import Tuning
 from sterling.stats.multiclass import METRICS
 from tests.models.frames import DAY, context, frame, put_table
 
@@ -104,6 +105,16 @@ def test_classes_without_a_training_row_are_next_to_impossible() -> None:
         model = fit(trainer, rows, threads=1)
         assert model.outputs[1] == "lost"
         assert model.predict(rows.matrix)[:, 1].max() < 1e-6
+
+
+def test_settings_are_tuned_on_blocks_that_speak_of_the_same_classes(tmp_path: Path) -> None:
+    here = context(tmp_path)
+    ref = put_table(here.store, of_classes(late="new"))
+    tuning = Tuning(TRAINERS[0], Tune(trials=2, folds=1, block="7d"), START, clustered=True, task=Multiclass())  # type: ignore[arg-type]
+    (fact,) = tuning({"frame": ref}, here).facts
+    assert fact.body["metric"] == "log_loss"
+    assert fact.body["trials"][0]["loss"] == fact.body["preset"]
+    assert 0 < fact.body["preset"] < np.log(3)
 
 
 def evaluated(folder: Path, table: pa.Table) -> tuple[Outcome, Outcome, Model]:

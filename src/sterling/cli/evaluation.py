@@ -20,9 +20,11 @@ def add_to(app: typer.Typer) -> None:
 
 def evaluate(
     scores: Annotated[Path, typer.Argument(metavar="FILE", help="Parquet or CSV file with a row for each prediction.")],
-    label: Annotated[str, typer.Option("--label", metavar="COLUMN", help="What happened: 0 or 1; or how much it was.")],
+    label: Annotated[
+        str, typer.Option("--label", metavar="COLUMN", help="What happened: 0 or 1; how much; or which class.")
+    ],
     score: Annotated[
-        str, typer.Option("--score", metavar="COLUMN", help="What was predicted: the probability of 1; or how much.")
+        str, typer.Option("--score", metavar="COLUMN", help="The probability of 1, or how much; p for p:<class>.")
     ],
     champion: Annotated[
         str | None, typer.Option("--champion", metavar="COLUMN", help="Another model's predictions of the same rows.")
@@ -37,7 +39,7 @@ def evaluate(
         list[str] | None, typer.Option("--gate", metavar="GATE", help="Such as 'roc_auc>=0.7'; may be repeated.")
     ] = None,
     task: Annotated[
-        Literal["binary", "regression"], typer.Option("--task", help="What kind of problem it is.")
+        Literal["binary", "regression", "multiclass"], typer.Option("--task", help="What kind of problem it is.")
     ] = "binary",
     error_rate: Annotated[
         float, typer.Option("--error-rate", metavar="RATE", help="Error rate of the bounds that gates are judged on.")
@@ -53,7 +55,7 @@ def evaluate(
     from sterling.cli.documents import write
     from sterling.core.errors import StorageError
     from sterling.engine.files import read_file
-    from sterling.project.tasks import Binary, Regression, Task
+    from sterling.project.tasks import Binary, Multiclass, Regression, Task
     from sterling.standalone.gates import parse_gate
     from sterling.standalone.scores import Wanted, evaluate_scores
     from sterling.standalone.show import as_page, as_program, in_terminal
@@ -61,7 +63,7 @@ def evaluate(
     if html and not html.parent.is_dir():
         raise StorageError(f"There is no folder {html.parent} to write {html.name} into. Make it, or name another.")
     gates = [parse_gate(text, min_rows=min_rows) for text in gate or ()]
-    tasks: dict[str, Task] = {"binary": Binary(), "regression": Regression()}
+    tasks: dict[str, Task] = {"binary": Binary(), "regression": Regression(), "multiclass": Multiclass()}
     wanted = Wanted(label, score, champion, slices or (), cluster, gates, error_rate, tasks[task])
     found = evaluate_scores(read_file(scores, scores.name), wanted)
     if html:

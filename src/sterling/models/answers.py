@@ -74,6 +74,23 @@ def outputs_of_table(table: pa.Table) -> tuple[str, ...]:
     return tuple(n.removeprefix(f"{SCORE}:") for n in table.column_names if n.startswith(f"{SCORE}:"))
 
 
+def places_of(labels: pa.ChunkedArray, classes: Sequence[str]) -> NDArray[np.float64]:
+    """The place of each label among classes; -1 for one that is none of them, NaN where there is none.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> places_of(pa.chunked_array([["UA", None, "F9"]]), ("AA", "UA")).tolist()
+        [1.0, nan, -1.0]
+    """
+    array = labels.combine_chunks()
+    if not hasattr(array, "indices"):
+        array = array.dictionary_encode()
+    known = {name: float(place) for place, name in enumerate(classes)}
+    table = np.array([*(known.get(name, -1.0) for name in array.dictionary.to_pylist()), np.nan])
+    found: NDArray[np.float64] = table[array.indices.fill_null(len(table) - 1).to_numpy(zero_copy_only=False)]
+    return found
+
+
 def refusal(answers: Answers, found: NDArray[np.float64]) -> str | None:
     """Why answers are none of their kind; None where they are.
 

@@ -21,6 +21,7 @@ from sterling.core.errors import DataError
 from sterling.core.refs import Ref
 from sterling.core.store import Store
 from sterling.engine.tables import read_table
+from sterling.models.answers import places_of
 from sterling.models.columns import Column, Matrix
 from sterling.models.model import training_columns
 from sterling.models.rows import TrainingRows
@@ -82,8 +83,7 @@ class Frame:
         """Labels: 0.0 or 1.0, or numbers; places among `classes`, -1 for one that is none of them; NaN where there is none."""
         if not self.of_classes:
             return _floats(self.table["label"])
-        codes = {name: float(place) for place, name in enumerate(self.classes)}
-        return _codes(self.table["label"], codes, unknown=-1.0)
+        return places_of(self.table["label"], self.classes)
 
     @property
     def of_classes(self) -> bool:
@@ -190,11 +190,11 @@ def _categories(values: pa.ChunkedArray) -> list[str]:
     return [value for value in pc.unique(values).to_pylist() if value is not None]
 
 
-def _codes(values: pa.ChunkedArray, codes: Mapping[str, float], unknown: float = np.nan) -> Matrix:
+def _codes(values: pa.ChunkedArray, codes: Mapping[str, float]) -> Matrix:
     array: Any = values.combine_chunks()
     if not pa.types.is_dictionary(array.type):
         array = array.dictionary_encode()
-    table = np.array([*(codes.get(name, unknown) for name in array.dictionary.to_pylist()), np.nan])
+    table = np.array([*(codes.get(name, np.nan) for name in array.dictionary.to_pylist()), np.nan])
     found: Matrix = table[array.indices.fill_null(len(array.dictionary)).to_numpy(zero_copy_only=False)]
     return found
 

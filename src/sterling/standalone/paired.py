@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from sterling.core.refs import Ref
 from sterling.core.store import Store
 from sterling.engine.tables import read_table
+from sterling.models.answers import outputs_of_table, places_of, score_columns, scores_of
 from sterling.models.blas import one_blas_thread
 from sterling.project.tasks import CONDITION, Task
 from sterling.tasks.of import task_of
@@ -18,6 +20,7 @@ from sterling.views.compare import Paired
 from sterling.views.facts import Run
 
 _ROW = ("unit", "predict_at")
+_OLD = "_old"
 
 
 def paired(
@@ -45,15 +48,20 @@ def paired(
     old, new = tables
     assert old is not None
     assert new is not None
-    both = new.join(old.select([*_ROW, "score", "label"]), _ROW, join_type="inner", right_suffix="_old")
-    both = both.sort_by([(name, "ascending") for name in _ROW])
-    if not both.num_rows or not pc.all(pc.equal(both["label"], both["label_old"])).as_py():
+    outputs = outputs_of_table(new)
+    if outputs != outputs_of_table(old):  # they answer other classes
         return {}
-    label, ours, theirs = (both[name].cast(pa.float64()).to_numpy() for name in ("label", "score", "score_old"))
+    before_us = old.select([*_ROW, *score_columns(outputs), "label"])
+    both = new.join(before_us, _ROW, join_type="inner", right_suffix=_OLD)
+    both = both.sort_by([(name, "ascending") for name in _ROW])
+    if not both.num_rows or not pc.all(pc.equal(both["label"], both[f"label{_OLD}"])).as_py():
+        return {}
+    label = places_of(both["label"], outputs) if outputs else both["label"].cast(pa.float64()).to_numpy()
+    ours, theirs = (_scores(both, outputs, suffix) for suffix in ("", _OLD))
     clusters = np.arange(len(label))
     if clustered and both["cluster"].null_count == 0:
         clusters = both["cluster"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-    found, measuring = {}, task_of(task)
+    found, measuring = {}, task_of(task, outputs)
     with one_blas_thread():
         for metric in measuring.metrics:
             one = measuring.compare(metric, label, ours, theirs, clusters, error_rate=error_rate)
@@ -62,8 +70,13 @@ def paired(
     return found
 
 
+def _scores(rows: pa.Table, outputs: Sequence[str], suffix: str) -> NDArray[np.float64]:
+    names = score_columns(outputs)
+    return scores_of(rows.select([name + suffix for name in names]).rename_columns(list(names)))
+
+
 def _judged(store: Store, run: Run) -> pa.Table | None:
-    """A run's rows that were judged: unit, moment, score of its candidate, label and cluster."""
+    """A run's rows that were judged: unit, moment, the scores of its candidate, label and cluster."""
     own = [entry.body["ref"] for entry in run.of("predictions.made") if entry.body["model"] == run.candidate]
     frame = run.newest("frame.assembled")
     if not own or frame is None or not (store.has(Ref(own[-1])) and store.has(Ref(frame.body["ref"]))):

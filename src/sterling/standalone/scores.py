@@ -19,7 +19,9 @@ from sterling.models.blas import one_blas_thread
 from sterling.project.definition import to_json
 from sterling.project.gates import EverySlice, Gate, Improves, NonInferior
 from sterling.project.tasks import CONDITION, METRICS_OF, Binary, Task
-from sterling.standalone.table import Predictions, predictions_of
+from sterling.project.tasks import Multiclass as OfClasses
+from sterling.standalone.table import Predictions, predictions_of, predictions_of_classes
+from sterling.tasks.multiclass import Multiclass
 from sterling.tasks.of import task_of
 from sterling.tasks.task import Measured
 from sterling.tasks.task import Task as Measuring
@@ -35,8 +37,9 @@ class Wanted:
     """What is to be evaluated.
 
     Attributes:
-        label: Column of what happened, 0 and 1; or how much it was.
-        score: Column of the probability of 1; or of what was expected.
+        label: Column of what happened, 0 and 1; how much it was; or which class it was.
+        score: Column of the probability of 1, or of what was expected; of several classes what their columns begin with, such
+            as ``p`` for ``p:late``.
         champion: Column of another model's, or None.
         slices: Columns whose values make slices.
         cluster: Column whose values name rows that are not independent, or None.
@@ -83,7 +86,7 @@ class Evaluation:
     Attributes:
         wanted: What was asked for.
         rows: Rows that were judged.
-        positives: How many of them are 1; None where labels are numbers.
+        positives: How many of them are 1; None where labels are numbers or classes.
         clusters: How many clusters they form; None where all are independent.
         left_out: Rows that have no label.
         entries: The evidence, each at the position that tables name.
@@ -124,11 +127,12 @@ def evaluate_scores(table: pa.Table, wanted: Wanted) -> Evaluation:
         (0.75, 'ungated')
     """
     models = [wanted.score, *([wanted.champion] if wanted.champion else [])]
-    rows = predictions_of(
-        table, label=wanted.label, scores=models, cluster=wanted.cluster, slices=wanted.sliced,
-        shares=isinstance(wanted.task, Binary),
-    )  # fmt: skip
-    judged = _Judged(wanted, {name: ref_of(np.ascontiguousarray(rows.scores[name]).tobytes()) for name in models})
+    rows = _rows(table, wanted, models)
+    judged = _Judged(
+        wanted,
+        task_of(wanted.task, rows.classes),
+        {name: ref_of(np.ascontiguousarray(rows.scores[name]).tobytes()) for name in models},
+    )
     with one_blas_thread():
         facts = (*judged.facts(rows), _stage(rows, judged.refs[wanted.score]))
     entries = _placed(facts)
@@ -152,15 +156,11 @@ def evaluate_scores(table: pa.Table, wanted: Wanted) -> Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """What is judged: the wish, and the names of the models by their columns."""
+    """What is judged: the wish, what is measured under its task, and the names of the models by their columns."""
 
     wanted: Wanted
+    measuring: Measuring
     refs: Mapping[str, Ref]
-
-    @property
-    def measuring(self) -> Measuring:
-        """What is measured under the task."""
-        return task_of(self.wanted.task)
 
     def facts(self, rows: Predictions) -> Iterator[Evidence]:
         """What a run's evaluation records, of these columns."""
@@ -182,6 +182,10 @@ class _Judged:
         yield self._fact(
             "calibration.measured", wanted.score, self.measuring.calibration(rows.label, ours, rows.clusters)
         )
+
+        if isinstance(self.measuring, Multiclass):
+            by_class = self.measuring.by_class(rows.label, ours, rows.clusters, error_rate=rate)
+            yield self._fact("classes.measured", wanted.score, by_class | {"unknown": dict(rows.unknown)})
 
     def _resolved(self) -> Evidence:
         champion = self.wanted.champion
@@ -213,6 +217,18 @@ class _Judged:
     def _fact(self, kind: str, name: str, body: dict[str, Any]) -> Evidence:
         model = self.refs[name]
         return Evidence(kind, (f"model:{model}", _SUBJECT), {"model": model, "name": name} | body)
+
+
+def _rows(table: pa.Table, wanted: Wanted, models: Sequence[str]) -> Predictions:
+    """The rows as the task has them."""
+    if isinstance(wanted.task, OfClasses):
+        return predictions_of_classes(
+            table, label=wanted.label, scores=models, cluster=wanted.cluster, slices=wanted.sliced
+        )
+    return predictions_of(
+        table, label=wanted.label, scores=models, cluster=wanted.cluster, slices=wanted.sliced,
+        shares=isinstance(wanted.task, Binary),
+    )  # fmt: skip
 
 
 def _parts(rows: Predictions, values: Sequence[Any]) -> Iterator[tuple[Any, Predictions]]:

@@ -14,7 +14,7 @@ from sterling.views.text import number, percent, plural
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_FACTS = ("metric.measured", "metric.compared", "calibration.measured", "gate.judged")
+_FACTS = ("metric.measured", "metric.compared", "calibration.measured", "classes.measured", "gate.judged")
 
 
 def in_terminal(found: Evaluation) -> RenderableType:

@@ -8,6 +8,7 @@ from sterling.project.metrics import METRICS, label
 from sterling.views.charts import calibration_chart, metric_chart, slices_chart
 from sterling.views.fragments import environment, verdict_of, without_positions
 from sterling.views.report import Report
+from sterling.views.report_classes import class_tables
 from sterling.views.report_tables import arrow, calibration_table, comparisons_table, metric_table, slices_table
 
 
@@ -40,6 +41,7 @@ def evaluation_page(report: Report, *, title: str, facts: Sequence[tuple[str, st
         comparisons=without_positions(comparisons_table(report)) if report.comparisons else None,
         calibration=calibration_chart(report.calibration, shares=report.shares) if report.calibration else None,
         calibration_rows=without_positions(calibration_table(report)),
+        classes=[without_positions(table) for table in class_tables(report)],
         slices=[
             {
                 "title": f"{label(metric)} by {column}",

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sterling.views.report_classes import class_tables
 from sterling.views.report_tables import (
     calibration_table,
     comparisons_table,
@@ -70,10 +71,10 @@ def result_fragment(headline: str, gates: Iterable[GateRow], steps: Iterable[tup
 
 
 def evaluation_tables(report: Report, *, worst: int | None = None) -> tuple[Table, ...]:
-    """Gates, models, their differences, slices and calibration; a table without rows is left out."""
+    """Gates, models, their differences, slices, calibration and classes; a table without rows is left out."""
     every = (
         gates_table(report), models_table(report), comparisons_table(report), slices_table(report, worst=worst),
-        calibration_table(report),
+        calibration_table(report), *class_tables(report),
     )  # fmt: skip
     return tuple(table for table in every if table.rows)
 
