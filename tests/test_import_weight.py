@@ -35,6 +35,7 @@ def loaded(program: str) -> set[str]:
     [
         "import sterling",
         "import sterling as sl; sl.Mean('x', windows=['1h']); sl.gates.AtMost('ece', 0.1)",
+        "import sterling.cli.release, sterling.core.workspace, sterling.decisions.rollout",
         "import typer.testing, sterling.cli; typer.testing.CliRunner().invoke(sterling.cli.app, ['--help'])",
         "import typer.testing, sterling.cli; typer.testing.CliRunner().invoke(sterling.cli.app, ['run', '--help'])",
     ],

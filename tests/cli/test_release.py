@@ -41,6 +41,12 @@ def test_a_version_goes_from_its_approval_through_its_stages_and_back(folder: Pa
     shown = sterling(folder, "release", "--plan", "--json").json
     assert (shown["weights"], shown["routing"]["unit"]) == ({"1": 0.95, "2": 0.05}, "depot")
 
+    looked = sterling(folder, "operate", "--once")
+    assert (looked.code, looked.errors) == (0, "")
+    assert "Version 2, canary 5 % [" in looked.out
+    assert looked.out.endswith("Not enough evidence yet: nothing was counted of the errors.\n")
+    assert [one["state"] for one in shown["judged"]] == ["unseen"] * 4
+
     assert sterling(folder, "pause", "--reason", "Slow.").code == 0
     stale = sterling(folder, "promote", "--on", str(shown["on"]))
     assert (stale.code, "is stale: Version 2 is paused" in stale.errors) == (1, True)
@@ -51,6 +57,8 @@ def test_a_version_goes_from_its_approval_through_its_stages_and_back(folder: Pa
     back = sterling(folder, "rollback", "--reason", "Complaints.", "--evidence", "3", "--json").json
     assert (back["version"], back["to"], back["what"], back["seen"][-1]) == (2, 1, "release", 3)
     assert sterling(folder, "retire", "1").code == 1
+    (folder / "project.py").write_text("raise SystemExit")
+    assert sterling(folder, "pause").errors.startswith("sterling: No version is on its way.")
 
 
 def test_an_approval_can_be_taken_back(folder: Path) -> None:

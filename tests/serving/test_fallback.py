@@ -88,10 +88,12 @@ class Asker:
 
     def __init__(self, world: World) -> None:
         self.waiting, self.metrics = 0, Metrics()
-        self._answering = Answering(follower_of(world), self.metrics, "null", 100, lambda: self.waiting)
+        self._answering = Answering(follower_of(world), self.metrics, "null", 100)
 
     def ask(self, *distances: float, unit: str | None = None, **more: Any) -> list[Part]:
-        return self._answering.answer(Asked([ROW | {"distance": d, **more} for d in distances], unit=unit), "r1")
+        return self._answering.answer(
+            Asked([ROW | {"distance": d, **more} for d in distances], unit=unit), "r1", self.waiting
+        )
 
 
 def said(parts: list[Part]) -> list[tuple[float, str | None, str | None]]:
@@ -200,9 +202,7 @@ def test_a_threshold_judges_what_a_fallback_says_unless_the_link_does(tmp_path: 
         follower = follower_of(world)
         judged = replace(follower.served, decider=Decider(0.5, "given"))
         follower._now = follower._now._replace(live=judged)
-        parts = Answering(follower, Metrics(), "refuse", 100, lambda: 0).answer(
-            Asked([ROW | {"distance": BROKEN}]), "r1"
-        )
+        parts = Answering(follower, Metrics(), "refuse", 100).answer(Asked([ROW | {"distance": BROKEN}]), "r1")
         assert parts[0].decisions == [decided]
 
 

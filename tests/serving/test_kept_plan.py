@@ -12,6 +12,7 @@ from sterling.core.errors import SignatureError, SterlingError, StorageError
 from sterling.core.evidence import Query
 from sterling.core.ledger import Ledger
 from sterling.core.signing import KeyFile
+from sterling.core.sqlite import SQLiteLedger
 from sterling.decisions.release import release
 from sterling.decisions.rollout import rollback
 from sterling.project.rollout import Canary
@@ -87,6 +88,17 @@ def test_a_server_whose_ledger_goes_away_stays_and_follows_again_once_it_is_back
     newest = file.read(PROJECT)
     assert newest
     assert newest.position == world.head
+
+
+def test_another_ledger_in_the_place_of_the_one_that_was_read_is_not_followed(
+    world: World, file: PlanFile, tmp_path: Path
+) -> None:
+    kept(world, file)
+    strange = SQLiteLedger(tmp_path / "new.db", "flights")
+    ledger = Remembered(lambda: strange, PROJECT, file.read(PROJECT))
+    follower = Follower(ledger, world.store)
+    assert answer(follower, "7") == ("live", 0.25)
+    assert "was read before" in (follower.without_ledger or "")
 
 
 def test_the_way_back_is_kept_as_well(world: World, file: PlanFile) -> None:

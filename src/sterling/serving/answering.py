@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -49,6 +49,7 @@ class _Some(NamedTuple):
         numbers: Their places in the request; None for all of it.
         units: The unit of each.
         of: How many rows the request has.
+        queued: How many requests waited when it came.
     """
 
     asked: Asked
@@ -56,6 +57,7 @@ class _Some(NamedTuple):
     numbers: Sequence[int] | None
     units: Sequence[str | None]
     of: int
+    queued: int
 
     def at(self, places: Sequence[int]) -> _Some:
         """Those at some places."""
@@ -64,7 +66,7 @@ class _Some(NamedTuple):
         numbers = range(len(self.units)) if self.numbers is None else self.numbers
         return _Some(
             self.asked._replace(rows=[self.asked.rows[place] for place in places]), self.routed,
-            [numbers[place] for place in places], [self.units[place] for place in places], self.of,
+            [numbers[place] for place in places], [self.units[place] for place in places], self.of, self.queued,
         )  # fmt: skip
 
 
@@ -76,18 +78,19 @@ class Answering:
         metrics: What is counted.
         beyond: What becomes of values that training did not know.
         room: How many requests may wait.
-        waiting: Says how many do.
     """
 
-    def __init__(
-        self, follower: Follower, metrics: Metrics, beyond: Beyond, room: int, waiting: Callable[[], int]
-    ) -> None:  # fmt: skip
-        self._follower, self._metrics, self._beyond = follower, metrics, beyond
-        self._room, self._waiting = room, waiting
+    def __init__(self, follower: Follower, metrics: Metrics, beyond: Beyond, room: int) -> None:
+        self._follower, self._metrics, self._beyond, self._room = follower, metrics, beyond, room
         self._inputs: dict[tuple[str, int], Inputs] = {}
 
-    def answer(self, asked: Asked, request_id: str) -> list[Part]:
+    def answer(self, asked: Asked, request_id: str, queued: int = 0) -> list[Part]:
         """The parts of an answer, of which each row is in one.
+
+        Args:
+            asked: The request.
+            request_id: Its name.
+            queued: How many requests waited when it came.
 
         Raises:
             DataError: if a row cannot be taken.
@@ -98,7 +101,7 @@ class Answering:
             mine = asked
             if routed.numbers is not None:
                 mine = asked._replace(rows=[asked.rows[number] for number in routed.numbers])
-            some = _Some(mine, routed, routed.numbers, routed.units, len(asked.rows))
+            some = _Some(mine, routed, routed.numbers, routed.units, len(asked.rows), queued)
             parts += self._routed(some, request_id) if routed.counted is None else self._counted(some, request_id)
         for part in parts:
             if part.fell is not None:
@@ -149,7 +152,7 @@ class Answering:
             some.routed.answered(some.asked, part.found, part.decisions)
             return [part]
         parts: list[Part] = []
-        if self._waiting() * WHOLE >= chain.queue_share * self._room:
+        if some.queued * WHOLE >= chain.queue_share * self._room:
             parts, left = self._instead(chain, served, some, OVERLOAD)
             if not left:
                 return parts

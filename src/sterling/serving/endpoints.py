@@ -64,7 +64,7 @@ class Endpoints:
         self._follower, self._service, self._queued = follower, service, queued
         self.metrics = Metrics(cpu_price_hour=service.cpu_price_hour, look=self._look)
         self.draining = False
-        self._answering = Answering(follower, self.metrics, service.beyond, service.limits.queue, queued)
+        self._answering = Answering(follower, self.metrics, service.beyond, service.limits.queue)
 
     def front(self) -> Front:
         """The ASGI application."""
@@ -88,7 +88,7 @@ class Endpoints:
         started, cpu = time.perf_counter(), time.thread_time()
         asked = read_request(request.body, self._service.limits)
         read = time.perf_counter()
-        parts = self._answering.answer(asked, request.id)
+        parts = self._answering.answer(asked, request.id, request.queued)
         if asked.explain is not None:
             parts = [explained(part, asked.explain) for part in parts]
         done = time.perf_counter()

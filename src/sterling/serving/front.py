@@ -39,6 +39,7 @@ class Incoming(NamedTuple):
         body: What it brings.
         arrived: When it came, in seconds of `time.perf_counter`.
         headers: Its headers, by their names in lower case.
+        queued: How many requests waited when it came.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Incoming(NamedTuple):
     body: bytes
     arrived: float
     headers: Mapping[bytes, bytes]
+    queued: int = 0
 
 
 class Answer(NamedTuple):
@@ -125,14 +127,14 @@ class Front:
             name = endpoint.name
             self._let_in(endpoint, scope, headers)
             body = await self._body(receive, headers) if endpoint.method == "POST" else b""
-            answer = await endpoint.answer(Incoming(request_id, rest, body, arrived, headers))
+            answer = await endpoint.answer(Incoming(request_id, rest, body, arrived, headers, scope.get(QUEUED, 0)))
         except ConnectionResetError:
             return  # nobody is there any more
         except Exception as error:  # noqa: BLE001  whatever happens, the client is told and the server goes on
             problem = problem_of(error)
             request_id = request_id or self._ids.of(None)
             answer, more = _refused(problem, request_id), problem.headers
-            if problem.status >= 500:
+            if problem.status >= 500 and problem.status != 503:  # what is shed is counted, and would flood the log
                 _log.warning("%s", problem.detail, extra={"request_id": request_id, "status": problem.status})
         await self._send(send, answer, request_id, more, head=scope["method"] == "HEAD")
         self._metrics.answered(name, answer.status)

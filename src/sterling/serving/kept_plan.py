@@ -146,15 +146,14 @@ class Remembered:
         kept: What was read of its chain before, by another process; None for nothing.
         clock: Says what time it is.
 
-    Attributes:
-        trouble: Why the ledger cannot be reached, or None.
     """
 
     connect: Callable[[], Ledger]
     project: str
     kept: Extract | None = None
     clock: Clock = utcnow
-    trouble: str | None = field(default=None, init=False)
+    _trouble: str | None = field(default=None, init=False)
+    _since: float | None = field(default=None, init=False)
     _ledger: Ledger | None = field(default=None, init=False)
     _again: float = field(default=float("-inf"), init=False)
     _entries: dict[int, Entry] = field(default_factory=dict, init=False)
@@ -179,6 +178,13 @@ class Remembered:
         """How far the chain was read."""
         return max(self._head.position if self._head else 0, self.kept.position if self.kept else 0)
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the ledger cannot be reached, or that it has not answered for a while; None where it can."""
+        since = self._since
+        waited = 0.0 if since is None else time.monotonic() - since
+        return f"it has not answered for {waited:.0f} seconds." if waited > _PATIENCE_SECONDS else self._trouble
+
     def append(self, facts: Sequence[Evidence], *, unless: Query | None = None, after: int = 0) -> int:
         """Record facts, where the ledger can be reached."""
         return self._opened().append(facts, unless=unless, after=after)
@@ -188,14 +194,14 @@ class Remembered:
     ) -> Iterator[Entry]:
         """Entries that match the query: of the ledger, or where it cannot be reached those that are remembered."""
         asked = query or Query()
-        given = 0
+        given, self._since = 0, time.monotonic()
         try:
             for entry in self._opened().read(asked, after=after, until=until, newest_first=newest_first):
                 self._remember(asked, entry, after, until)
-                given, self.trouble = given + 1, None
+                given, self._since, self._trouble = given + 1, None, None
                 yield entry
             self._remember(asked, None, after, until)
-            self.trouble = None
+            self._since, self._trouble = None, None
         except (StorageError, BusyError) as error:
             self._lost(error)
             if given:
@@ -226,16 +232,37 @@ class Remembered:
 
     def _opened(self) -> Ledger:
         if self._ledger is None:
-            if time.monotonic() < self._again and self.trouble:
-                raise StorageError(self.trouble)
+            if self._trouble and time.monotonic() < self._again:
+                raise StorageError(self._trouble)
             self._again = time.monotonic() + _AGAIN_SECONDS
-            self._ledger = self.connect()
+            self._ledger = self.connect() if self.kept is None else self._opened_in_time(self.kept)
         return self._ledger
 
+    def _opened_in_time(self, kept: Extract) -> Ledger:
+        """The ledger, where it opens soon and is the one that was read before; one that is locked opens much later."""
+        found: list[Ledger | SterlingError] = []
+
+        def connect() -> None:
+            try:
+                ledger = self.connect()
+                _check_same(ledger, kept)
+                found.append(ledger)
+            except SterlingError as error:
+                found.append(error)
+
+        thread = threading.Thread(target=connect, name="open-ledger", daemon=True)
+        thread.start()
+        thread.join(_PATIENCE_SECONDS)
+        if not found:
+            raise StorageError(f"it does not open within {_PATIENCE_SECONDS:g} s. Another process may hold it.")
+        if isinstance(found[0], SterlingError):
+            raise StorageError(str(found[0])) from found[0]
+        return found[0]
+
     def _lost(self, error: SterlingError) -> None:
-        if self.trouble is None:
+        if self._trouble is None:
             _log.warning("the ledger cannot be reached: %s", error)
-        self.trouble = str(error)
+        self._since, self._trouble = None, str(error)
 
     def _remember(self, query: Query, entry: Entry | None, after: int, until: int | None) -> None:
         with self._lock:
@@ -262,6 +289,24 @@ class Remembered:
             entry
             for entry in wanted
             if entry.position > after and (until is None or entry.position <= until) and _matches(query, entry)
+        )
+
+
+def _check_same(ledger: Ledger, kept: Extract) -> None:
+    """See that a ledger is the one that was read, and no new one or an older copy in its place.
+
+    Raises:
+        StorageError: if it is another one, or is shorter.
+    """
+    if not isinstance(ledger, Chained):
+        return
+    if ledger.chain.id != kept.chain:
+        raise StorageError(
+            f"its chain is {ledger.chain.id}, and {kept.chain} was read before. Remove plan.json if that is meant."
+        )
+    if ledger.head()[0] < kept.position:
+        raise StorageError(
+            f"its last entry is {ledger.head()[0]}, and it was read as far as {kept.position}: entries were lost."
         )
 
 

@@ -105,11 +105,16 @@ def answer_said(request_id: str, asked: Asked, parts: Sequence[Part], live: Serv
         parts: What was answered, of which each row is in one.
         live: The live version, which stands for an answer of several.
     """
-    arms = {part.assigned.arm for part in parts}
-    served = {(part.served.version, part.served.position): part.served for part in parts}
-    one = next(iter(served.values())) if len(served) == 1 else live
+    first = parts[0]
+    alike = all(
+        (part.served.version, part.served.position, part.assigned.arm)
+        == (first.served.version, first.served.position, first.assigned.arm)
+        for part in parts[1:]
+    )
+    one = first.served if alike else live
+    arms = {part.assigned.arm for part in parts} if not alike else {first.assigned.arm}
     answer = release_said(one) | {"request_id": request_id, "arm": arms.pop() if len(arms) == 1 else SEVERAL}
-    if len(served) > 1 or answer["arm"] == SEVERAL:
+    if not alike:
         answer["versions"] = _by_row(parts, lambda part: [part.served.version] * len(part.units))
         answer["arms"] = _by_row(parts, lambda part: [part.assigned.arm] * len(part.units))
     answer["scores"] = _by_row(parts, lambda part: part.found.scores.tolist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import socket
@@ -97,8 +98,16 @@ class Server:
         self.url = url_of(self._socket, secure=certificate is not None)
         self.endpoints = Endpoints(self.follower, found, lambda: len(self._uvicorn.server_state.tasks))
         front = self.endpoints.front()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            """Leave the queue with the answer: Uvicorn takes a request out later, after it has read the next ones."""
+            try:
+                await front(scope, receive, send)
+            finally:
+                self._uvicorn.server_state.tasks.discard(asyncio.current_task())
+
         config = uvicorn.Config(
-            front, log_config=None, access_log=False, server_header=False, http=_Protocol, ws="none", lifespan="on",
+            app, log_config=None, access_log=False, server_header=False, http=_Protocol, ws="none", lifespan="on",
             timeout_graceful_shutdown=_GRACE_SECONDS, loop="uvloop",
             ssl_certfile=certificate and str(certificate.certificate), ssl_keyfile=certificate and str(certificate.key),
         )  # fmt: skip
