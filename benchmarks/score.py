@@ -11,7 +11,7 @@ of its own, in turns, three times; the processor's seconds are those of the proc
 - sterling: `Given` to `ParquetFolder` with the digests of all rows, checks of every value, keys, and a partition put in place;
   to one partition, and to 30.
 
-Before anything is timed every score is held against `Booster.predict`, bit for bit.
+What was measured stands in docs/scoring.md. Before anything is timed every score is held against `Booster.predict`, bit for bit.
 """
 
 from __future__ import annotations

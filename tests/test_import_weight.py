@@ -48,7 +48,7 @@ def test_the_public_surface_is_pinned() -> None:
     assert sterling.__all__ == [
         "Binary", "Calibration", "Canary", "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "Ensemble", "EntitySource", "EventSource", "EventSpine",
         "ExpectedValue", "Expression", "External", "ExternalModel", "FeatureService", "FeatureView", "First", "GroupKFold", "Holdout", "KFold", "Label", "Last", "LightGBM",
-        "Logistic", "Max", "Mean", "Min", "Multiclass", "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Query", "Recipe", "Regression", "Ridge", "Routing",
+        "Logistic", "Max", "Mean", "Min", "Multiclass", "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Quantiles", "Query", "Recipe", "Regression", "Ridge", "Routing",
         "Rule", "ScheduledSpine", "Sensitive", "Shadow", "ShallowTree", "Sklearn", "StratifiedKFold", "Sum", "Threshold", "TimeSeriesSplit", "Top", "Tune",
         "Value", "Variance", "XGBoost", "checks", "fallbacks", "gates", "guardrails", "studies",
     ]  # fmt: skip

@@ -74,6 +74,7 @@ __all__ = [
     "Prior",
     "Problem",
     "Project",
+    "Quantiles",
     "Query",
     "Recipe",
     "Regression",
@@ -126,7 +127,7 @@ _MODULES = {
     "sources": ("Columns", "Delay", "EntitySource", "EventSource", "External", "Query"),
     "spine": ("EventSpine", "Holdout", "Label", "Occurs", "ScheduledSpine"),
     "splits": ("GroupKFold", "KFold", "StratifiedKFold", "TimeSeriesSplit"),
-    "tasks": ("Binary", "Multiclass", "Regression"),
+    "tasks": ("Binary", "Multiclass", "Quantiles", "Regression"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

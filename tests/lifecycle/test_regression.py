@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from sterling.core.errors import DataError, InvalidDefinitionError
-from sterling.core.evidence import Query
+from sterling.core.evidence import Entry, Query
 from sterling.core.refs import Ref
 from sterling.core.workspace import Workspace
 from sterling.engine.tables import read_table
@@ -17,6 +17,7 @@ from sterling.models import Model
 from sterling.project.load import load_project
 from sterling.serving.server import Server
 from sterling.views.report import run_report
+from sterling.views.report_studies import study_tables
 from tests.lifecycle.small import edit, write_project
 
 GATES = (
@@ -60,6 +61,27 @@ def test_a_number_is_learnt_judged_and_released(finished: tuple[Path, Result]) -
     assert {name for name, _ in found} == {"lightgbm", "prior", "ridge", "shallow tree"}
     trained = next(entry for entry in ledger.read(Query(("model.trained",))) if entry.body["role"] == "candidate")
     assert trained.body["quartiles"][0] < trained.body["mean"] < trained.body["quartiles"][4]
+
+
+def report_entries(folder: Path) -> list[Entry]:
+    return list(Workspace(folder).ledger("late-parcels").read(Query(("metric.measured",))))
+
+
+def test_a_number_is_looked_at_as_closely_as_a_condition(finished: tuple[Path, Result]) -> None:
+    folder, _ = finished
+    report = run_report(Workspace(folder).ledger("late-parcels").read())
+    titles = [table.title for table in study_tables(report)]
+    for title in (
+        "Discovered slices",
+        "Where errors are larger",
+        "Residuals",
+        "Largest residuals",
+        "Importance on the holdout",
+    ):
+        assert title in titles
+    assert "Confusion" not in titles
+    sliced = [entry.body["metric"] for entry in report_entries(folder) if entry.body["slice"]]
+    assert set(sliced) == {"rmse", "mae", "r2"}
 
 
 def test_the_server_answers_what_was_evaluated_to_the_last_bit(finished: tuple[Path, Result]) -> None:

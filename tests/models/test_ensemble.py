@@ -15,8 +15,8 @@ from sterling.models.attributions import attributions
 from sterling.models.ensemble import joined
 from sterling.models.frame import Frame
 from sterling.models.training import fit, train
-from sterling.project.recipe import Ensemble, LightGBM, Recipe, model_name
-from sterling.project.tasks import Multiclass, Regression
+from sterling.project.recipe import Ensemble, LightGBM, Recipe, fits_task, model_name
+from sterling.project.tasks import Multiclass, Quantiles, Regression
 from tests.models.frames import DAY, frame
 
 SMALL = LightGBM(trees=12, min_rows_per_leaf=20)
@@ -130,6 +130,11 @@ def test_every_member_finds_its_own_number_of_trees_on_the_last_rows(rows: Train
 def test_members_that_cannot_be_averaged_are_refused(members: list[LightGBM], message: str) -> None:
     with pytest.raises(InvalidDefinitionError, match=message):
         Ensemble(members)
+
+
+def test_quantiles_are_refused() -> None:
+    with pytest.raises(InvalidDefinitionError, match="Ensemble has no quantiles"):
+        fits_task(Ensemble(), Quantiles((0.1, 0.9)))
 
 
 def test_weights_of_positives_are_taken_off_the_ensemble(rows: TrainingRows) -> None:

@@ -53,7 +53,7 @@ def test_a_definition_cannot_be_changed() -> None:
         (lambda: sl.Query("q.sql", ["a/x.csv", "b/x.parquet"]), "Two inputs of q.sql would be the table 'x'"),
         (lambda: sl.checks.InRange("x", 2, 1), "goes from 2.0 to 1.0: nothing lies there"),
         (lambda: sl.checks.NotNull("x", max_share=2), "NotNull.max_share is 2.0. It is a share, from 0 to 1"),
-        (lambda: sl.gates.EverySlice("ece", by=["carrier"], at_least=0.1), "Use 'roc_auc', or 'accuracy' of classes"),
+        (lambda: sl.gates.EverySlice("ece", by=["carrier"], at_least=0.1), "It takes at_most= and no at_least="),
         (lambda: sl.FeatureService([]), "FeatureService has no features"),
         (lambda: sl.FeatureService([schedule["carrier"], schedule["carrier"]]), "Two features are called 'carrier'"),
         (lambda: sl.OnDemand("o", lambda x: x, inputs=["x"]), "OnDemand 'o': .*<lambda> is no function with a name"),

@@ -4,19 +4,17 @@ from typing import get_args
 
 from sterling.project.gates import DecisionMetric, Metric
 from sterling.project.metrics import DECISIONS, METRICS
+from sterling.project.tasks import METRICS_OF
 from sterling.stats.decisions import Amounts
 from sterling.stats.metrics import METRICS as COMPUTED
 from sterling.stats.multiclass import METRICS as OF_CLASSES
 from sterling.stats.regression import METRICS as OF_NUMBERS
-from sterling.tasks.binary import BINARY
 from sterling.tasks.decided import decision_metrics
-from sterling.tasks.multiclass import Multiclass
-from sterling.tasks.regression import REGRESSION
 
 
 def test_gates_tables_and_statistics_name_the_same_metrics() -> None:
     assert list(get_args(Metric)) == list(METRICS)
-    assert set(METRICS) == {*BINARY.metrics, *REGRESSION.metrics, *Multiclass.metrics}
+    assert set(METRICS) == {name for metrics in METRICS_OF.values() for name in metrics}
 
 
 def test_which_way_is_better_is_what_the_statistics_say() -> None:

@@ -40,7 +40,7 @@ def deciding(value: sl.Value | None = VALUE, **changed: Any) -> Project:
         (lambda: gates.Fair("precision", by="sex", ratio_at_least=1.5), "(0, 1]"),
         (lambda: gates.Fair("calibration_gap", by="sex", ratio_at_least=0.8), "has no ratio"),
         (lambda: gates.WorthMore(than="nobody", by=-1), "at least 0"),
-        (lambda: gates.EverySlice("false_positive_rate", by=["origin"], at_least=0.1), "of which less is better"),
+        (lambda: gates.EverySlice("false_positive_rate", by=["origin"], at_least=0.1), "of which less is better. It takes at_most="),
         (lambda: deciding(policy=None), "no Project.policy makes any"),
         (lambda: deciding(None, policy=sl.ExpectedValue()), "does not say what decisions are worth"),
         (lambda: deciding(None, policy=sl.Threshold(maximize="value")), "does not say what decisions are worth"),

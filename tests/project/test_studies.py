@@ -13,7 +13,6 @@ from sterling.project.behaviour import behaviour_title
 from sterling.project.perturbations import perturbation_title
 from sterling.project.project import Project
 from sterling.project.studies import DEFAULTS, parts_of, studied
-from sterling.project.tasks import Regression
 from tests.views.ledger import project
 
 
@@ -51,10 +50,7 @@ def test_parts_are_sources_views_and_features() -> None:
         ({"studies": [studies.Robustness(under=[studies.Missing("x")])]}, "Missing.of: 'x' is not known"),
         ({"studies": [studies.Behaviour([studies.Rises("x", by=1)])]}, "Rises.feature: 'x' is not known"),
         ({"studies": [studies.Errors(), studies.Errors()]}, "Project.studies has two Errors"),
-        (
-            {"studies": [studies.Slices()], "task": Regression(), "gates": ()},
-            "Slices is no study of the task Regression",
-        ),
+        ({"studies": [studies.Flips(tolerance=0.1)]}, "Flips.tolerance is of numbers, and Project.task is Binary"),
         ({"gates": [gates.Behaves()]}, "A Behaves gate has nothing to judge"),
         ({"gates": [gates.Robust("roc_auc", 0.1, [studies.Scaled("y", by=2)])]}, "Scaled.of: 'y' is not known"),
     ],
@@ -67,7 +63,7 @@ def test_what_a_project_does_not_have_is_refused(changed: dict[str, Any], messag
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: studies.Errors(mistakes=0), lambda: studies.Importance(predictions=0), lambda: studies.Flips(moved=0),
+        lambda: studies.Errors(mistakes=0), lambda: studies.Importance(predictions=0), lambda: studies.Flips(moved=0), lambda: studies.Flips(tolerance=-1.0),
         lambda: studies.Robustness(predictions=0), studies.Behaviour, lambda: studies.LearningCurve(shares=[1.0]),
         lambda: studies.LearningCurve(shares=[]), lambda: studies.Staleness(ages=[]), lambda: studies.Staleness(ages=["soon"]),
         lambda: studies.Noise(share=0), lambda: studies.Scaled("a", by=1), lambda: studies.OutOfRange(times=1),

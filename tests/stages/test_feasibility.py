@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from sterling.project.gates import AtLeast, AtMost, EverySlice, Gate, Golden, Improves, NonInferior
+from sterling.project.policy import Value
 from sterling.stages.contract import Context
 from sterling.stages.feasibility import Feasibility
 from sterling.stats.detectable import Scatter, scatter_of
@@ -48,6 +49,19 @@ def test_labels_and_clusters_of_both_sides_are_counted(here: Context) -> None:
     assert body["holdout"]["clusters"] == 15
     assert 0 < body["holdout"]["positives"] < body["holdout"]["rows"] < body["holdout"]["moments"]
     assert body["impossible"] == []
+
+
+def test_decisions_are_worth_between_the_better_of_knowing_nothing_and_knowing_all(here: Context) -> None:
+    body = assessed(here, value=Value("USD", 40, -5, -10, 1))["value"]
+    ways = {way["name"]: way for way in body["ways"]}
+    rate = body["rate"]
+    assert body["break_even"] == pytest.approx(6 / 56)
+    assert ways["everybody"]["value"] == pytest.approx(1_000 * (rate * 40 - (1 - rate) * 5))
+    assert ways["nobody"]["value"] == pytest.approx(1_000 * (rate * -10 + (1 - rate) * 1))
+    assert ways["perfect"]["value"] == pytest.approx(1_000 * (rate * 40 + (1 - rate) * 1))
+    assert ways["random"]["value"] <= ways["quick"]["value"] < ways["perfect"]["value"]
+    assert ways["quick"]["low"] < ways["quick"]["value"] < ways["quick"]["high"]
+    assert "value" not in assessed(here)
 
 
 @pytest.mark.parametrize(

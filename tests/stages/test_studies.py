@@ -28,6 +28,8 @@ from sterling.stages.errors import AnalyseErrors
 from sterling.stages.flips import CompareWithChampion
 from sterling.stages.holdout import CutHoldout, Scored, label_rate, scored
 from sterling.stages.importance import MeasureImportance
+from sterling.stages.moved import CompareNumbersWithChampion
+from sterling.stages.number_errors import AnalyseNumberErrors
 from sterling.stages.retraining import Retrain, Variant
 from sterling.stages.robustness import MeasureRobustness
 from sterling.stages.segments import DiscoverSlices
@@ -228,6 +230,64 @@ class TestANumber:
         assert found["metric"] == "squared_error"
         assert lost["distance"] == pytest.approx(after - before)
         assert body(outcome, "attributions.measured")["largest_error"] < 1e-9
+
+    def test_a_segment_that_it_is_wrong_in_is_named_with_its_errors(
+        self, here: Context, inputs: dict[str, Ref]
+    ) -> None:
+        stage = DiscoverSlices("linear", Slices(features=["carrier", "distance"]), 0.05, True, Regression())
+        found = body(stage(inputs, here), "slices.discovered")
+        rows = judged(inputs, here)
+        assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(rows.label, rows.scores))
+        assert found["mae"] == pytest.approx(metrics.mean_absolute_error(rows.label, rows.scores))
+        assert {one["direction"] for one in found["larger"]} <= {"less exact"}
+        assert found["tried"] > 10
+
+    def test_errors_are_residuals_and_the_largest_stand_first(self, here: Context, inputs: dict[str, Ref]) -> None:
+        outcome = AnalyseNumberErrors("linear", Errors(mistakes=4), ("carrier",), 0.05, True)(inputs, here)
+        found, rows = body(outcome, "errors.analysed"), judged(inputs, here)
+        residual = rows.label - rows.scores
+        worst = np.argsort(-np.abs(residual))[:4]
+        assert [one["label"] for one in found["mistakes"]] == rows.label[worst].tolist()
+        assert (
+            table_of(here, outcome.outputs["mistakes"])["unit"].to_pylist()
+            == rows.rows.table["unit"].take(worst).to_pylist()
+        )
+        assert found["residuals"]["quantiles"]["0.25"] == pytest.approx(np.quantile(residual, 0.25))
+        assert 0.01 < found["residuals"]["share_of_worst"] < 0.2
+        carrier = np.array(rows.rows.table["carrier"].to_pylist()) == "UA"
+        (one,) = [part for part in found["calibration"] if (part["by"], part["value"]) == ("carrier", "UA")]
+        assert one["rmse"] == pytest.approx(np.sqrt(np.mean(residual[carrier] ** 2)))
+        assert one["low"] < one["gap"] < one["high"]
+        assert one["gap"] == pytest.approx(residual[carrier].mean())
+
+    @pytest.mark.parametrize("tolerance", [None, 1.5])
+    def test_rows_that_moved_are_counted_at_a_tolerance_that_is_said(
+        self, here: Context, inputs: dict[str, Ref], tolerance: float | None
+    ) -> None:
+        other = Model(COLUMNS[:2], Linear(20.0, (NumberTerm(1000, 600, 4, 0), NumberTerm(10, 5, 0, 0)), "number"))
+        given = inputs | {"champion": put_bytes(here.store, other.to_bytes())}
+        stage = CompareNumbersWithChampion("linear", Flips(moved=3, tolerance=tolerance), 0.05, True)
+        outcome = stage(given, here)
+        found, rows = body(outcome, "predictions.compared"), judged(inputs, here)
+        theirs = other.predict(rows.matrix)
+        moved = np.abs(rows.scores - theirs) > found["tolerance"]
+        grown = np.abs(rows.label - rows.scores) - np.abs(rows.label - theirs)
+        assert found["moved"] == moved.sum() > 0
+        assert (found["worse"], found["better"]) == (
+            (grown > found["tolerance"]).sum(),
+            (grown < -found["tolerance"]).sum(),
+        )
+        assert found["low"] < found["rate"] < found["upper"]
+        assert found["rate"] == pytest.approx(moved.mean())
+        assert found["features"][0]["name"] == "wind"
+        assert table_of(here, outcome.outputs["moved"]).num_rows == 3
+        if tolerance is None:
+            table = [
+                row for row in pq.read_table(here.store.open(inputs["frame"])).to_pylist() if row["label"] is not None
+            ]
+            known = [row["label"] for row in table if row["matured_at"] < START]
+            assert found["tolerance"] == pytest.approx(0.1 * np.std(known))
+        assert stage(inputs, here).facts == ()
 
     def test_metrics_are_those_of_the_task(self, here: Context, inputs: dict[str, Ref]) -> None:
         stage = MeasureRobustness(

@@ -36,7 +36,7 @@ def test_a_gate_is_read_from_its_text(text: str, gate: Gate) -> None:
         ("roc_auc>champion-0.1", "allows a loss: write >= and not >"),
         ("roc_auc>=champion", "needs a margin that may be lost"),
         ("roc_auc>=champion+0.1", "needs a margin that may be lost"),
-        ("ece<=0.1 by carrier", "a gate of every slice is a floor"),
+        ("ece>=0.1 by carrier", "a gate of every slice is a limit on the worse side"),
         ("roc_auc>=1e", "'1e' is no number"),
         ("", "is no gate"),
     ],

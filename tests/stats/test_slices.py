@@ -9,7 +9,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
-from sterling.stats import segments, slices
+from sterling.stats import search, segments
 from sterling.stats.axes import Axis, category_axis, number_axis
 from sterling.stats.intervals import TooFewClustersError
 from sterling.stats.rows import OneClassError
@@ -99,7 +99,7 @@ def test_the_bulk_and_the_single_statistic_agree() -> None:
     judged = [one for cells in segments.cells_in_chunks(sample, drawn.axes) for one in cells.judged()]
     assert len(judged) > 200
     for one in judged[::7]:
-        again = slices._again(one, sample, segments.shared_by(sample), drawn.axes)
+        again = search._again(one, sample, segments.shared_by(sample), drawn.axes)
         assert again.direction == one.direction
         assert again.statistic == pytest.approx(one.statistic, abs=1e-4)
 

@@ -433,6 +433,11 @@ class Flights:
                   "detectable": 0.0111, "chance": 1.0}]  # fmt: skip
         feasible = {"rows": 253_120, "known": 245_690, "matured": 0.9706, "training": side, "holdout": side | {"moments": 27_574},
                     "error_rate": 0.05, "impossible": [], "warnings": ["temp: null in every training row."], "gates": gates}  # fmt: skip
+        ways = [("nobody", 0.0, None, 0.0, 0), ("everybody", 1.0, 0.137, 1174.5, 0), ("random", 0.41, 0.137, 481.5, 0),
+                ("quick", 0.41, 0.256, 2683.9, 411.2), ("perfect", 0.137, 1.0, 5488.1, 0)]  # fmt: skip
+        feasible["value"] = {"unit": "USD", "break_even": 1 / 9, "rate": 0.1372, "per_day": 919.1, "ways": [
+            {"name": name, "acts": acts, "precision": right, "value": value, "low": value - half if half else None, "high": value + half if half else None}
+            for name, acts, right, value, half in ways]}  # fmt: skip
         self.stage("feasibility", {"frame": frame}, {}, [("feasibility.assessed", [], feasible)])
         self.stage("leakage", {"frame": frame}, {}, [("leakage.checked", [], before)])
         self.stage(

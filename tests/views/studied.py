@@ -104,14 +104,14 @@ def _importance(fact: Any) -> list[Fact]:
 
 
 def _trained_again(fact: Any) -> dict[str, list[Fact]]:
-    def variant(title: str, rows: int, *lost: float) -> dict[str, Any]:
-        return {"title": title, "without": [], "share": 1.0, "age": "0d", "train_rows": rows, "from": "2013-01-01T08:15:00Z",
+    def variant(title: str, rows: int, *lost: float, share: float = 1.0, age: str = "0d") -> dict[str, Any]:
+        return {"title": title, "without": [], "share": share, "age": age, "train_rows": rows, "from": "2013-01-01T08:15:00Z",
                 "to": "2013-09-01T01:59:00Z", "metrics": both(*lost) if lost else [], "reason": None if lost else "No feature is left."}  # fmt: skip
 
     asked = {
         "ablation": ("ablation.measured", [variant("without origin_delay", 218_643, 0.0181, -0.0202), variant("without everything", 0)]),
-        "learning curve": ("learning.measured", [variant("newest 25 % of the time", 55_897, 0.0071, -0.0189)]),
-        "staleness": ("staleness.measured", [variant("frozen 28d before", 191_603, 0.0025, -0.0025)]),
+        "learning curve": ("learning.measured", [variant("newest 25 % of the time", 55_897, 0.0071, -0.0189, share=0.25)]),
+        "staleness": ("staleness.measured", [variant("frozen 28d before", 191_603, 0.0025, -0.0025, age="28d")]),
     }  # fmt: skip
     return {
         title: list(fact(kind, {"rows": 27_004, "error_rate": 0.05, "variants": found}))

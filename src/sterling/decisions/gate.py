@@ -96,7 +96,8 @@ def title(gate: Gate) -> str:  # noqa: C901, PLR0911, PLR0912  a return for each
         case NonInferior():
             return f"{gate.metric} loses less than {gate.margin:g} against the {_rival(gate.to)}"
         case EverySlice():
-            return f"{gate.metric} at least {gate.at_least:g} in every {' and '.join(gate.by)}"
+            limit, sign = gate.limit()
+            return f"{gate.metric} at {'least' if sign > 0 else 'most'} {limit:g} in every {' and '.join(gate.by)}"
         case Golden():
             return f"every example of {gate.file} is answered as it says"
         case Parity():
@@ -236,11 +237,14 @@ def _slices(facts: tuple[Entry, ...], gate: EverySlice) -> Verdict:
     if undefined:
         body = undefined[0].body
         return Verdict(False, f"{gate.metric} of {_slice(body)} is undefined: {body['reason']}.", _positions(judged))
-    worst = min(judged, key=lambda entry: float(entry.body["lower"]))
-    margin = worst.body["lower"] - gate.at_least
+    limit, sign = gate.limit()
+    side = "lower" if sign > 0 else "upper"
+    worst = min(judged, key=lambda entry: sign * float(entry.body[side]))
+    margin = sign * (worst.body[side] - limit)
+    keeps, breaks = ("reaches", "is below") if sign > 0 else ("stays within", "is above")
     reason = (
-        f"{gate.metric} is worst for {_slice(worst.body)}, {worst.body['value']:.4f}: lower bound {worst.body['lower']:.4f} "
-        f"{'reaches' if margin >= 0 else 'is below'} {gate.at_least:g}; {len(judged)} of {len(rows)} slices judged."
+        f"{gate.metric} is worst for {_slice(worst.body)}, {worst.body['value']:.4f}: {side} bound {worst.body[side]:.4f} "
+        f"{keeps if margin >= 0 else breaks} {limit:g}; {len(judged)} of {len(rows)} slices judged."
     )
     return Verdict(margin >= 0, reason, _positions(judged), margin)
 

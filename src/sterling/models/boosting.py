@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +14,9 @@ from sterling.models.lightgbm_library import let_waiting_threads_sleep
 from sterling.models.rows import TrainingRows
 from sterling.models.trees import Trees
 from sterling.models.weights import weights_of
-from sterling.project.tasks import Binary, Multiclass, Task
+from sterling.project.tasks import Binary, Multiclass, Quantiles, Task
 from sterling.project.trainers import LightGBM, ShallowTree
+from sterling.stats.pinball import row_pinball
 
 FEWEST_JUDGED = 200
 """Fewer validation rows than this say nothing of the number of trees."""
@@ -78,8 +80,16 @@ def fit_lightgbm(trainer: LightGBM, rows: TrainingRows, threads: int) -> Fitted:
     return Fitted(_train(parameters, rows, weights.rows, count), weights.shift, found, earlier)
 
 
-def fit_shallow(trainer: ShallowTree, rows: TrainingRows, threads: int) -> Trees:
+def fit_shallow(
+    trainer: ShallowTree, rows: TrainingRows, threads: int, answer: Callable[[NDArray[np.float64]], float] | None = None
+) -> Trees:
     """One tree, whose leaves answer with their means; shares are drawn in by half a row of each label.
+
+    Args:
+        trainer: The tree's size.
+        rows: What to train on.
+        threads: Threads of the training.
+        answer: What a leaf answers, of its labels; None for the mean.
 
     Raises:
         DataError: if there is no feature.
@@ -95,6 +105,10 @@ def fit_shallow(trainer: ShallowTree, rows: TrainingRows, threads: int) -> Trees
     if several:
         return _shares_of_classes(booster, rows, threads)
     leaves = np.asarray(booster.predict(rows.matrix, pred_leaf=True, num_threads=threads)).ravel().astype(np.int64)
+    if answer is not None:
+        for leaf in np.unique(leaves):
+            booster.set_leaf_output(0, int(leaf), answer(rows.label[leaves == leaf]))
+        return Trees(booster.model_to_string())
     counts, sums = np.bincount(leaves), np.bincount(leaves, weights=rows.label)
     for leaf in np.flatnonzero(counts):
         if not isinstance(rows.task, Binary):
@@ -188,6 +202,8 @@ def losses_of(task: Task, label: NDArray[np.float64], predicted: NDArray[np.floa
         right = predicted.reshape(len(label), -1)[np.arange(len(label)), label.astype(np.int64)]
         losses: NDArray[np.float64] = -np.log(np.maximum(right, SMALLEST))
         return losses
+    if isinstance(task, Quantiles):
+        return row_pinball(label, predicted.reshape(len(label), -1), task.levels)
     return log_losses(label, predicted) if isinstance(task, Binary) else np.square(label - predicted)
 
 
@@ -248,6 +264,9 @@ def _objective(task: Task) -> dict[str, Any]:
             return {"objective": "binary"}
         case Multiclass(classes=classes):
             return {"objective": "multiclass", "num_class": len(classes)}
+        case Quantiles(levels=levels):
+            (level,) = levels  # a model is of one level
+            return {"objective": "quantile", "alpha": level}
         case _:
             return {"objective": "regression"}
 

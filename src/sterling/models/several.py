@@ -66,6 +66,7 @@ class Joined:
 
     Attributes:
         parts: The predictors, each of one number a row.
+        shifts: What is added to each part's number before they are sorted; empty for nothing.
         link: What joins them: ``softmax`` of numbers, ``shares`` for probabilities as they are, which sum to 1, or
             ``sorted`` for numbers in rising order.
 
@@ -82,6 +83,7 @@ class Joined:
 
     parts: tuple[Predictor, ...]
     link: Link
+    shifts: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.link not in _INNER:
@@ -90,6 +92,11 @@ class Joined:
             raise InvalidDefinitionError(
                 f"{self.link!r} joins two predictors or more, each of which answers with a {_INNER[self.link]}."
             )
+
+        object.__setattr__(self, "shifts", tuple(map(float, self.shifts)))
+        wrong = len(self.shifts) != len(self.parts) or not np.isfinite(self.shifts).all() or self.link != "sorted"
+        if self.shifts and wrong:
+            raise InvalidDefinitionError("Joined.shifts are finite, one for each part, and of 'sorted' numbers alone.")
 
     @property
     def answers(self) -> Answers:
@@ -108,6 +115,8 @@ class Joined:
             found[:, place] = part.predict(matrix)
         if self.link == "softmax":
             return softmax(found)
+        if self.shifts:
+            found += np.array(self.shifts)
         if self.link == "sorted":
             found.sort(axis=1)
         return found
@@ -119,7 +128,8 @@ class Joined:
 
     def document(self) -> dict[str, Any]:
         """The predictor as JSON."""
-        return {"type": "joined", "link": self.link, "parts": [part.document() for part in self.parts]}
+        shifts = {"shifts": list(self.shifts)} if self.shifts else {}
+        return {"type": "joined", "link": self.link, "parts": [part.document() for part in self.parts]} | shifts
 
 
 def softmax(scores: Probabilities) -> Probabilities:
@@ -142,4 +152,4 @@ def constants_from(document: Mapping[str, Any]) -> Constants:
 
 def joined_from(document: Mapping[str, Any], inner: Callable[[Mapping[str, Any]], Predictor]) -> Joined:
     """Read what `Joined.document` wrote; the parts are read by ``inner``."""
-    return Joined(tuple(map(inner, document["parts"])), document["link"])
+    return Joined(tuple(map(inner, document["parts"])), document["link"], tuple(document.get("shifts", ())))

@@ -16,6 +16,7 @@ from sterling.models.ensemble import fit_ensemble
 from sterling.models.logistic import fit_logistic, fit_multinomial, fit_ridge
 from sterling.models.model import Model
 from sterling.models.predictors import Constant, Number, Predictor
+from sterling.models.quantiles import fit_quantile_leaves, fit_quantile_ridge, fit_quantile_trees, unconditional
 from sterling.models.rows import TrainingRows
 from sterling.models.rule import fit_rule
 from sterling.models.several import Constants
@@ -35,7 +36,7 @@ from sterling.project.recipe import (
     Trainer,
     XGBoost,
 )
-from sterling.project.tasks import Binary, Multiclass, Task
+from sterling.project.tasks import Binary, Multiclass, Quantiles, Task
 
 
 class Trained(NamedTuple):
@@ -75,6 +76,8 @@ def fit(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -> 
 
 def train(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -> Trained:
     """Train as `fit` does, and say what was found on the way."""
+    if isinstance(rows.task, Quantiles) and len(rows.task.levels) > 1:
+        return _quantiles(trainer, rows, threads or free_threads())
     if isinstance(trainer, LightGBM | Ensemble):
         fitted = _boosted(trainer, rows, threads or free_threads())
         return Trained(
@@ -87,6 +90,23 @@ def _boosted(trainer: LightGBM | Ensemble, rows: TrainingRows, threads: int) -> 
     return (
         fit_ensemble(trainer, rows, threads) if isinstance(trainer, Ensemble) else fit_lightgbm(trainer, rows, threads)
     )
+
+
+def _quantiles(trainer: Trainer, rows: TrainingRows, threads: int) -> Trained:
+    match trainer:
+        case LightGBM():
+            joined, found, earlier = fit_quantile_trees(trainer, rows, threads)
+            return Trained(Model(rows.columns, joined, rows.outputs), found, earlier)
+        case Prior():
+            predictor: Predictor = unconditional(rows)
+        case Ridge():
+            predictor = fit_quantile_ridge(trainer, rows)
+        case ShallowTree():
+            predictor = fit_quantile_leaves(trainer, rows, threads)
+        case _:
+            assert isinstance(trainer, Custom)
+            predictor = _own(trainer, rows)
+    return Trained(Model(rows.columns, predictor, rows.outputs), {}, None)
 
 
 def kernel(trainer: Trainer) -> str | None:
@@ -151,6 +171,8 @@ def answers_of(task: Task) -> Answers:
             return "probability"
         case Multiclass():
             return "probabilities"
+        case Quantiles():
+            return "numbers"
         case _:
             return "number"
 

@@ -14,7 +14,8 @@ from sterling.project.metrics import more_is_better
 from sterling.project.perturbations import Perturbation
 
 Metric = Literal[
-    "roc_auc", "average_precision", "log_loss", "accuracy", "macro_f1", "macro_roc_auc", "brier", "ece", "rmse", "mae", "r2"
+    "roc_auc", "average_precision", "log_loss", "accuracy", "macro_f1", "macro_roc_auc", "brier", "ece", "rmse", "mae", "r2",
+    "pinball", "coverage", "width",
 ]  # fmt: skip
 DecisionMetric = Literal["value", "precision", "recall", "f1", "lift", "false_positive_rate"]
 """Metrics of what the project's policy decides."""
@@ -84,29 +85,39 @@ class AtMost(Definition, frozen=True):
 
 
 class EverySlice(Definition, frozen=True):
-    """The metric's lower bound reaches a floor in every slice that is large enough.
+    """The metric's bound reaches a limit in every slice that is large enough.
 
     Args:
-        metric: Name of the metric; one where more is better.
+        metric: Name of the metric.
         by: Columns of the spine or features whose values make the slices.
-        at_least: Smallest value.
+        at_least: Smallest value, of a metric where more is better.
         min_rows: Slices with fewer rows are shown and not judged.
+        at_most: Largest value, of a metric where less is better.
     """
 
     metric: Metric | DecisionMetric
     by: Sequence[str]
-    at_least: float
+    at_least: float | None = None
     min_rows: int = 500
+    at_most: float | None = None
 
     def check(self) -> None:
-        """Refuse no slices and metrics where less is better."""
+        """Refuse no slices, and a limit on the metric's better side."""
         if not self.by:
             raise InvalidDefinitionError("EverySlice.by is empty. Name columns whose values make the slices.")
-        if not more_is_better(self.metric):
+        limit, other = ("at_least", "at_most") if more_is_better(self.metric) else ("at_most", "at_least")
+        if getattr(self, limit) is None or getattr(self, other) is not None:
             raise InvalidDefinitionError(
-                f"EverySlice.metric is {self.metric!r}, of which less is better. Use 'roc_auc', or 'accuracy' of classes, "
-                "or a metric of decisions such as 'recall'."
+                f"EverySlice.metric is {self.metric!r}, of which {'more' if limit == 'at_least' else 'less'} is better. It takes "
+                f"{limit}= and no {other}=."
             )
+
+    def limit(self) -> tuple[float, int]:
+        """The limit, and 1 where the metric must reach it or -1 where it must stay under it."""
+        if self.at_least is not None:
+            return self.at_least, 1
+        assert self.at_most is not None
+        return self.at_most, -1
 
 
 class Golden(Definition, frozen=True):

@@ -32,6 +32,9 @@ METRICS = {
     "rmse": MetricName("RMSE", False, "root of the mean squared error"),
     "mae": MetricName("MAE", False, "mean absolute error"),
     "r2": MetricName("R²", True, "share of the variance that is explained"),
+    "pinball": MetricName("pinball loss", False, "loss of the quantiles, averaged over levels"),
+    "coverage": MetricName("coverage", True, "share of labels between the lowest and the highest quantile"),
+    "width": MetricName("width", False, "how far the lowest and the highest quantile lie apart"),
 }
 
 DECISIONS = {

@@ -35,7 +35,7 @@ from sterling.project.sources import Columns, EntitySource, EventSource
 from sterling.project.spine import EventSpine, Holdout, Label, Occurs, ScheduledSpine
 from sterling.project.splits import GroupKFold
 from sterling.project.studies import Behaviour, Study, check_studies
-from sterling.project.tasks import METRICS_OF, Binary, Multiclass, Task
+from sterling.project.tasks import METRICS_OF, Binary, Multiclass, Quantiles, Task
 
 if TYPE_CHECKING:
     from sterling.lifecycle import Result
@@ -258,6 +258,12 @@ class Project(Definition, frozen=True):
             raise InvalidDefinitionError(f"FewFlips counts decisions, and Project.task is {task}. Use NonInferior.")
         if isinstance(self.task, Multiclass):
             self._check_classes()
+        if isinstance(self.task, Multiclass | Quantiles):
+            self._check_several()
+        if isinstance(self.task, Quantiles) and len(self.task.levels) < 2:
+            raise InvalidDefinitionError(
+                f"Quantiles.levels is {list(self.task.levels)}. A project has two at least, which make an interval."
+            )
         for trainer in self.recipe.trainers(self.task):
             fits_task(trainer, self.task)
         if not isinstance(self.task, Binary) and (self.policy is not None or self.sensitive):
@@ -273,6 +279,8 @@ class Project(Definition, frozen=True):
                 f"Label.missing is {self.label.missing}, which is no class of Multiclass. "
                 "Write coalesce(…, 'none') into the label, or leave it out."
             )
+
+    def _check_several(self) -> None:
         for field, named in (
             ("gates", [gate for gate in self.gates if isinstance(gate, Golden)]),
             ("external", self.external),
@@ -280,7 +288,7 @@ class Project(Definition, frozen=True):
             if named:
                 raise InvalidDefinitionError(
                     f"Project.{field} names {type(named[0]).__name__}, which is about one score a row, and Project.task is "
-                    "Multiclass. Leave it out."
+                    f"{type(self.task).__name__}. Leave it out."
                 )
 
     def _check_sources(self) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 from sterling.core.errors import InvalidDefinitionError, nearest
 from sterling.project.definition import Definition
 from sterling.project.splits import Split
-from sterling.project.tasks import Binary, Regression, Task
+from sterling.project.tasks import NUMBERS, Binary, Quantiles, Regression, Task
 from sterling.project.times import micros
 from sterling.project.trainers import (
     Custom,
@@ -169,13 +169,13 @@ class Recipe(Definition, frozen=True):
         """The baselines, those of the task where none are named.
 
         Example:
-            >>> from sterling.project.tasks import Regression
+            >>> from sterling.project.tasks import NUMBERS, Quantiles, Regression
             >>> [model_name(trainer) for trainer in Recipe().ladder(Regression())]
             ['prior', 'shallow tree', 'ridge']
         """
         if self.baselines is not None:
             return tuple(self.baselines)
-        return (Prior(), ShallowTree(), Ridge() if isinstance(task, Regression) else Logistic())
+        return (Prior(), ShallowTree(), Ridge() if isinstance(task, NUMBERS) else Logistic())
 
     def trainers(self, task: Task) -> tuple[Trainer, ...]:
         """The candidate, and its baselines."""
@@ -189,12 +189,14 @@ def fits_task(trainer: Trainer, task: Task) -> None:
         InvalidDefinitionError: naming one that fits.
     """
     name = type(trainer).__name__
-    if isinstance(trainer, Ridge) and not isinstance(task, Regression):
+    if isinstance(trainer, Ridge) and not isinstance(task, NUMBERS):
         raise InvalidDefinitionError(
             f"Ridge predicts a number, and Project.task is {type(task).__name__}. Use Logistic."
         )
     if isinstance(task, Binary):
         return
+    if isinstance(task, Quantiles) and isinstance(trainer, Ensemble | Logistic | Rule | XGBoost | Sklearn):
+        raise InvalidDefinitionError(f"{name} has no quantiles, and Project.task is Quantiles. Use LightGBM or Custom.")
     if isinstance(trainer, Logistic | Rule if isinstance(task, Regression) else XGBoost | Sklearn):
         instead = "Ridge" if isinstance(trainer, Logistic) else "LightGBM or Custom"
         what = "a condition" if isinstance(task, Regression) else "a condition or a number"

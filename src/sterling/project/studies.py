@@ -24,7 +24,7 @@ from sterling.project.features import (
 )
 from sterling.project.perturbations import Missing, Noise, OutOfRange, Perturbation, Scaled, Unseen
 from sterling.project.sources import Columns
-from sterling.project.tasks import CONDITION, Binary, Multiclass, Regression, Task
+from sterling.project.tasks import CONDITION, Binary, Multiclass, Quantiles, Regression, Task
 from sterling.project.times import micros
 
 __all__ = [
@@ -76,6 +76,8 @@ class Slices(Definition, frozen=True):
 class Errors(Definition, frozen=True):
     """The most confident mistakes, the confusion of decisions, and calibration by slice and over time.
 
+    Of numbers the largest residuals, and how residuals are distributed.
+
     Args:
         mistakes: How many mistakes are kept.
     """
@@ -122,17 +124,22 @@ class Robustness(Definition, frozen=True):
 
 
 class Flips(Definition, frozen=True):
-    """Rows that the candidate decides otherwise than the champion, and why.
+    """Rows that the candidate decides otherwise than the champion, or whose number moved, and why.
 
     Args:
         moved: How many of the rows whose score moved most are kept.
+        tolerance: How far a predicted number may lie from the champion's before it counts as moved, in the label's unit;
+            None for a tenth of the deviation of the labels known before the holdout. Decisions have none.
     """
 
     moved: int = 20
+    tolerance: float | None = None
 
     def check(self) -> None:
-        """Refuse none."""
+        """Refuse none, and a tolerance below 0."""
         _positive("Flips.moved", self.moved)
+        if self.tolerance is not None and not 0 <= self.tolerance < float("inf"):
+            raise InvalidDefinitionError(f"Flips.tolerance is {self.tolerance}. It is 0 or more, in the label's unit.")
 
 
 class Behaviour(Definition, frozen=True):
@@ -204,7 +211,8 @@ DEFAULTS: tuple[Study, ...] = (Slices(), Errors(), Importance(), Robustness(), F
 
 STUDIES_OF: dict[type[Task], frozenset[type[Study]]] = {
     Binary: frozenset(get_args(Study)),
-    Regression: frozenset({Importance, Robustness, Behaviour, Ablation, LearningCurve, Staleness}),
+    Regression: frozenset(get_args(Study)),
+    Quantiles: frozenset({Importance, Robustness, Ablation, LearningCurve, Staleness}),
     Multiclass: frozenset({Importance, Robustness, Ablation, LearningCurve, Staleness}),
 }
 """What can be looked at under each task."""
@@ -248,6 +256,8 @@ def check_studies(
     kinds = [type(study).__name__ for study in named]
     if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
         raise InvalidDefinitionError(f"Project.studies has two {twice[0]}. Put all of it into one.")
+    if isinstance(task, Binary) and any(isinstance(s, Flips) and s.tolerance is not None for s in named):
+        raise InvalidDefinitionError("Flips.tolerance is of numbers, and Project.task is Binary. Leave it out.")
     known = set(feature_names(service))
     for place, name, allowed in _mentioned(named, gated, known, known | set(parts_of(service))):
         if name not in allowed:

@@ -42,7 +42,32 @@ class Multiclass(Definition, frozen=True):
             raise InvalidDefinitionError(f"Multiclass.classes has {len(names):,} names, and {MOST_CLASSES} at most.")
 
 
-Task = Binary | Regression | Multiclass
+class Quantiles(Definition, frozen=True):
+    """How much will it be, and between what? The label is a number, a prediction a quantile of it at each level.
+
+    Attributes:
+        levels: Shares of labels that lie at or below each quantile, in (0, 1), rising. The first and the last make the interval
+            whose coverage is judged: 0.1 and 0.9 one of 80 %.
+    """
+
+    levels: Sequence[float] = (0.1, 0.5, 0.9)
+
+    def check(self) -> None:
+        """Refuse what is no level, and levels that do not rise."""
+        levels = tuple(self.levels)
+        if not levels or not all(0 < level < 1 for level in levels) or list(levels) != sorted(set(levels)):
+            raise InvalidDefinitionError(
+                f"Quantiles.levels is {list(levels)}. They lie between 0 and 1, and rise: [0.1, 0.5, 0.9]."
+            )
+        if len(levels) > MOST_LEVELS:
+            raise InvalidDefinitionError(f"Quantiles.levels has {len(levels)} levels, and {MOST_LEVELS} at most.")
+
+
+Task = Binary | Regression | Multiclass | Quantiles
+NUMBERS = (Regression, Quantiles)
+"""Tasks whose label is a number."""
+MOST_LEVELS = 25
+"""A model is trained for each level."""
 MOST_CLASSES = 200
 """More classes than this have too few rows each, and a tree for each at every step."""
 
@@ -53,10 +78,11 @@ METRICS_OF: dict[type[Task], tuple[str, ...]] = {
     Binary: ("roc_auc", "average_precision", "log_loss", "brier", "ece"),
     Regression: ("rmse", "mae", "r2"),
     Multiclass: ("log_loss", "accuracy", "macro_f1", "macro_roc_auc", "brier", "ece"),
+    Quantiles: ("pinball", "coverage", "width"),
 }
 """What is measured under each task, for every model; gates may name these."""
 
-LOSS_OF: dict[type[Task], str] = {Binary: "log_loss", Regression: "rmse", Multiclass: "log_loss"}
+LOSS_OF: dict[type[Task], str] = {Binary: "log_loss", Regression: "rmse", Multiclass: "log_loss", Quantiles: "pinball"}
 """The metric of each task that training and tuning go by."""
 
 
@@ -64,10 +90,22 @@ def outputs_of(task: Task) -> tuple[str, ...]:
     """Names of what a model of a task answers, where that is several numbers a row; none where it is one.
 
     Example:
-        >>> outputs_of(Binary()), outputs_of(Multiclass(("AA", "UA")))
-        ((), ('AA', 'UA'))
+        >>> outputs_of(Binary()), outputs_of(Multiclass(("AA", "UA"))), outputs_of(Quantiles((0.1, 0.9)))
+        ((), ('AA', 'UA'), ('0.1', '0.9'))
     """
+    if isinstance(task, Quantiles) and len(task.levels) > 1:
+        return tuple(map(level_name, task.levels))
     return tuple(task.classes) if isinstance(task, Multiclass) else ()
+
+
+def level_name(level: float) -> str:
+    """Name of a quantile.
+
+    Example:
+        >>> level_name(0.1), level_name(0.025)
+        ('0.1', '0.025')
+    """
+    return repr(float(level))
 
 
 def with_classes(task: Task, classes: Sequence[str]) -> Task:

@@ -215,7 +215,7 @@ def _tables_of(file: Path, texts: Any) -> Iterator[pa.Table]:
     name = file.name.lower()
     try:
         if name.endswith(".parquet") or is_parquet(file):
-            with pq.ParquetFile(file) as opened:
+            with pq.ParquetFile(file, pre_buffer=False) as opened:  # which would keep all that was read
                 for batch in opened.iter_batches(BATCH_ROWS):
                     yield pa.Table.from_batches([batch])
         elif name.endswith((".csv", ".csv.gz")):

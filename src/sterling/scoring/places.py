@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -133,7 +135,7 @@ class ParquetFolder:
         refused = self._folder / "_refused" / path.parent.name / _FILE
         ours = (path.with_name(mark), refused.with_name(mark))
         try:
-            self._write(batches, run, ours)
+            _lay_down(batches, run, ours)
             _publish(ours[1], refused)
             _publish(ours[0], path)
         except OSError as error:
@@ -142,30 +144,34 @@ class ParquetFolder:
             for one in ours:
                 one.unlink(missing_ok=True)
 
-    def _write(self, batches: Iterable[Written], run: str, paths: tuple[Path, Path]) -> None:
-        """Write the scored rows, and the refused ones where there are any."""
-        said = {_RUN: run.encode()}
-        with ExitStack() as opened:
-            writers: list[Any] = [None, None]
-            for batch in batches:
-                for place, table in enumerate(batch):
-                    if writers[place] is None and (table.num_rows or place == 0):
-                        paths[place].parent.mkdir(parents=True, exist_ok=True)
-                        schema = table.schema.with_metadata(said)
-                        writer = pq.ParquetWriter(paths[place], schema, compression="zstd", compression_level=1)
-                        writers[place] = opened.enter_context(writer)
-                    if table.num_rows:
-                        writers[place].write_table(table.replace_schema_metadata(said))
-
     def _path(self, partition: str) -> Path:
         return self._folder / f"partition={quote(partition, safe='')}" / _FILE
+
+
+def _lay_down(batches: Iterable[Written], run: str, paths: tuple[Path, Path]) -> list[pa.Schema]:
+    """Write the scored rows, and the refused ones where there are any; what columns they have."""
+    said = {_RUN: run.encode()}
+    schemas: list[pa.Schema] = []
+    with ExitStack() as opened:
+        writers: list[Any] = [None, None]
+        for batch in batches:
+            schemas = schemas or [table.schema for table in batch]
+            for place, table in enumerate(batch):
+                if writers[place] is None and (table.num_rows or place == 0):
+                    paths[place].parent.mkdir(parents=True, exist_ok=True)
+                    schema = table.schema.with_metadata(said)
+                    writer = pq.ParquetWriter(paths[place], schema, compression="zstd", compression_level=1)
+                    writers[place] = opened.enter_context(writer)
+                if table.num_rows:
+                    writers[place].write_table(table.replace_schema_metadata(said))
+    return schemas
 
 
 def _remove_left_behind(folder: Path) -> None:
     """Remove what a job that was killed was writing: nobody has written to it for an hour."""
     for file in folder.glob(f"{_INCOMING}*"):
         if file.stat().st_mtime < time.time() - _LEFT_SECONDS:
-            file.unlink(missing_ok=True)
+            shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
 
 
 def _publish(made: Path, path: Path) -> None:
@@ -213,20 +219,21 @@ class DuckDBTable:
         return found == (rows, rows)
 
     def replace(self, partition: str, run: str, batches: Iterable[Written]) -> None:
-        """Take out what is there and put the rows in, in one transaction."""
-        del run
-        with self._opened(read_only=False) as db:
+        """Lay the rows down beside the file, then take out what is there and put them in, in one transaction.
+
+        A transaction that takes many small pieces would keep them all in memory.
+        """
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_behind(self._file.parent)
+        with TemporaryDirectory(prefix=_INCOMING, dir=self._file.parent) as folder, self._opened(read_only=False) as db:
+            paths = Path(folder, "scored.parquet"), Path(folder, "refused.parquet")
+            schemas = _lay_down(batches, run, paths)
             db.execute("BEGIN")
-            first = True
-            for batch in batches:
-                for name, table in zip((self._table, f"{self._table}_refused"), batch, strict=True):
-                    if first:
-                        self._begin(db, name, table.schema, partition)
-                    if table.num_rows:
-                        db.register(_ROWS, table.append_column("partition", pa.repeat(partition, table.num_rows)))
-                        db.execute(f"INSERT INTO {quoted(name)} BY NAME SELECT * FROM {_ROWS}")  # noqa: S608
-                        db.unregister(_ROWS)
-                first = False
+            for name, path, schema in zip((self._table, f"{self._table}_refused"), paths, schemas, strict=True):
+                self._begin(db, name, schema, partition)
+                if path.exists():
+                    rows = "SELECT *, $1 AS partition FROM read_parquet($2, hive_partitioning = false)"
+                    db.execute(f"INSERT INTO {quoted(name)} BY NAME {rows}", [partition, str(path)])
             db.execute("COMMIT")
 
     def batches(self, folder: Path, rows: int) -> Iterator[pa.Table]:
@@ -261,7 +268,7 @@ class DuckDBTable:
 
         try:
             db = duckdb.connect(str(self._file), read_only=read_only)
-            db.execute("SET TimeZone = 'UTC'")
+            db.execute("SET TimeZone = 'UTC'; SET memory_limit = '256MiB'")
         except duckdb.Error as error:
             raise StorageError(f"{self._file} cannot be opened: {str(error).splitlines()[0]}") from error
         return db

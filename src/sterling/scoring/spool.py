@@ -18,7 +18,7 @@ from sterling.scoring.digest import RowsDigest
 
 BATCH_ROWS = 65_536
 """Rows that are looked at and scored at a time."""
-_MOST_BYTES = 64 << 20
+_MOST_BYTES = 32 << 20
 AT, PERIOD, ROW = "_at", "_period", "_row"
 """Columns that rows bring on their way: moment in microseconds, period of a capacity, place in the input."""
 
@@ -117,9 +117,10 @@ class Spool:
             if one.waiting:
                 self._count += 1
                 path = self._folder / f"{self._count}.arrow"
-                rows = pa.concat_tables(one.waiting).combine_chunks()
+                rows = pa.concat_tables(one.waiting)
                 with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, rows.schema) as stream:
-                    stream.write_table(rows, max_chunksize=BATCH_ROWS)
+                    for start in range(0, rows.num_rows, BATCH_ROWS):
+                        stream.write_table(rows.slice(start, BATCH_ROWS).combine_chunks())
                 one.files.append(path)
                 one.waiting.clear()
         self._bytes = 0

@@ -85,17 +85,14 @@ def _prediction(served: ServedModel) -> _Schema:
     if not (outputs := list(served.model.outputs)):
         return _PREDICTION
     score: _Schema = {"type": "number"}
-    own: dict[str, _Schema] = {
-        "outputs": {"type": "array", "const": outputs, "description": "What each number of a row is of."}
-    }
+    said = "What each number of a row is of; a list for each row where versions of other outputs answer some of them."
+    by_row: _Schema = {"type": "array", "items": {"type": "array", "items": {"type": "string"}}}
+    own: dict[str, _Schema] = {"outputs": {"anyOf": [{"const": outputs}, by_row], "description": said}}
     if served.model.predictor.answers == "probabilities":
         score |= {"minimum": 0, "maximum": 1}
-        own["labels"] = {
-            "type": "array",
-            "items": {"enum": outputs},
-            "description": "The most probable output of each row.",
-        }
-    row = {"type": "array", "items": score, "minItems": len(outputs), "maxItems": len(outputs)}
+        labels = "The most probable output of each row."
+        own["labels"] = {"type": "array", "items": {"type": ["string", "null"]}, "description": labels}
+    row = {"type": "array", "items": score}
     properties = {**_PREDICTION["properties"], **own, "scores": {"type": "array", "items": row}}
     return {**_PREDICTION, "required": [*_PREDICTION["required"], *own], "properties": properties}
 

@@ -118,8 +118,11 @@ def answer_said(request_id: str, asked: Asked, parts: Sequence[Part], live: Serv
         answer["versions"] = _by_row(parts, lambda part: [part.served.version] * len(part.units))
         answer["arms"] = _by_row(parts, lambda part: [part.assigned.arm] * len(part.units))
     answer["scores"] = _by_row(parts, lambda part: part.found.scores.tolist())
-    if one.model.outputs:
-        answer["outputs"] = list(one.model.outputs)
+    outputs = {part.served.model.outputs for part in parts}
+    if len(outputs) > 1:  # versions of other classes, such as a canary's
+        answer["outputs"] = _by_row(parts, lambda part: [list(part.served.model.outputs)] * len(part.units))
+    elif names := outputs.pop():
+        answer["outputs"] = list(names)
     if any(part.labels for part in parts):
         answer["labels"] = _by_row(parts, lambda part: part.labels or [None] * len(part.units))
     if any(part.fell for part in parts):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sterling.core.errors import DataError
 from sterling.serving.counters import OTHER, Counted, Decisions, mean_score, share_acted
 from sterling.serving.requests import Asked
 
@@ -156,8 +157,12 @@ class Shadowing:
     def _scores(self, asked: Asked, found: Predicted, features: str | None) -> np.ndarray:
         """Its scores: of the vector that was answered, where it reads the same features."""
         if features is not None and features == self.model.features:
-            return np.asarray(self.model.model.predict_rows(found.rows))
-        return np.asarray(self.model.answer(asked).scores)
+            scores = np.asarray(self.model.model.predict_rows(found.rows))
+        else:
+            scores = np.asarray(self.model.answer(asked).scores)
+        if scores.shape != found.scores.shape:
+            raise DataError(f"It answers {scores[0].size} numbers a row, and {found.scores[0].size} were answered.")
+        return scores
 
     def _tell(self, waits: _Waits, counted: Counted, scores: np.ndarray, seconds: float) -> None:
         """Count the difference for all processes."""

@@ -54,7 +54,7 @@ def judge_calibration(
         earlier = _earlier(trainer, encoded, calibration.share)
     if earlier is None:
         return None
-    first, later = _blocks(earlier, encoded)
+    first, later = blocks_of(earlier, encoded)
     body: dict[str, Any] = {
         "error_rate": calibration.error_rate,
         "rows": int(first.sum()),
@@ -65,7 +65,7 @@ def judge_calibration(
     predicted = np.full(len(encoded.label), np.nan)
     predicted[earlier.chosen] = earlier.predicted
     curves = {kind: fit_curve(kind, encoded.label[first], predicted[first]) for kind in calibration.kinds}
-    clusters = _clusters(rows, later) if clustered else np.arange(int(later.sum()))
+    clusters = clusters_among(rows, later) if clustered else np.arange(int(later.sum()))
     judged = judge(curves, encoded.label[later], predicted[later], clusters, error_rate=calibration.error_rate)
     chosen = best(judged)
     at = rows.predict_at
@@ -106,7 +106,7 @@ def _earlier(trainer: Trainer, rows: TrainingRows, share: float) -> Earlier | No
     return Earlier(parts.judged, model.predict(rows.matrix[parts.judged]))
 
 
-def _blocks(earlier: Earlier, rows: TrainingRows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def blocks_of(earlier: Earlier, rows: TrainingRows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """The first half of the rows, without those whose label was not known when the second half began; and that half."""
     places = np.flatnonzero(earlier.chosen)
     assert rows.predict_at is not None and rows.matured_at is not None  # noqa: PT018  rows of a frame have both
@@ -124,7 +124,8 @@ def _too_few(label: NDArray[np.float64], first: NDArray[np.bool_], later: NDArra
     return None
 
 
-def _clusters(rows: Frame, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+def clusters_among(rows: Frame, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """A number for the cluster of each chosen row."""
     named = np.array(rows.take(chosen).table["cluster"].to_pylist(), dtype=object)
     codes: NDArray[np.int64] = np.unique(named.astype(str), return_inverse=True)[1].astype(np.int64)
     return codes

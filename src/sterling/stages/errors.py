@@ -64,7 +64,11 @@ class AnalyseErrors(Stage, frozen=True):
         ref = put_table(context.store, table)
         body = {
             "rows": len(found), "confusion": _confusion(found, decider_of(inputs, context)), "mistakes": mistakes,
-            "ref": ref, "calibration": [*self._calibration(found)],
+            "ref": ref,
+            "calibration": [
+                {"by": by, "value": value, **gap_of(found, mask, self.error_rate), "log_loss": _log_loss(found, mask)}
+                for by, value, mask in parts_of_rows(found, self.slices)
+            ],
         }  # fmt: skip
         return Outcome({"mistakes": ref}, (found.fact("errors.analysed", self.candidate, body),))
 
@@ -73,34 +77,36 @@ class AnalyseErrors(Stage, frozen=True):
         order = np.lexsort((np.arange(len(found)), -row_log_loss(found.label, found.scores)))[: self.study.mistakes]
         chosen = found.rows.table.take(pa.array(order)).append_column("score", pa.array(found.scores[order]))
         said = [
-            {"predict_at": _moment(found.rows.predict_at[row]), "score": float(found.scores[row]), "label": int(found.label[row])}
+            {"predict_at": moment(found.rows.predict_at[row]), "score": float(found.scores[row]), "label": int(found.label[row])}
             for row in order
         ]  # fmt: skip
         return chosen, said
 
-    def _calibration(self, found: Scored) -> Iterator[dict[str, Any]]:
-        unit, starts = _periods(found.rows.predict_at)
-        for start in np.unique(starts):
-            yield {"by": unit, "value": _moment(start)[:10], **self._gap(found, starts == start)}
-        for column in self.slices:
-            parts = sorted(slices_of(found.rows, column), key=lambda part: -int(part[1].sum()))[:MOST_PARTS]
-            for value, mask in parts:
-                yield {"by": column, "value": value, **self._gap(found, mask)}
 
-    def _gap(self, found: Scored, mask: NDArray[np.bool_]) -> dict[str, Any]:
-        """Observed minus predicted share of some rows."""
-        label, scores = found.label[mask], found.scores[mask]
-        said = {
-            "rows": len(label), "observed": float(label.mean()), "predicted": float(scores.mean()),
-            "log_loss": float(row_log_loss(label, scores).mean()),
-        }  # fmt: skip
-        try:
-            gap = mean_interval(
-                label - scores, group_clusters(found.clusters[mask], len(label)), error_rate=self.error_rate
-            )
-        except TooFewClustersError as error:
-            return said | {"gap": float(np.mean(label - scores)), "low": None, "high": None, "reason": str(error)}
-        return said | {"gap": gap.value, "low": gap.low, "high": gap.high, "reason": None}
+def parts_of_rows(found: Scored, slices: Sequence[str]) -> Iterator[tuple[str, Any, NDArray[np.bool_]]]:
+    """The rows of each day, week or month, and of each value of some columns: by what, which value, and which rows."""
+    unit, starts = _periods(found.rows.predict_at)
+    for start in np.unique(starts):
+        yield unit, moment(start)[:10], starts == start
+    for column in slices:
+        parts = sorted(slices_of(found.rows, column), key=lambda part: -int(part[1].sum()))[:MOST_PARTS]
+        for value, mask in parts:
+            yield column, value, mask
+
+
+def gap_of(found: Scored, mask: NDArray[np.bool_], error_rate: float) -> dict[str, Any]:
+    """Observed minus predicted mean of some rows, with its interval."""
+    label, scores = found.label[mask], found.scores[mask]
+    said = {"rows": len(label), "observed": float(label.mean()), "predicted": float(scores.mean())}
+    try:
+        gap = mean_interval(label - scores, group_clusters(found.clusters[mask], len(label)), error_rate=error_rate)
+    except TooFewClustersError as error:
+        return said | {"gap": float(np.mean(label - scores)), "low": None, "high": None, "reason": str(error)}
+    return said | {"gap": gap.value, "low": gap.low, "high": gap.high, "reason": None}
+
+
+def _log_loss(found: Scored, mask: NDArray[np.bool_]) -> float:
+    return float(row_log_loss(found.label[mask], found.scores[mask]).mean())
 
 
 def decider_of(inputs: Mapping[str, Ref], context: Context) -> Decider:
@@ -131,5 +137,6 @@ def _periods(predict_at: NDArray[np.int64]) -> tuple[str, NDArray[np.int64]]:
     return "month", months
 
 
-def _moment(micros: int) -> str:
+def moment(micros: int) -> str:
+    """A moment in ISO 8601, UTC."""
     return iso(from_micros(int(micros)))

@@ -24,9 +24,11 @@ from sterling.models.blas import one_blas_thread
 from sterling.models.frame import Frame
 from sterling.models.quick import quick_scores
 from sterling.project.gates import Gate
-from sterling.project.tasks import CONDITION, MOST_CLASSES, Binary, Task
+from sterling.project.policy import Value
+from sterling.project.tasks import CONDITION, MOST_CLASSES, Binary, Quantiles, Task
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.feasible_gates import Judged, assess
+from sterling.stages.feasible_value import span_days, worth
 from sterling.stages.leak_sample import MOST_TRAINING_ROWS, Rows, sides, spread
 from sterling.tasks.of import task_of
 
@@ -55,6 +57,7 @@ class Feasibility(Stage, frozen=True):
         error_rate: Error rate of one-sided bounds, in (0, 0.5).
         clustered: Whether the frame's ``cluster`` names rows that are not independent.
         task: What kind of problem it is.
+        value: What each outcome of a decision is worth, or None.
     """
 
     gates: Sequence[Gate]
@@ -63,6 +66,7 @@ class Feasibility(Stage, frozen=True):
     error_rate: float = 0.05
     clustered: bool = False
     task: Task = CONDITION
+    value: Value | None = None
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -83,6 +87,9 @@ class Feasibility(Stage, frozen=True):
             seen = self._judged(frame, train, judged, context)
             with one_blas_thread():
                 body["gates"] = [found for gate in self.gates if (found := assess(gate, seen))]
+                if self.value is not None and isinstance(self.task, Binary):
+                    rows, days = seen.rows, span_days(seen.rows.predict_at)
+                    body["value"] = worth(self.value, rows.label, seen.scores, seen.clusters, days, self.error_rate)
         return Outcome({}, (Evidence("feasibility.assessed", (), body),))
 
     def _warnings(self, frame: Frame, train: Rows, judged: Rows, block: Rows) -> Iterator[str]:
@@ -112,6 +119,10 @@ class Feasibility(Stage, frozen=True):
                 matrix, label, ~side, side, categorical=categorical, additive=additive, seed=seed,
                 classes=len(rows.classes),
             )  # fmt: skip
+            if isinstance(self.task, Quantiles):  # as if errors were alike everywhere
+                around = np.quantile(label[~side] - label[~side].mean(), self.task.levels)
+                spread: NDArray[np.float64] = np.add.outer(found, around)
+                return spread
             return np.clip(found, 1e-6, 1 - 1e-6) if isinstance(self.task, Binary) else found
 
         holdout = rows.take(side)
@@ -121,6 +132,8 @@ class Feasibility(Stage, frozen=True):
             clusters = named.indices.fill_null(len(named.dictionary)).to_numpy(zero_copy_only=False).astype(np.int64)
         seed = context.seed
         prior = np.full(len(holdout), float(label[~side].mean()))
+        if isinstance(self.task, Quantiles):
+            prior = np.tile(np.quantile(label[~side], self.task.levels), (len(holdout), 1))
         if rows.of_classes:
             shares = np.bincount(label[~side].astype(np.int64), minlength=len(rows.classes)) / (~side).sum()
             prior = np.tile(shares, (len(holdout), 1))

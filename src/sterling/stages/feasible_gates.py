@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -177,7 +178,8 @@ def _not_worse(judged: Judged, gate: NonInferior) -> dict[str, Any]:
 
 
 def _slices(judged: Judged, gate: EverySlice) -> dict[str, Any]:
-    name = f"{gate.metric} at least {gate.at_least:g} in every {' and '.join(gate.by)}"
+    limit, sign = gate.limit()
+    name = f"{gate.metric} at {'least' if sign > 0 else 'most'} {limit:g} in every {' and '.join(gate.by)}"
     large = [
         (column, value, mask)
         for column in gate.by
@@ -186,12 +188,10 @@ def _slices(judged: Judged, gate: EverySlice) -> dict[str, Any]:
     ]
     if not large:
         return _found(name, "impossible", f"No slice of the holdout has {gate.min_rows:,} rows.", slices=0)
-    if gate.at_least >= 1:
-        return _found(
-            name, "impossible", f"No bound reaches {gate.at_least:g}, even of a perfect model.", slices=len(large)
-        )
+    if (sign > 0 and limit >= 1) or (sign < 0 and limit <= 0):
+        return _found(name, "impossible", f"No bound reaches {limit:g}, even of a perfect model.", slices=len(large))
     smallest = sorted(large, key=lambda part: int(part[2].sum()))[:MOST_SLICES]
-    worst, needed, chance = "", 0.0, 1.0
+    worst, needed, chance = "", -sign * math.inf, 1.0
     for column, value, mask in smallest:
         found = judged.measure(gate.metric, judged.scores, mask)
         if found.value is None:
@@ -200,11 +200,11 @@ def _slices(judged: Judged, gate: EverySlice) -> dict[str, Any]:
                 name, "impossible", f"{gate.metric} of {shown} has no bound here: {found.reason}", slices=len(large)
             )
         scatter = judged.scatter(gate.metric, found)
-        chance *= scatter.chance(found.value - gate.at_least)
-        if (least := gate.at_least + scatter.detectable()) > needed:
+        chance *= scatter.chance(sign * (found.value - limit))
+        if sign * ((least := limit + sign * scatter.detectable()) - needed) > 0:
             worst, needed = f"{column} {'missing' if value is None else value} ({int(mask.sum()):,} rows)", least
     reason = f"{len(large)} slices are judged; {worst} passes with a chance of {POWER:.0%} from {needed:.3f} on."
-    state = "doubtful" if needed >= 1 else "fine"
+    state = "doubtful" if (needed >= 1 if sign > 0 else needed <= 0) else "fine"
     return _found(name, state, reason, slices=len(large), detectable=needed, chance=chance)
 
 

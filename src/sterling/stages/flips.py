@@ -92,18 +92,20 @@ class CompareWithChampion(Stage, frozen=True):
         return {
             "champion": theirs.ref, "rows": len(found), "threshold": own.threshold, "chosen": own.why,
             "negative_flips": int(negative.sum()), "positive_flips": int(positive.sum()),
-            **self._rate(negative, found.clusters),
+            **share_of(negative, found.clusters, self.error_rate),
             "mean_change": float(np.abs(change).mean()), "largest_change": float(np.abs(change).max()),
-            "unchanged": float((change == 0).mean()), **_explained(found, theirs, negative | positive),
+            "unchanged": float((change == 0).mean()), **explained(found, theirs, negative | positive, none="no decision flipped"),
         }  # fmt: skip
 
-    def _rate(self, negative: NDArray[np.bool_], clusters: NDArray[np.int64]) -> dict[str, float | None]:
-        flips, none = negative.astype(np.float64), np.zeros(len(negative))
-        try:
-            rate = metric_interval("base_rate", flips, none, clusters, error_rate=self.error_rate)
-        except (TooFewClustersError, NoVariationError, BadRowsError):
-            return {"rate": float(flips.mean()), "low": None, "high": None, "upper": None}
-        return {"rate": rate.estimate, "low": rate.low, "high": rate.high, "upper": rate.upper}
+
+def share_of(chosen: NDArray[np.bool_], clusters: NDArray[np.int64], error_rate: float) -> dict[str, float | None]:
+    """The share of rows that are chosen, with its bounds; none where too few clusters tell how uncertain it is."""
+    flags, none = chosen.astype(np.float64), np.zeros(len(chosen))
+    try:
+        rate = metric_interval("base_rate", flags, none, clusters, error_rate=error_rate)
+    except (TooFewClustersError, NoVariationError, BadRowsError):
+        return {"rate": float(flags.mean()), "low": None, "high": None, "upper": None}
+    return {"rate": rate.estimate, "low": rate.low, "high": rate.high, "upper": rate.upper}
 
 
 def _decider_of_champion(inputs: Mapping[str, Ref], context: Context, theirs: Scored, own: Decider) -> Decider:
@@ -114,18 +116,25 @@ def _decider_of_champion(inputs: Mapping[str, Ref], context: Context, theirs: Sc
     return found if can_decide(theirs.rows, found) else own
 
 
-def _explained(found: Scored, theirs: Scored, flipped: NDArray[np.bool_]) -> dict[str, Any]:
-    """How far each feature moved the log odds of rows whose decision flipped, candidate minus champion."""
-    rows = np.flatnonzero(flipped)
+def explained(found: Scored, theirs: Scored, chosen: NDArray[np.bool_], *, none: str) -> dict[str, Any]:
+    """How far each feature moved the log odds, or the number, of chosen rows, candidate minus champion.
+
+    Args:
+        found: The candidate on the holdout.
+        theirs: The champion on it.
+        chosen: The rows.
+        none: What is said where no row is chosen.
+    """
+    rows = np.flatnonzero(chosen)
     rows = rows[:: max(1, -(-len(rows) // EXPLAINED))]
     if not len(rows):
-        return {"explained": 0, "features": [], "reason": "no decision flipped"}
+        return {"explained": 0, "features": [], "reason": none}
     try:
         ours, others = (_by_name(one, rows) for one in (found, theirs))
     except DataError as error:
         return {"explained": 0, "features": [], "reason": str(error)}
-    none = np.zeros(len(rows))
-    moves = {name: ours.get(name, none) - others.get(name, none) for name in {**ours, **others}}
+    still = np.zeros(len(rows))
+    moves = {name: ours.get(name, still) - others.get(name, still) for name in {**ours, **others}}
     features = [
         {"name": name, "size": float(np.abs(move).mean()), "mean": float(move.mean())} for name, move in moves.items()
     ]

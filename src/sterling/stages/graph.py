@@ -29,7 +29,7 @@ from sterling.project.project import Project, Source
 from sterling.project.recipe import LightGBM, model_name
 from sterling.project.sources import Columns, Query, locator_of, table_name
 from sterling.project.spine import EventSpine, ScheduledSpine
-from sterling.project.tasks import Binary
+from sterling.project.tasks import Binary, Quantiles
 from sterling.stages.aggregates import PickedFeatures, ViewFeatures
 from sterling.stages.bind import Bind
 from sterling.stages.contract import Output, Stage, Step
@@ -107,7 +107,9 @@ def assessments(project: Project) -> tuple[Step, ...]:
     personal = tuple(name for name in feature_names(project.features) if is_personal(project, name))
     leakage = Leakage(start, end, project.error_budget, project.cluster is not None, project.groups(), personal)
     gates = tuple(gate for gate in project.gates if isinstance(gate, ASSESSED))
-    feasibility = Feasibility(gates, start, end, project.error_budget, project.cluster is not None, project.task)
+    feasibility = Feasibility(
+        gates, start, end, project.error_budget, project.cluster is not None, project.task, project.problem.value
+    )
     return Step(leakage, {"frame": _FRAME}), Step(feasibility, {"frame": _FRAME})
 
 
@@ -233,7 +235,7 @@ def _models(project: Project, folder: Path, intake: Intake, *, leak_effect: bool
     recipe = project.recipe
     candidate = Train(
         recipe.model, "candidate", start, recipe.cv, supplied_code(recipe.model, folder), project.task,
-        recipe.calibration if isinstance(project.task, Binary) else None, project.cluster is not None,
+        recipe.calibration if isinstance(project.task, Binary | Quantiles) else None, project.cluster is not None,
     )  # fmt: skip
     chosen = tuned_input(project)
     if recipe.tune and isinstance(recipe.model, LightGBM):

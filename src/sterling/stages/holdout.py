@@ -27,8 +27,8 @@ Floats = NDArray[np.float64]
 class CutHoldout(Stage, frozen=True):
     """Cut out the rows of the holdout whose labels are known.
 
-    Input ``frame``; outputs ``holdout``, and ``before``: how many labels were known before it, and how many were positive, which none
-    of several classes is.
+    Input ``frame``; outputs ``holdout``, and ``before``: how many labels were known before it, how many were positive, which
+    none of several classes is, and the deviation of numbers.
 
     Attributes:
         start_us: Start of the holdout, microseconds in UTC.
@@ -58,7 +58,9 @@ class CutHoldout(Stage, frozen=True):
         first, last = np.searchsorted(frame.predict_at, [self.start_us, self.end_us])
         rows, _ = holdout_of(Frame(frame.table.slice(first, last - first)), self.start_us, self.end_us)
         known = frame.known_before(self.start_us)
-        before = {"rows": int(known.sum()), "positives": 0 if frame.of_classes else int(frame.label[known].sum())}
+        label = np.zeros(int(known.sum())) if frame.of_classes else frame.label[known]
+        deviation = float(label.std()) if len(label) else 0.0
+        before = {"rows": len(label), "positives": int(label.sum()), "deviation": deviation}
         return Outcome({"holdout": put_table(context.store, rows.table), "before": put_json(context.store, before)})
 
 

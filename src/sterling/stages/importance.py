@@ -17,12 +17,13 @@ from sterling.core.refs import Ref
 from sterling.models import Linear, Model, Trees
 from sterling.models.attributions import attributions
 from sterling.project.studies import Importance
-from sterling.project.tasks import CONDITION, Binary, Multiclass, Regression, Task
+from sterling.project.tasks import CONDITION, Binary, Multiclass, Quantiles, Regression, Task
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.holdout import LIBRARIES, Floats, Scored, scored
 from sterling.stats.intervals import TooFewClustersError
 from sterling.stats.means import group_clusters, mean_interval, row_log_loss
 from sterling.stats.multiclass import row_surprise
+from sterling.stats.pinball import row_pinball
 
 ROW_LOSS: dict[type[Task], tuple[str, Callable[[Floats, Floats], Floats]]] = {
     Binary: ("log_loss", row_log_loss),
@@ -30,6 +31,12 @@ ROW_LOSS: dict[type[Task], tuple[str, Callable[[Floats, Floats], Floats]]] = {
     Multiclass: ("log_loss", row_surprise),
 }
 """The loss of a row under each task, which is what shuffling makes larger."""
+
+
+def _row_loss(task: Task) -> tuple[str, Callable[[Floats, Floats], Floats]]:
+    if isinstance(task, Quantiles):
+        return "pinball", lambda label, answers: row_pinball(label, answers, task.levels)
+    return ROW_LOSS[type(task)]
 
 
 class MeasureImportance(Stage, frozen=True):
@@ -84,7 +91,7 @@ class MeasureImportance(Stage, frozen=True):
                 parts["views"][view] = read
         count = sum(map(len, parts.values()))
         some = found.every(max(1, -(-len(found) * count // self.study.predictions)))
-        metric, loss = ROW_LOSS[type(self.task)]
+        metric, loss = _row_loss(self.task)
         body: dict[str, Any] = {"metric": metric, "rows": len(some), "of": len(found), "confidence": 0.95}
         try:
             groups = group_clusters(some.clusters, len(some))

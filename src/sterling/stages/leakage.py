@@ -158,6 +158,10 @@ class ModelLeakage(Stage, frozen=True):
         if isinstance(bare, Trees):
             shares = dict(zip(candidate.names, bare.gain_shares(), strict=True))
         simple = {key.removeprefix("baseline:"): found for key, found in scores.items() if key != "candidate"}
+        if candidate.predictor.answers == "numbers":  # of quantiles the one in the middle
+            middle = len(candidate.outputs) // 2
+            simple = {key: found[:, middle] for key, found in simple.items()}
+            return list(check_model(sample, self.candidate, scores["candidate"][:, middle], simple, shares))
         if not candidate.outputs:
             return list(check_model(sample, self.candidate, scores["candidate"], simple, shares))
         found: dict[str, Finding] = {}

@@ -12,11 +12,13 @@ from sterling.models.blas import one_blas_thread
 from sterling.models.columns import Column, Matrix
 from sterling.models.frame import Frame
 from sterling.project.studies import Slices
+from sterling.project.tasks import CONDITION, Binary, Task
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.evaluate import MOST_SLICES
 from sterling.stages.holdout import LIBRARIES, Scored, scored
 from sterling.stats.axes import Axis, category_axis, number_axis
-from sterling.stats.intervals import TooFewClustersError
+from sterling.stats.intervals import NoVariationError, TooFewClustersError
+from sterling.stats.number_slices import NumberSearch, NumberSlice, find_number_slices
 from sterling.stats.rows import OneClassError
 from sterling.stats.slices import BadSlice, find_slices
 
@@ -31,12 +33,14 @@ class DiscoverSlices(Stage, frozen=True):
         study: Where to look.
         error_rate: Chance of naming a segment where none is bad, in (0, 0.5).
         clustered: Whether the frame's ``cluster`` names rows that are not independent.
+        task: What kind of problem it is.
     """
 
     candidate: str
     study: Slices
     error_rate: float
     clustered: bool
+    task: Task = CONDITION
 
     @property
     def title(self) -> str:
@@ -55,16 +59,19 @@ class DiscoverSlices(Stage, frozen=True):
         body: dict[str, Any] = {"rows": len(found), "features": len(axes), "error_rate": self.error_rate}
         try:
             with one_blas_thread():
-                search = find_slices(
+                search = (find_slices if isinstance(self.task, Binary) else find_number_slices)(
                     found.label, found.scores, found.clusters, axes, error_rate=self.error_rate,
                     least_rows=self.study.least_rows, least_share=self.study.least_share, seed=context.seed,
                 )  # fmt: skip
-        except (TooFewClustersError, OneClassError) as error:
+        except (TooFewClustersError, OneClassError, NoVariationError) as error:
             body |= {"tried": 0, "slices": [], "reason": str(error)}
         else:
             correction = {"intercept": search.intercept, "slope": search.slope}
             slices = [_described(one) for one in search.found]
             body |= {"tried": search.tried, "correction": correction, "slices": slices, "reason": None}
+            if isinstance(search, NumberSearch):
+                larger = [_described(one) for one in search.larger]
+                body |= {"larger": larger, "rmse": search.rmse, "mae": search.mae}
         return Outcome({}, (found.fact("slices.discovered", self.candidate, body),))
 
 
@@ -89,5 +96,5 @@ def _axis(column: Column, values: Matrix) -> Axis:
     return category_axis(codes, [*column.categories, *(["missing or unseen"] if missing.any() else [])])
 
 
-def _described(one: BadSlice) -> dict[str, Any]:
+def _described(one: BadSlice | NumberSlice) -> dict[str, Any]:
     return one._asdict() | {"where": [list(part) for part in one.where]}

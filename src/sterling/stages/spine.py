@@ -43,7 +43,7 @@ from sterling.features.windows import NEVER, key_codes, latest
 from sterling.project.sources import Delay, EntitySource
 from sterling.project.spine import EventSpine, Label, Occurs, ScheduledSpine
 from sterling.project.sql import check_columns, quoted
-from sterling.project.tasks import Binary, Multiclass, Regression, Task
+from sterling.project.tasks import NUMBERS, Binary, Multiclass, Task
 from sterling.project.times import calendar, micros, zone
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.snapshot import read_as_of, span
@@ -287,10 +287,10 @@ def _values(label: Label, found: pa.ChunkedArray, task: Task) -> pa.ChunkedArray
         return _classes(label, found)
     kind = found.type
     number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    if isinstance(task, Regression):
+    if isinstance(task, NUMBERS):
         if not number:
             raise InvalidDefinitionError(
-                f"Label: {label.expression!r} is {kind}, and Project.task is Regression, whose label is a number."
+                f"Label: {label.expression!r} is {kind}, and Project.task is {type(task).__name__}, whose label is a number."
                 + (" A condition is the label of the task Binary." if pa.types.is_boolean(kind) else "")
             )
         cells = found.cast(pa.float64())

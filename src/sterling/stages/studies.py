@@ -27,7 +27,7 @@ from sterling.project.studies import (
     parts_of,
     studied,
 )
-from sterling.project.tasks import Binary, Multiclass, Regression, Task
+from sterling.project.tasks import Binary, Multiclass, Quantiles, Regression, Task
 from sterling.stages.behaviour import CheckBehaviour
 from sterling.stages.contract import Output, Stage, Step
 from sterling.stages.errors import AnalyseErrors
@@ -35,6 +35,8 @@ from sterling.stages.features import reads
 from sterling.stages.flips import CompareWithChampion
 from sterling.stages.holdout import CutHoldout
 from sterling.stages.importance import MeasureImportance
+from sterling.stages.moved import CompareNumbersWithChampion
+from sterling.stages.number_errors import AnalyseNumberErrors
 from sterling.stages.retraining import Question, Retrain, Variant
 from sterling.stages.robustness import MeasureRobustness
 from sterling.stages.segments import DiscoverSlices
@@ -47,6 +49,7 @@ _METRICS: dict[type[Task], tuple[str, ...]] = {
     Binary: ("log_loss", "roc_auc"),
     Regression: ("rmse", "mae"),
     Multiclass: ("log_loss", "accuracy"),
+    Quantiles: ("pinball", "coverage"),
 }
 
 
@@ -86,17 +89,20 @@ def study_steps(
 
 def _stage(study: Study, project: Project, folder: Path) -> Stage:  # noqa: PLR0911  a return for each study
     name, rate, clustered = model_name(project.recipe.model), project.error_budget, project.cluster is not None
+    number = isinstance(project.task, Regression)
     match study:
         case Slices():
-            return DiscoverSlices(name, study, rate, clustered)
+            return DiscoverSlices(name, study, rate, clustered, project.task)
         case Errors():
-            return AnalyseErrors(name, study, project.slices(), rate, clustered)
+            errors = AnalyseNumberErrors if number else AnalyseErrors
+            return errors(name, study, project.slices(), rate, clustered)
         case Importance():
             return MeasureImportance(name, study, _views(project.features), rate, clustered, project.task)
         case Robustness():
             return _robustness(study, project)
         case Flips():
-            return CompareWithChampion(name, study, rate, clustered)
+            compare = CompareNumbersWithChampion if number else CompareWithChampion
+            return compare(name, study, rate, clustered)
         case Behaviour():
             return CheckBehaviour(name, study.tests, rate, clustered)
         case Ablation():

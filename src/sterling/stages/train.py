@@ -36,8 +36,9 @@ from sterling.project.recipe import (
     model_name,
 )
 from sterling.project.splits import GroupKFold, Split, reason_of
-from sterling.project.tasks import CONDITION, Task, outputs_of, with_classes
+from sterling.project.tasks import CONDITION, Quantiles, Task, outputs_of, with_classes
 from sterling.stages.calibration import calibrated
+from sterling.stages.conformal import conformed
 from sterling.stages.contract import Context, Outcome, Stage, put_bytes
 from sterling.stages.predictions import put_predictions
 from sterling.tasks.of import task_of
@@ -109,7 +110,10 @@ class Train(Stage, frozen=True):
         encoded = rows.training_rows(context.seed, task)
         with measured() as cost:
             trained = train(self.trainer, encoded)
-        model, judged = calibrated(self.calibration, self.trainer, trained, rows, encoded, clustered=self.clustered)
+        if isinstance(task, Quantiles):
+            model, judged = conformed(self.calibration, trained, rows, encoded, clustered=self.clustered)
+        else:
+            model, judged = calibrated(self.calibration, self.trainer, trained, rows, encoded, clustered=self.clustered)
         ref = put_bytes(context.store, model.to_bytes())
         probes = rows.take(_probes(rows))
         probe = put_predictions(context.store, probes, model.predict(probes.encode(model.columns)), model.outputs)

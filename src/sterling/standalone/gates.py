@@ -51,11 +51,14 @@ def parse_gate(text: str, *, min_rows: int = 500) -> Gate:
         return _against_champion(text, metric, better, found)
     limit = _number(text, found["limit"])
     if found["columns"]:
-        if found["sign"] != ">=":
+        if found["sign"] != f"{better}=":
             raise InvalidDefinitionError(
-                f"{text!r}: a gate of every slice is a floor, such as 'roc_auc>=0.6 by carrier'."
+                f"{text!r}: a gate of every slice is a limit on the worse side, such as 'roc_auc>=0.6 by carrier' or "
+                "'mae<=5 by carrier'."
             )
         columns = [column.strip() for column in found["columns"].split(",")]
+        if better == "<":
+            return EverySlice(metric, by=columns, min_rows=min_rows, at_most=limit)
         return EverySlice(metric, by=columns, at_least=limit, min_rows=min_rows)
     if found["sign"] not in {">=", "<="}:
         raise InvalidDefinitionError(f"{text!r}: a gate on a number is >= or <=.")

@@ -29,6 +29,7 @@ __all__ = [
     "effective",
     "normalised",
     "sample_of",
+    "sample_of_numbers",
     "shared_by",
     "standard_error",
 ]
@@ -68,6 +69,8 @@ class Sample(NamedTuple):
     """Variance of the residual of a row whose corrected score is right."""
     extreme: Floats
     """Corrected log odds less their mean, by variance."""
+    floor: Floats | None = None
+    """Variance of the residual of each row as it is seen, where that is no function of the score; None where it is."""
 
 
 _Place = tuple[tuple[str, ...], tuple[int, ...]]
@@ -122,13 +125,33 @@ def sample_of(y: Floats, p: Floats, group: Ints, groups: int, least: int) -> Sam
     return correct(Sample(y, p, np.log(inside / (1 - inside)), group, groups, least, *[none] * 6), [])
 
 
+def sample_of_numbers(y: Floats, p: Floats, group: Ints, groups: int, least: int, floor: Floats) -> Sample:
+    """The rows of a number, in the unit of its residuals' deviation, with all predictions corrected together.
+
+    Args:
+        y: Labels, shape (rows,).
+        p: Predictions, shape (rows,); all 0 where there is nothing to correct but the level.
+        group: Cluster, or group of clusters, of each row, shape (rows,).
+        groups: How many there are.
+        least: Rows of the smallest segment that matters.
+        floor: Variance of each row's residual, in the same unit, shape (rows,).
+    """
+    none = np.empty(0)
+    return correct(Sample(y, p, p, group, groups, least, none, none, none, none, none, none, floor), [])
+
+
 def correct(sample: Sample, apart: list[Mask]) -> Sample:
     """The rows with their scores corrected: all together, and some segments on top of that by themselves."""
     masks = [np.ones(len(sample.y)), *(mask.astype(np.float64) for mask in apart)]
     design = np.column_stack([column for mask in masks for column in (mask, mask * sample.odds)])
-    weights, logit = _logistic(design, sample.y)
-    corrected = 1 / (1 + np.exp(-logit))
-    variance = corrected * (1 - corrected)
+    if sample.floor is None:
+        weights, logit = _logistic(design, sample.y)
+        corrected = 1 / (1 + np.exp(-logit))
+        variance = corrected * (1 - corrected)
+    else:
+        weights = np.linalg.lstsq(design.T @ design, design.T @ sample.y, rcond=None)[0]
+        corrected = logit = design @ weights
+        variance = np.ones(len(logit))
     extreme = logit - float(np.sum(variance * logit) / np.sum(variance))
     return sample._replace(
         design=design, weights=weights, corrected=corrected, residual=sample.y - corrected, variance=variance,
@@ -214,14 +237,19 @@ def _sums(whole: _Whole, value: Ints, count: int, axes: tuple[str, ...], width: 
         np.bincount(cell, what, minlength=size).reshape(sample.groups, count + 1)[:, 1:][:, kept]
         for what in (sample.residual, whole.sure)
     )
+    wide: Floats | float = 1.0
+    if sample.floor is not None:  # the rows' own variance instead of 1 each
+        wide = np.bincount(value + 1, sample.floor, minlength=count + 1)[1:][kept] / none
     places: list[_Place] = [(axes, divmod(one, width) if width else (one,)) for one in kept]
     return Cells(
         places,
         normalised(
-            bias - level * none / all_rows - slope * first / spread, none - none**2 / all_rows - first**2 / spread
+            bias - level * none / all_rows - slope * first / spread,
+            wide * (none - none**2 / all_rows - first**2 / spread),
         ),
         normalised(
-            sure + level * first / all_rows + slope * second / spread, second - first**2 / all_rows - second**2 / spread
+            sure + level * first / all_rows + slope * second / spread,
+            wide * (second - first**2 / all_rows - second**2 / spread),
         ),
     )
 
@@ -292,4 +320,6 @@ def effective(sample: Sample, shared: Shared, inside: Ints, direction: Floats) -
     sums = bin_sums(direction * sample.residual[inside], sample.group[inside], sample.groups)
     common = shared.weighted[inside].T @ direction
     variance = np.sum(sample.variance[inside] * direction**2) - common @ shared.inverse @ common
+    if sample.floor is not None:
+        variance *= float(sample.floor[inside].mean())
     return (sums - shared.scores @ (shared.inverse @ common))[:, None], np.array([variance])

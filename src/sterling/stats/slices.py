@@ -18,38 +18,20 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sterling.stats.axes import Axis
 from sterling.stats.intervals import FEWEST_CLUSTERS, TooFewClustersError
 from sterling.stats.jackknife import merge_clusters
-from sterling.stats.rows import OneClassError, check_rows, cluster_codes
-from sterling.stats.segments import (
-    Cells,
-    Direction,
-    Judged,
-    Sample,
-    Shared,
-    cells_in_chunks,
-    correct,
-    effective,
-    normalised,
-    sample_of,
-    shared_by,
-    standard_error,
-)  # fmt: skip
+from sterling.stats.rows import Floats, OneClassError, check_rows, cluster_codes
+from sterling.stats.search import Named, search_segments
+from sterling.stats.segments import Direction, sample_of
 
-__all__ = ["FLIPS", "BadSlice", "Search", "find_slices"]
-
-FLIPS = 499
-"""Random flips of all clusters; the test is exact at 5 % for any such number that makes (flips + 1) / 20 whole."""
-_MOST_LOOKED_AT = 200
-Floats32 = NDArray[np.float32]
-Mask = NDArray[np.bool_]
+__all__ = ["BadSlice", "Search", "find_slices"]
 
 
 class BadSlice(NamedTuple):
@@ -140,67 +122,17 @@ def find_slices(
         raise TooFewClustersError(f"{count} clusters. A search for bad segments needs at least {FEWEST_CLUSTERS}.")
     if rows.y.min() == rows.y.max():
         raise OneClassError(f"All {len(rows.y):,} labels are {rows.y[0]:g}. A search for bad segments needs both.")
-    sample = sample_of(rows.y, rows.p, *merge_clusters(codes, count), max(least_rows, int(least_share * len(rows.y))))
-    flips = np.random.default_rng(seed).choice(np.array([-1.0, 1.0], np.float32), size=(FLIPS, sample.groups))
-    largest, judged = np.zeros(FLIPS, np.float32), list[Judged]()
-    for cells in cells_in_chunks(sample, axes):
-        np.maximum(largest, np.abs(flips @ cells.bias).max(axis=1, initial=0), out=largest)
-        np.maximum(largest, (flips @ cells.sure).max(axis=1, initial=0), out=largest)
-        judged += cells.judged()
-    ordered = np.sort(largest)
-    critical = float(ordered[min(FLIPS - 1, round((1 - error_rate) * (FLIPS + 1)) - 1)])
-    beyond = sorted((one for one in judged if one.statistic > critical), key=lambda one: -one.statistic)
-    found = tuple(_one_by_one(sample, axes, beyond[:_MOST_LOOKED_AT], ordered, critical, most))
-    return Search(found, len(judged), float(sample.weights[0]), float(sample.weights[1]))
+    least = max(least_rows, int(least_share * len(rows.y)))
+    sample = sample_of(rows.y, rows.p, *merge_clusters(codes, count), least)
+    searched = search_segments(sample, axes, error_rate=error_rate, most=most, seed=seed)
+    found = tuple(_described(one, sample.y, sample.p) for one in searched.named)
+    return Search(found, searched.tried, float(sample.weights[0]), float(sample.weights[1]))
 
 
-def _one_by_one(
-    sample: Sample, axes: Mapping[str, Axis], beyond: list[Judged], ordered: Floats32, critical: float, most: int
-) -> Iterator[BadSlice]:
-    """The clearest segment, then what is still wrong once its scores are corrected apart from the others, and so on."""
-    corrected = list[Mask]()
-    while beyond and len(corrected) < most:
-        first, inside = beyond[0], _inside(beyond[0], axes)
-        yield _described(first, inside, sample, axes, ordered, critical)
-        corrected.append(inside)
-        sample = correct(sample, corrected)
-        shared = shared_by(sample)
-        left = (_again(one, sample, shared, axes) for one in beyond[1:])
-        beyond = sorted((one for one in left if one.statistic > critical), key=lambda one: -one.statistic)
-
-
-def _again(one: Judged, sample: Sample, shared: Shared, axes: Mapping[str, Axis]) -> Judged:
-    """A segment once more, now that others are corrected apart."""
-    inside = np.flatnonzero(_inside(one, axes))
-    directions = np.ones(len(inside)), -sample.extreme[inside]
-    bias, sure = (normalised(*effective(sample, shared, inside, direction)) for direction in directions)
-    return next(Cells([(one.axes, one.values)], bias, sure).judged())
-
-
-def _inside(one: Judged, axes: Mapping[str, Axis]) -> Mask:
-    if len(one.axes) == 1:
-        return np.equal(axes[one.axes[0]].single, one.values[0])
-    left, right = (np.equal(axes[name].pair, value) for name, value in zip(one.axes, one.values, strict=True))
-    return np.logical_and(left, right)
-
-
-def _described(
-    one: Judged,
-    inside: NDArray[np.bool_],
-    sample: Sample,
-    axes: Mapping[str, Axis],
-    ordered: Floats32,
-    critical: float,
-) -> BadSlice:
-    rows, residual, corrected = int(inside.sum()), sample.residual[inside], sample.corrected[inside]
-    places = np.flatnonzero(inside)
-    error = standard_error(*effective(sample, shared_by(sample), places, np.ones(rows)))
-    gap, reach = float(residual.mean()), critical * float(error[0]) / rows
+def _described(one: Named, y: Floats, p: Floats) -> BadSlice:
+    inside, corrected = one.inside, one.sample.corrected[one.inside]
     logit = np.log(corrected / (1 - corrected))
-    names = [axes[name].names if len(one.axes) == 1 else axes[name].pair_names for name in one.axes]
     return BadSlice(
-        tuple((name, texts[value]) for name, texts, value in zip(one.axes, names, one.values, strict=True)),
-        one.direction, rows, len(np.unique(sample.group[inside])), float(sample.y[inside].mean()),
-        float(sample.p[inside].mean()), gap, gap - reach, gap + reach, float(np.mean(-residual * logit)),
-        (1 + int((ordered >= one.statistic).sum())) / (FLIPS + 1),
+        one.where, one.direction, int(inside.sum()), one.clusters, float(y[inside].mean()), float(p[inside].mean()),
+        one.gap, one.low, one.high, float(np.mean(-one.sample.residual[inside] * logit)), one.p_value,
     )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sterling.project import tasks as wanted
 from sterling.tasks.binary import BINARY
 from sterling.tasks.multiclass import Multiclass
+from sterling.tasks.quantiles import Quantiles
 from sterling.tasks.regression import REGRESSION
 from sterling.tasks.task import Task
 
@@ -27,5 +28,7 @@ def task_of(task: wanted.Task, classes: Sequence[str] = ()) -> Task:
             return BINARY
         case wanted.Regression():
             return REGRESSION
+        case wanted.Quantiles(levels=levels):
+            return Quantiles(levels)
         case wanted.Multiclass(classes=named):
             return Multiclass(tuple(named or classes))

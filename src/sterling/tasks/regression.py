@@ -23,7 +23,7 @@ class Regression:
     """
 
     metrics: tuple[str, ...] = METRICS_OF[Wanted]
-    slice_metrics: tuple[str, ...] = ("rmse",)
+    slice_metrics: tuple[str, ...] = ("rmse", "mae")
 
     def check_labels(self, label: Floats, *, where: str) -> None:
         """Refuse labels that nothing can be learnt from.

@@ -37,7 +37,7 @@ def metric_chart(report: Report, metric: str) -> Chart:
     measures = [m for m in report.of_metric(metric) if m.value is not None]
     rows = [_dot(m, m.name, own=m.model == report.run.candidate) for m in measures]
     said = "; ".join(f"{m.name} {interval(m.value, m.low, m.high)}" for m in measures)
-    return Chart(_dots(rows), f"{label(metric)} of each model with its interval: {said}.")
+    return Chart(dots(rows), f"{label(metric)} of each model with its interval: {said}.")
 
 
 def slices_chart(report: Report, metric: str, column: str) -> Chart:
@@ -48,7 +48,7 @@ def slices_chart(report: Report, metric: str, column: str) -> Chart:
     rows = [_dot(m, m.slice[1] if m.slice else "", own=True) for m in shown]
     said = "; ".join(f"{m.slice[1] if m.slice else ''} {number(m.value)}" for m in shown)
     asked = "" if floor is None else f" The gate asks for {number(floor)}."
-    return Chart(_dots(rows, rule=floor), f"{label(metric)} by {column}, the worst first: {said}.{asked}")
+    return Chart(dots(rows, rule=floor), f"{label(metric)} by {column}, the worst first: {said}.{asked}")
 
 
 def calibration_chart(bins: Iterable[Bin], *, shares: bool = True) -> Chart:
@@ -64,15 +64,15 @@ def calibration_chart(bins: Iterable[Bin], *, shares: bool = True) -> Chart:
     scale = alt.Scale(domain=[least, top], nice=True)
     x = alt.X("predicted:Q", title=f"predicted {what}", scale=scale, axis=axis)
     y = alt.Y("observed:Q", title=f"observed {what}", scale=scale, axis=axis)
-    base = alt.Chart(_values(rows))
+    base = alt.Chart(inline(rows))
     ends = [{"predicted": at, "observed": at} for at in (least, top)]
-    diagonal = alt.Chart(_values(ends)).mark_line(color=OTHER, strokeDash=[4, 4], strokeWidth=1).encode(x=x, y=y)
+    diagonal = alt.Chart(inline(ends)).mark_line(color=OTHER, strokeDash=[4, 4], strokeWidth=1).encode(x=x, y=y)
     whisker = base.mark_rule(color=ACCENT, strokeWidth=1.5).encode(
         x=x, y=alt.Y("low:Q", title=f"observed {what}"), y2="high:Q"
     )
     dot = base.mark_circle(color=ACCENT, size=55, opacity=1).encode(x=x, y=y)
     said = "; ".join(f"{words(b.predicted)} predicted, {words(b.observed)} observed" for b in found)
-    return Chart(_svg(alt.layer(diagonal, whisker, dot), 300), f"Calibration, bin by bin: {said}.")
+    return Chart(as_svg(alt.layer(diagonal, whisker, dot), 300), f"Calibration, bin by bin: {said}.")
 
 
 def value_chart(report: Report) -> Chart | None:
@@ -85,21 +85,21 @@ def value_chart(report: Report) -> Chart | None:
     points = [point for point in fact.body["curve"]["points"] if point["threshold"] <= 1]
     x = alt.X("threshold:Q", title="act from this score on", axis=alt.Axis(tickCount=5))
     title = f"value, {fact.body['unit']}"
-    base = alt.Chart(_values(points))
+    base = alt.Chart(inline(points))
     band = base.mark_area(color=ACCENT, opacity=0.18).encode(x, alt.Y("low:Q", title=title), y2="high:Q")
     line = base.mark_line(color=ACCENT, strokeWidth=2).encode(x, alt.Y("value:Q", title=title))
     layers = [*([band] if points[0]["low"] is not None else []), line]
     threshold = fact.body["policy"].get("threshold")
     asked = ""
     if threshold is not None and threshold <= 1:
-        rule = alt.Chart(_values([{"at": threshold}])).mark_rule(color=LIMIT, strokeDash=[3, 3], strokeWidth=1.5)
+        rule = alt.Chart(inline([{"at": threshold}])).mark_rule(color=LIMIT, strokeDash=[3, 3], strokeWidth=1.5)
         layers.append(rule.encode(alt.X("at:Q", title="act from this score on")))
         asked = f" The dashed line is the policy's, {number(threshold)}."
     best = fact.body["curve"]["best"]
     said = (
         f"highest from {number(min(best['threshold'], 1.0))} on, {interval(best['value'], best['low'], best['high'])}"
     )
-    return Chart(_svg(alt.layer(*layers), 260), f"Value of 1,000 decisions by threshold: {said}.{asked}")
+    return Chart(as_svg(alt.layer(*layers), 260), f"Value of 1,000 decisions by threshold: {said}.{asked}")
 
 
 def importance_chart(features: Iterable[FeatureRow]) -> Chart:
@@ -111,11 +111,11 @@ def importance_chart(features: Iterable[FeatureRow]) -> Chart:
     rows = [{"name": name, "share": share} for share, name in top]
     y = alt.Y("name:N", sort=None, axis=None)
     x = alt.X("share:Q", title="share of the model's gain", axis=alt.Axis(format="%", tickCount=5))
-    base = alt.Chart(_values(rows))
+    base = alt.Chart(inline(rows))
     bars = base.mark_bar(color=ACCENT, height=7, yOffset=7).encode(x=x, y=y)
     names = base.mark_text(color=MUTED, align="left", dy=-4, fontSize=12).encode(x=alt.value(0), y=y, text="name:N")
     said = "; ".join(f"{name} {percent(share)}" for share, name in top)
-    return Chart(_svg(alt.layer(bars, names), 50 + 32 * len(rows)), f"Importance of features: {said}.")
+    return Chart(as_svg(alt.layer(bars, names), 50 + 32 * len(rows)), f"Importance of features: {said}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +145,13 @@ def timeline_chart(spans: Iterable[Span], as_of: str | None) -> Chart:
     axis = alt.Axis(tickCount=4, format="%b %Y")
     x = alt.X("start:T", title=None, axis=axis, scale=alt.Scale(type="utc"))
     colour = alt.Color("own:N", scale=alt.Scale(domain=[True, False], range=[ACCENT, OTHER]), legend=None)
-    layers = [alt.Chart(_values(rows)).mark_bar(height=9).encode(x, y, colour, x2="end:T")]
+    layers = [alt.Chart(inline(rows)).mark_bar(height=9).encode(x, y, colour, x2="end:T")]
     if as_of is not None:
-        line = alt.Chart(_values([{"at": _utc(as_of)}])).mark_rule(color=LIMIT, strokeDash=[3, 3], strokeWidth=1.5)
+        line = alt.Chart(inline([{"at": _utc(as_of)}])).mark_rule(color=LIMIT, strokeDash=[3, 3], strokeWidth=1.5)
         layers.append(line.encode(alt.X("at:T", title=None, axis=axis, scale=alt.Scale(type="utc"))))
     said = "; ".join(f"{s.name} from {day(s.start)} to {day(s.end)}" for s in found)
     marked = f" The dashed line is the time as of which data count, {moment(as_of)}." if as_of else ""
-    return Chart(_svg(alt.layer(*layers), 30 + 22 * len(rows)), f"Times covered: {said}.{marked}")
+    return Chart(as_svg(alt.layer(*layers), 30 + 22 * len(rows)), f"Times covered: {said}.{marked}")
 
 
 def _utc(text: str) -> int:
@@ -163,11 +163,11 @@ def _dot(measure: Measure, name: str, *, own: bool) -> dict[str, Any]:
     return {"name": name, "value": measure.value, "low": measure.low, "high": measure.high, "own": own}
 
 
-def _dots(rows: list[dict[str, Any]], rule: float | None = None) -> str:
-    """A dot and a whisker a row, the candidate's in the accent colour."""
+def dots(rows: list[dict[str, Any]], rule: float | None = None) -> str:
+    """A dot and a whisker a row, the candidate's in the accent colour, and a dashed line where one is asked for."""
     import altair as alt
 
-    base = alt.Chart(_values(rows))
+    base = alt.Chart(inline(rows))
     colour = alt.Color("own:N", scale=alt.Scale(domain=[True, False], range=[ACCENT, OTHER]), legend=None)
     y = alt.Y("name:N", sort=None, title=None, axis=_names())
     scale = alt.Scale(zero=False, nice=True)
@@ -179,14 +179,19 @@ def _dots(rows: list[dict[str, Any]], rule: float | None = None) -> str:
     dot = base.mark_circle(size=80, opacity=1).encode(x, y, colour)
     layers: list[Any] = [whisker, dot]
     if rule is not None:
-        line = alt.Chart(_values([{"at": rule}])).mark_rule(color=LIMIT, strokeDash=[3, 3], strokeWidth=1.5)
+        line = alt.Chart(inline([{"at": rule}])).mark_rule(color=LIMIT, strokeDash=[3, 3], strokeWidth=1.5)
         layers.insert(0, line.encode(alt.X("at:Q", title=None, scale=scale, axis=axis)))
-    return _svg(alt.layer(*layers), 30 + _ROW * len(rows))
+    return as_svg(alt.layer(*layers), 30 + _ROW * len(rows))
 
 
 def _floor(report: Report, metric: str, column: str) -> float | None:
     gates = (g.definition for g in report.gates if g.type == "EverySlice")
-    floors = (float(g["at_least"]) for g in gates if g["metric"] == metric and column in g["by"])
+    limits = (
+        g["at_least"] if g["at_least"] is not None else g["at_most"]
+        for g in gates
+        if g["metric"] == metric and column in g["by"]
+    )
+    floors = map(float, limits)
     return next(floors, None)
 
 
@@ -196,13 +201,14 @@ def _names() -> Any:
     return alt.Axis(labelLimit=215, ticks=False, domain=False, grid=False, labelPadding=8)
 
 
-def _values(rows: Sequence[Mapping[str, object]]) -> Any:
+def inline(rows: Sequence[Mapping[str, object]]) -> Any:
+    """Rows as a chart takes them, inside of its own description."""
     import altair as alt
 
     return alt.InlineData(values=list(rows))
 
 
-def _svg(chart: Any, height: int) -> str:
+def as_svg(chart: Any, height: int) -> str:
     """A chart drawn without a network, with colours that the page's style sheet replaces."""
     import altair as alt
     import vl_convert

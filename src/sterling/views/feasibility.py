@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sterling.views.tables import Row, Table, in_terminal
-from sterling.views.text import cite, listed, number, percent, plural
+from sterling.views.text import cite, interval, listed, number, percent, plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,6 +25,8 @@ def render(feasibility: Body, leakage: Body, positions: Mapping[str, int]) -> Re
         in_terminal(volume_table(feasibility, where)),
         in_terminal(gates_table(feasibility, where)),
     ]
+    if feasibility.get("value"):
+        parts.append(in_terminal(worth_table(feasibility["value"], where)))
     parts += [Text(f"✗ {said}", style="bold") for said in feasibility["impossible"]]
     parts += [Text(f"? {said}") for said in feasibility["warnings"]]
     parts += [Text(said) for said in leaks(leakage, positions["leakage.checked"])]
@@ -58,6 +60,34 @@ def gates_table(body: Body, position: int) -> Table:
         "no model can be judged." if body["impossible"] else "no gate depends on the holdout's size."
     )
     return Table("What the holdout can show", ("", "gate", "why", ""), rows, empty=empty, note=note)
+
+
+_WAYS = {
+    "nobody": "act on nobody", "everybody": "act on everybody", "random": "as many as a quick model, at random",
+    "quick": "a quick model, from break-even on", "perfect": "a perfect model",
+}  # fmt: skip
+
+
+def worth_table(body: Body, position: int) -> Table:
+    """What decisions can be worth on the holdout, between knowing nothing and knowing all."""
+    rows = tuple(
+        Row((
+            _WAYS[way["name"]], number(way["acts"] * body["per_day"]), percent(way["precision"]),
+            interval(way["value"], way["low"], way["high"]), cite(position),
+        ), strong=way["name"] == "quick")
+        for way in body["ways"]
+    )  # fmt: skip
+    value = {way["name"]: way["value"] for way in body["ways"]}
+    blind = max(value["nobody"], value["everybody"])
+    pays = "pays" if body["rate"] >= body["break_even"] else "does not pay"
+    note = (
+        f"Acting pays where more than {percent(body['break_even'])} of those acted on are positive; {percent(body['rate'])} are, so "
+        f"acting on everybody {pays}. No model adds more than {number(value['perfect'] - blind)} {body['unit']} to 1,000 decisions, "
+        f"of {number(body['per_day'])} decisions a day."
+    )
+    return Table(
+        "What decisions can be worth", ("", ">acts a day", ">right", f">{body['unit']} of 1,000", ""), rows, note=note
+    )
 
 
 def leaks(body: Body, position: int) -> Iterator[str]:

@@ -267,6 +267,15 @@ def _compared(body: Body) -> str:
 
 
 def _calibration(body: Body) -> str:
+    if "levels" in body:
+        one = body["intervals"][0]
+        inside = interval(
+            100 * one["share"], *(None if one[side] is None else 100 * one[side] for side in ("low", "high"))
+        )
+        return (
+            f"{body['name']}: {inside} % of the labels lie between the quantiles {one['lower']} and {one['upper']}, where "
+            f"{100 * one['nominal']:g} % should."
+        )
     if "classes" in body:
         bins = [found for one in body["classes"] for found in one["bins"]]
         return f"{_calibration({'name': body['name'], 'bins': bins}).removesuffix('.')}, of {plural(len(body['classes']), 'class', 'classes')}."

@@ -9,7 +9,7 @@ from sterling.project.metrics import label, more_is_better
 from sterling.views.text import interval, listed, number, percent, plural
 
 Body = Mapping[str, Any]
-_MAIN = frozenset({"log_loss", "rmse"})
+_MAIN = frozenset({"log_loss", "rmse", "pinball"})
 """The metric of each task that training goes by."""
 
 
@@ -27,6 +27,13 @@ def _discovered(body: Body) -> str:
 
 
 def _errors(body: Body) -> str:
+    if "residuals" in body:
+        found = body["residuals"]
+        return (
+            f"{body['name']}: half of the errors lie between {number(found['quantiles']['0.25'], signed=True)} and "
+            f"{number(found['quantiles']['0.75'], signed=True)}; one row in a hundred makes {percent(found['share_of_worst'])} of the "
+            "squared error."
+        )
     found = body["confusion"]
     return (
         f"{body['name']} {'by capacity' if found['threshold'] is None else 'at ' + number(found['threshold'])}: {number(found['true_positives'])} hits, {number(found['false_positives'])} "
@@ -71,6 +78,11 @@ def _behaviour(body: Body) -> str:
 
 
 def _compared(body: Body) -> str:
+    if "moved" in body:
+        return (
+            f"{body['name']} moves {number(body['moved'])} of {plural(body['rows'], 'row')} by more than {number(body['tolerance'])} from "
+            f"the champion: the error grew by more than that in {number(body['worse'])} and shrank in {number(body['better'])}."
+        )
     return (
         f"{body['name']} is wrong now in {number(body['negative_flips'])} of {plural(body['rows'], 'row')} that the champion had right, "
         f"and right in {number(body['positive_flips'])} that it had wrong."

@@ -21,6 +21,7 @@ from sterling.views.charts import (
     timeline_chart,
     value_chart,
 )
+from sterling.views.charts_studies import study_charts
 from sterling.views.facts import Run
 from sterling.views.fragments import environment
 from sterling.views.log import Line, log
@@ -99,6 +100,7 @@ def report_page(entries: Iterable[Entry], definition: Mapping[str, Any], *, run:
         groups=groups_tables(report),
         slices=tuple(_slices(report)),
         studies=study_tables(report),
+        study_charts=study_charts(report),
         importance=importance_chart(report.features) if _weighed(report) else None,
         features=_narrow(features_table(report)),
         leakage=leakage_table(report),

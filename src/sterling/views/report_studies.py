@@ -10,6 +10,7 @@ from sterling.core.refs import short
 from sterling.project.metrics import label, more_is_better
 from sterling.views.report import Report
 from sterling.views.report_classes import class_tables
+from sterling.views.report_quantiles import quantile_tables
 from sterling.views.tables import Row, Table
 from sterling.views.text import cite, interval, moment, number, percent, plural
 
@@ -29,10 +30,13 @@ def study_tables(report: Report, *, brief: bool = False) -> tuple[Table, ...]:
 
 def _tables(report: Report, most: int | None) -> Iterator[Table]:
     yield from class_tables(report, most)
+    yield from quantile_tables(report)
     if fact := report.fact("slices.discovered"):
         yield discovered_table(fact, most)
+        if "larger" in fact.body:
+            yield larger_table(fact, most)
     if fact := report.fact("errors.analysed"):
-        yield confusion_table(fact)
+        yield confusion_table(fact) if "confusion" in fact.body else residuals_table(fact)
         yield calibration_by_table(fact, most)
         yield mistakes_table(fact, most)
     if fact := report.fact("importance.permuted"):
@@ -45,7 +49,7 @@ def _tables(report: Report, most: int | None) -> Iterator[Table]:
         if fact := report.fact(kind):
             yield retrained_table(fact, title, column, most)
     if fact := report.fact("predictions.compared"):
-        yield flips_table(fact, most)
+        yield flips_table(fact, most) if "negative_flips" in fact.body else moved_table(fact, most)
 
 
 _TRAINED_AGAIN = (
@@ -68,7 +72,8 @@ def discovered_table(fact: Entry, most: int | None = None) -> Table:
         ))
         for one in body["slices"]
     ]  # fmt: skip
-    chance = f"with a chance of {100 * body['error_rate']:g} % that any is named where none is off"
+    rate = body["error_rate"] / (2 if "larger" in body else 1)
+    chance = f"with a chance of {100 * rate:g} % that any is named where none is off"
     empty = f"None of {number(body['tried'])} segments is off by more than chance, {chance} {cite(fact.position)}."
     note = (
         f"Of {number(body['tried'])} segments, {chance}. Gap: observed minus predicted, once all scores are corrected together; "
@@ -76,6 +81,44 @@ def discovered_table(fact: Entry, most: int | None = None) -> Table:
     )
     columns = "where", "scores are", ">rows", ">predicted", ">observed", ">gap", ""
     return _table(title, columns, rows, most, empty=empty, note=note)
+
+
+def larger_table(fact: Entry, most: int | None = None) -> Table:
+    """Segments in which errors are larger than elsewhere, which may lie in the label and not in the candidate."""
+    body = fact.body
+    rows = [
+        Row((
+            ", ".join(f"{name} {value}" for name, value in one["where"]), number(one["rows"]), number(one["rmse"]),
+            number(one["mae"]), interval(one["gap"], one["low"], one["high"], signed=True), cite(fact.position),
+        ))
+        for one in body["larger"]
+    ]  # fmt: skip
+    chance = f"with a chance of {50 * body['error_rate']:g} % that any is named where none is"
+    empty = (
+        f"None of {number(body['tried'])} segments has larger errors than chance gives, {chance} {cite(fact.position)}."
+    )
+    note = (
+        f"Of all rows RMSE is {number(body['rmse'])}, MAE {number(body['mae'])}; {chance}. More: mean absolute error minus that "
+        "of all rows. It may lie in what is predicted, which varies more there, and not in the model."
+    )
+    return _table(
+        "Where errors are larger", ("where", ">rows", ">RMSE", ">MAE", ">more", ""), rows, most, empty=empty, note=note
+    )
+
+
+def residuals_table(fact: Entry) -> Table:
+    """How large errors are: quantiles of what was measured minus what was predicted."""
+    body = fact.body["residuals"]
+    rows = [
+        Row((f"{100 * float(level):g} %", number(value, signed=True), cite(fact.position)))
+        for level, value in body["quantiles"].items()
+    ]
+    note = (
+        f"Measured minus predicted, on {number(fact.body['rows'])} rows: {number(body['mean'], signed=True)} in the mean, RMSE "
+        f"{number(body['rmse'])}, MAE {number(body['mae'])}. One row in a hundred makes {percent(body['share_of_worst'])} of the "
+        "squared error."
+    )
+    return Table("Residuals", ("share of rows at or below", ">residual", ""), tuple(rows), note=note)
 
 
 def confusion_table(fact: Entry) -> Table:
@@ -111,9 +154,10 @@ def calibration_by_table(fact: Entry, most: int | None = None) -> Table:
             value = "missing" if one["value"] is None else str(one["value"])
             gap = interval(one["gap"], one["low"], one["high"], signed=True)
             cells = f"{column} {value}", number(one["rows"]), number(one["predicted"]), number(one["observed"]), gap
-            rows.append(Row((*cells, number(one["log_loss"]), cite(fact.position))))
+            rows.append(Row((*cells, number(one["log_loss" if "log_loss" in one else "rmse"]), cite(fact.position))))
     note = "Gap: observed minus predicted, with a 95 % interval; none where there are too few clusters for one."
-    columns = "", ">rows", ">predicted", ">observed", ">gap", ">log loss", ""
+    loss = ">RMSE" if "residuals" in fact.body else ">log loss"
+    columns = "", ">rows", ">predicted", ">observed", ">gap", loss, ""
     return _table("Calibration over time and by slice", columns, rows, None, left=len(found) - len(rows), note=note)
 
 
@@ -123,12 +167,13 @@ _PERIODS = frozenset({"day", "week", "month"})
 def mistakes_table(fact: Entry, most: int | None = None) -> Table:
     """The most confident mistakes; who they are stands behind a ref."""
     rows = [
-        Row((moment(one["predict_at"]), number(one["score"]), str(one["label"]), cite(fact.position)))
+        Row((moment(one["predict_at"]), number(one["score"]), number(one["label"]), cite(fact.position)))
         for one in fact.body["mistakes"]
     ]
     note = f"The rows with their units and features are {short(fact.body['ref'])}, a Parquet file in the store."
     columns = "predicted at", ">score", ">label", ""
-    return _table("Most confident mistakes", columns, rows, 5 if most else None, note=note)
+    title = "Largest residuals" if "residuals" in fact.body else "Most confident mistakes"
+    return _table(title, columns, rows, 5 if most else None, note=note)
 
 
 def permuted_table(fact: Entry, attributed: Entry | None, most: int | None = None) -> Table:
@@ -209,12 +254,35 @@ def flips_table(fact: Entry, most: int | None = None) -> Table:
     )
 
 
+def moved_table(fact: Entry, most: int | None = None) -> Table:
+    """Numbers that moved against the champion, and the features that moved them."""
+    body, at = fact.body, cite(fact.position)
+    rate = interval(100 * body["rate"], *(None if body[side] is None else 100 * body[side] for side in ("low", "high")))
+    rows = [
+        Row(("moved by more than the tolerance", number(body["moved"]), f"{rate} %", at), strong=True),
+        Row(("error grew by more than that", number(body["worse"]), percent(body["worse"] / body["rows"]), at)),
+        Row(("error shrank by more than that", number(body["better"]), percent(body["better"] / body["rows"]), at)),
+        Row(("mean change", number(body["mean_change"]), f"{number(body['largest_change'])} at most", at)),
+        *(
+            Row((f"moved by {one['name']}", number(one["size"]), f"{number(one['mean'], signed=True)} in the mean", at))
+            for one in body["features"][: 3 if most else None]
+        ),
+    ]  # fmt: skip
+    note = (
+        f"Of {number(body['rows'])} rows; the tolerance is {number(body['tolerance'])}, {body['chosen']}. Moved by: mean size of "
+        f"the change that a feature makes in rows that moved. The rows that moved most are {short(body['ref'])}."
+    )
+    return Table(
+        "Against the champion, row by row", ("what changed", ">rows or size", ">share", ""), tuple(rows), note=note
+    )
+
+
 def retrained_table(fact: Entry, title: str, column: str, most: int | None = None) -> Table:
     """What the candidate loses when it is trained on less: without a view, on less time, or earlier."""
     found: Sequence[Body] = fact.body["variants"]
     if fact.kind == "ablation.measured":
         found = sorted(found, key=lambda one: -_worst(one["metrics"]))
-    shown = ("roc_auc", "log_loss", "rmse", "mae")
+    shown = ("roc_auc", "log_loss", "rmse", "mae", "pinball", "coverage")
     metrics = [
         one["metric"] for one in next((one["metrics"] for one in found if one["metrics"]), ()) if one["metric"] in shown
     ]
