@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from sterling.core.canonical import canonical
@@ -32,6 +33,7 @@ from sterling.models import CategoryTerm, Column, Linear, Model, NumberTerm
 from sterling.project.guardrails import DecisionRate, Errors, Guardrail, Latency, Score
 from sterling.project.rollout import Canary, Routing
 from sterling.serving.controller import Controller
+from sterling.serving.counted import counted
 from sterling.stages.contract import put_bytes
 from sterling.tasks.policies import Decider
 from tests.cli.conftest import sterling
@@ -286,6 +288,19 @@ def test_the_command_rolls_back_a_function_of_the_project_that_is_slow(tmp_path:
     print(found["why"], f"after {len(looks)} looks, {len(answers)} answers")
     assert (looks[-1].code, found["did"]) == (1, "rolled back")
     assert {one.status for one in answers} == {200}
+
+
+def test_the_processes_of_a_served_project_count(world: LiveWorld, tmp_path: Path) -> None:
+    world.add("b")
+    release(world.ledger, world.store, 2, rollout=STAGES, guardrails=WIDE)
+    with started(SERVER, tmp_path) as server:
+        url = url_of(server)
+        for number in range(4):
+            httpx.post(f"{url}/v1/predict", json={"rows": [flight(random.Random(number))]}).raise_for_status()
+        found = counted([tmp_path / "counters"], world.head)
+    assert found.processes == 2
+    assert found.live.requests + found.other.requests <= 4
+    assert found.live.requests + found.other.requests > 0
 
 
 def test_a_controller_that_cannot_decide_says_so_and_goes_on(world: LiveWorld, tmp_path: Path) -> None:

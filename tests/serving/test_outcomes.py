@@ -29,6 +29,8 @@ def test_the_same_outcome_again_changes_nothing_and_another_one_stands_beside_it
     assert (again.taken, again.repeated) == (0, 1)
     assert push(taken, {"request_id": "r1", "outcome": False}).taken == 1
     assert [row["outcome"] for _, row in Outcomes(tmp_path / "outcomes.db").rows("outcomes")] == [1.0, 0.0, 0.0]
+    large = {"request_id": "r2", "outcome": 6.211826242127594e16}  # kept as 62118262421275940, which no float is
+    assert (push(taken, large).taken, push(taken, large).repeated) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -112,12 +112,19 @@ def merged(row: Row, more: Row) -> Row:
         {'id': 7, 'origin': 'JFK', 'delay': 3.0}
     """
     for name, value in more.items():
-        if name in row and row[name] != value:
+        if name in row and not _same(row[name], value):
             raise DataError(
                 f"{name!r} was {row[name]!r} and is to become {value!r}. What was known stays; where rows replace "
                 "each other, say updates='replace'."
             )
-    return {**row, **more}
+    return {**row, **{name: value for name, value in more.items() if name not in row}}
+
+
+def _same(kept: Any, value: Any) -> bool:
+    """Whether a cell that is kept is the one that came: a float without a fraction is kept as a whole number's digits."""
+    if isinstance(value, float) and isinstance(kept, int):
+        return float(kept) == value
+    return bool(kept == value)
 
 
 def _reader(column: str, kind: str, source: str) -> Callable[[Any], Any]:

@@ -11,7 +11,7 @@ from sterling.serving.inputs import Beyond, Inputs
 from sterling.serving.outcomes import FEEDBACK, OUTCOMES
 from sterling.serving.problems import MEDIA_TYPE
 from sterling.serving.released import ServedModel
-from sterling.serving.requests import Limits
+from sterling.serving.requests import MOST_NAMED, Limits
 from sterling.serving.router import CANARY, EXPLORE, HOLDOUT, LIVE, SEVERAL
 
 _Schema = dict[str, Any]
@@ -252,7 +252,7 @@ def _content(name: str, media_type: str = "application/json") -> _Schema:
 
 _HEADERS = {"X-Request-Id": {"schema": {"type": "string"}, "required": True}}
 _EXPLAIN: _Schema = {
-    "type": ["boolean", "integer", "null"], "minimum": 1, "maximum": 2_147_483_647, "description": "Explain each row: true, or how many features to name.",
+    "type": ["boolean", "integer", "null"], "minimum": 1, "maximum": MOST_NAMED, "description": "Explain each row: true, or how many features to name.",
 }  # fmt: skip
 _EXPLANATION = _object(
     {

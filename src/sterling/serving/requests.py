@@ -99,6 +99,8 @@ class RequestIds:
 
 _decode = msgspec.json.Decoder().decode
 _UNIT_SIGNS = 256
+MOST_NAMED = 10_000
+"""Features that an explanation may be asked to name."""
 _NAMES = frozenset({"rows", "predict_at", "features", "unit", "explain"})
 
 
@@ -184,8 +186,8 @@ def _explain(said: Any) -> int | None:
         return None
     if said is True:
         return 0
-    if isinstance(said, int) and said >= 1:
-        return said
+    if isinstance(said, int | float) and 1 <= said <= MOST_NAMED and int(said) == said:
+        return int(said)
     raise RefusedRequestError(
-        400, f"explain is {repr(said)[:80]}. It is true, false, or how many features are to be named, 1 at least.", "explain"
+        400, f"explain is {repr(said)[:80]}. It is true, false, or how many features are to be named, 1 to {MOST_NAMED:,}.", "explain"
     )  # fmt: skip

@@ -205,7 +205,10 @@ def serve(
         drain_seconds: How long it goes on answering after SIGTERM.
         plan_file: Where what was read of the ledger is kept, for when it cannot be reached; None for nowhere.
     """
-    follower = Follower(ledger, store, supplied=supplied, online=online, plan_file=plan_file)
+    counters = service.counters if service else None
+    follower = Follower(
+        ledger, store, supplied=supplied, online=online, plan_file=plan_file, counters=counters
+    )  # fmt: skip
     server = Server(
         ledger, store, host=host, port=port, ingestion=ingestion, service=service,
         certificate=certificate, listening=listening, drain_seconds=drain_seconds, follower=follower,
