@@ -1,15 +1,11 @@
-"""Training: what it costs beside bare LightGBM, and how good `sl.Recipe()` is beside other defaults; `python -m benchmarks.training`.
+"""What training and batch prediction cost beside bare LightGBM; `python -m benchmarks.training`. How good it is, `benchmarks.accuracy` says.
 
     OMP_NUM_THREADS=1 python -m benchmarks.training FRAME.parquet    a frame of the flights, as the step `frame` of the demo keeps it
 
 Overhead: `models.training.fit` (rows to the model's bytes) against `lightgbm.train` (matrix to text) of the same settings
-and rows, in turns, CPU seconds of the process, the median of three; peak memory by Linux's high-water mark. Accuracy:
-trained on what was known before September, judged on September and on October to December, by local day; two data sets
-that packages ship, by five folds. Differences are means over three seeds of the candidate's ROC AUC minus the other's on
-the same rows, with the jackknife interval of the clusters where there are such.
-
-Measured on 2026-11-25, LightGBM 4.7.0, scikit-learn 1.9.1, XGBoost 3.2.0, numpy 2.4.6, two cores that other work kept busy
-(so CPU seconds alone are given): see docs/statistics.md, "What the recipe is worth".
+and rows, in turns, CPU seconds of the process, the median of three; peak memory by Linux's high-water mark. Prediction:
+`Model.predict` of 120,000 encoded rows, rows by CPU second of one thread, beside `Booster.predict`, whose answers are
+compared first. The figures stand in docs/statistics.md, "What the recipe is worth".
 """
 
 from __future__ import annotations
@@ -20,66 +16,20 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from sterling.core.cost import measured
-from sterling.models.columns import Column
+from sterling.models import Model, Trees
+from sterling.models.columns import Matrix
 from sterling.models.frame import Frame
 from sterling.models.rows import TrainingRows
 from sterling.models.training import fit
-from sterling.project.recipe import LightGBM
-from sterling.stats.intervals import difference_interval
-from sterling.stats.metrics import METRICS
+from sterling.project.recipe import Ensemble, LightGBM
 
-Floats = NDArray[np.float64]
-Predict = Callable[[Floats], Floats]
-SEEDS = (0, 1, 2)
 THREADS = 1
-
-
-def recipe(rows: TrainingRows) -> Predict:
-    """What `sl.Recipe()` trains."""
-    return fit(LightGBM(), rows, threads=THREADS).predict
-
-
-def lightgbm(rows: TrainingRows) -> Predict:
-    """LightGBM's defaults."""
-    import lightgbm as lgb
-
-    parameters = {"objective": "binary", "verbosity": -1, "num_threads": THREADS, "seed": rows.seed}
-    data = lgb.Dataset(rows.matrix, rows.label, categorical_feature=list(rows.categorical), params=parameters)
-    booster = lgb.train(parameters, data)
-    return lambda matrix: np.asarray(booster.predict(matrix, num_threads=THREADS))
-
-
-def histogram(rows: TrainingRows) -> Predict:
-    """scikit-learn's HistGradientBoostingClassifier by its defaults, which stops early on random rows."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    model = HistGradientBoostingClassifier(categorical_features=list(rows.categorical) or None, random_state=rows.seed)
-    model.fit(rows.matrix, rows.label)
-    return lambda matrix: model.predict_proba(matrix)[:, 1]
-
-
-def xgboost(rows: TrainingRows) -> Predict:
-    """XGBoost's defaults."""
-    import xgboost as xgb
-
-    kinds = ["c" if column.kind == "category" else "q" for column in rows.columns]
-
-    def table(matrix: Floats, label: Any = None) -> Any:
-        return xgb.DMatrix(matrix, label, feature_types=kinds, enable_categorical=True, nthread=THREADS)
-
-    parameters = {"objective": "binary:logistic", "tree_method": "hist", "nthread": THREADS, "seed": rows.seed}
-    booster = xgb.train(parameters, table(rows.matrix, rows.label), 100)
-    return lambda matrix: booster.predict(table(matrix)).astype(np.float64)
-
-
-OTHERS = {"LightGBM": lightgbm, "HistGradientBoosting": histogram, "XGBoost": xgboost}
+ROWS = 120_000
 
 
 def overhead(rows: TrainingRows) -> None:
@@ -103,9 +53,7 @@ def overhead(rows: TrainingRows) -> None:
             fit(settings, rows, threads=THREADS).to_bytes()
         ours.append(cost.seconds_cpu)
         peak = max(peak, (cost.peak_bytes or 0) - (cost.before_bytes or 0))
-        began = time.process_time()
-        bare()
-        theirs.append(time.process_time() - began)
+        theirs.append(_seconds(bare))
     share = peak / rows.matrix.nbytes
     print(
         f"100 trees: ours {median(ours):.2f} s of CPU, bare {median(theirs):.2f}: {median(ours) / median(theirs) - 1:+.1%}"
@@ -115,78 +63,41 @@ def overhead(rows: TrainingRows) -> None:
     )
 
 
-def flights(path: Path) -> None:
-    """The flights, September and October to December."""
-    frame = Frame(pq.read_table(path))
-    start, october = (
-        int(datetime.fromisoformat(f"2013-{month}-01T00:00:00-04:00").timestamp() * 1e6) for month in ("09", "10")
+def prediction(name: str, model: Model, matrix: Matrix) -> None:
+    """Rows a second of a model and of the library's own prediction, after their answers were found equal."""
+    import lightgbm as lgb
+
+    assert isinstance(model.predictor, Trees)
+    booster = lgb.Booster(model_str=model.predictor.text)
+
+    def theirs() -> object:
+        return booster.predict(matrix, num_threads=THREADS)
+
+    if model.predict(matrix).tolist() != np.asarray(theirs()).tolist():
+        raise SystemExit(f"{name} answers otherwise than LightGBM does.")
+    ours, bare = (
+        len(matrix) / median(_seconds(call) for _ in range(3)) for call in (lambda: model.predict(matrix), theirs)
     )
-    train = frame.take(frame.known_before(start))
-    later = frame.take(frame.known & (frame.predict_at >= start))
+    print(f"{name}, {booster.num_trees()} trees: {ours:,.0f} rows by CPU second, Booster.predict {bare:,.0f}")
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def main() -> None:
+    """Measure on the flights, January to August."""
+    frame = Frame(pq.read_table(Path(sys.argv[1])))
+    start = int(datetime.fromisoformat("2013-09-01T00:00:00-04:00").timestamp() * 1e6)
+    train, later = frame.take(frame.known_before(start)), frame.take(frame.known & (frame.predict_at >= start))
     rows = train.training_rows(0)
     overhead(rows)
-    matrix, day = later.encode(rows.columns), np.array(later.table["cluster"].to_pylist())
-    scored, seconds = _scored(train.training_rows, matrix)
-    parts = {"September": later.predict_at < october, "October to December": later.predict_at >= october}
-    for part, chosen in parts.items():
-        _compared(f"flights, {part}", later.label, scored, seconds, day, chosen)
-
-
-def shipped(name: str) -> None:
-    """A data set that scikit-learn ships, five folds, each row its own cluster."""
-    from sklearn import datasets
-    from sklearn.model_selection import StratifiedKFold
-
-    data = getattr(datasets, f"load_{name}")()
-    matrix, label = (
-        data.data.astype(float),
-        (data.target == 1 if name == "breast_cancer" else data.target % 2 == 1).astype(float),
-    )
-    columns = tuple(Column(f"x{place}", "number") for place in range(matrix.shape[1]))
-    scored = {model: [np.empty(len(label)) for _ in SEEDS] for model in ("recipe", *OTHERS)}
-    seconds = dict.fromkeys(scored, 0.0)
-    for place, seed in enumerate(SEEDS):
-        for train, test in StratifiedKFold(5, shuffle=True, random_state=seed).split(matrix, label):
-            rows = TrainingRows(columns, matrix[train], label[train], seed)
-            for model, trainer in {"recipe": recipe, **OTHERS}.items():
-                began = time.process_time()
-                scored[model][place][test] = trainer(rows)(matrix[test])
-                seconds[model] += time.process_time() - began
-    _compared(name, label, scored, seconds, np.arange(len(label)), np.ones(len(label), dtype=np.bool_))
-
-
-def _scored(rows: Callable[[int], TrainingRows], matrix: Floats) -> tuple[dict[str, list[Floats]], dict[str, float]]:
-    scored: dict[str, list[Floats]] = {}
-    seconds: dict[str, float] = {}
-    for name, trainer in {"recipe": recipe, **OTHERS}.items():
-        scored[name], began = [], time.process_time()
-        for seed in SEEDS:
-            scored[name].append(trainer(rows(seed))(matrix))
-        seconds[name] = time.process_time() - began
-    return scored, seconds
-
-
-def _compared(
-    title: str, label: Floats, scored: dict[str, list[Floats]], seconds: dict[str, float], clusters: NDArray[Any],
-    chosen: NDArray[np.bool_],
-) -> None:  # fmt: skip
-    area, loss = METRICS["roc_auc"].function, METRICS["log_loss"].function
-    print(f"\n{title}: {int(chosen.sum()):,} rows")
-    for name, found in scored.items():
-        areas = [area(label[chosen], one[chosen]) for one in found]
-        losses = [loss(label[chosen], one[chosen]) for one in found]
-        line = f"{name:22} ROC AUC {np.mean(areas):.4f} ({min(areas):.4f}–{max(areas):.4f}), log loss {np.mean(losses):.4f}, {seconds[name] / len(SEEDS):6.1f} s of CPU"
-        if name != "recipe":
-            pairs = [
-                difference_interval("roc_auc", label[chosen], ours[chosen], theirs[chosen], clusters[chosen])
-                for ours, theirs in zip(scored["recipe"], found, strict=True)
-            ]
-            low, mid, high = (np.mean([getattr(pair, side) for pair in pairs]) for side in ("low", "estimate", "high"))
-            line += f", recipe minus it {mid:+.4f} [{low:+.4f}, {high:+.4f}]"
-        print(line, flush=True)
+    matrix = later.encode(rows.columns)[:ROWS]
+    for name, trainer in (("LightGBM", LightGBM()), ("Ensemble", Ensemble())):
+        prediction(name, fit(trainer, rows, threads=THREADS), matrix)
 
 
 if __name__ == "__main__":
-    for named in ("breast_cancer", "digits"):
-        shipped(named)
-    flights(Path(sys.argv[1]))
+    main()

@@ -46,7 +46,7 @@ def test_nothing_heavy_is_loaded(program: str) -> None:
 
 def test_the_public_surface_is_pinned() -> None:
     assert sterling.__all__ == [
-        "Binary", "Calibration", "Canary", "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "EntitySource", "EventSource", "EventSpine",
+        "Binary", "Calibration", "Canary", "Columns", "Count", "CountDistinct", "Custom", "Delay", "Derived", "Ensemble", "EntitySource", "EventSource", "EventSpine",
         "ExpectedValue", "Expression", "External", "ExternalModel", "FeatureService", "FeatureView", "First", "GroupKFold", "Holdout", "KFold", "Label", "Last", "LightGBM",
         "Logistic", "Max", "Mean", "Min", "Multiclass", "Occurs", "OnDemand", "Pending", "Prior", "Problem", "Project", "Quantiles", "Query", "Recipe", "Regression", "Ridge", "Routing",
         "Rule", "ScheduledSpine", "Sensitive", "Shadow", "ShallowTree", "Sklearn", "StratifiedKFold", "Sum", "Threshold", "TimeSeriesSplit", "Top", "Tune",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sterling.project.recipe import (
         Calibration,
         Custom,
+        Ensemble,
         LightGBM,
         Logistic,
         Prior,
@@ -45,6 +46,7 @@ __all__ = [
     "Custom",
     "Delay",
     "Derived",
+    "Ensemble",
     "EntitySource",
     "EventSource",
     "EventSpine",
@@ -109,6 +111,7 @@ _MODULES = {
     "recipe": (
         "Calibration",
         "Custom",
+        "Ensemble",
         "LightGBM",
         "Logistic",
         "Prior",

@@ -162,3 +162,10 @@ def test_trees_find_their_number_for_numbers_too(rows: TrainingRows) -> None:
     assert found.model.predictor.answers == "number"
     shallow = fit(ShallowTree(leaves=5), numbers).predict(numbers.matrix)
     assert shallow.mean() == pytest.approx(numbers.label.mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "leaves", "least"), [(500, 31, 20), (99_999, 31, 20), (100_000, 63, 100)])
+def test_settings_that_are_left_open_follow_from_the_number_of_rows(rows: int, leaves: int, least: int) -> None:
+    settled = LightGBM(l2=2.0).settled(rows)
+    assert (settled.leaves, settled.min_rows_per_leaf, settled.l2) == (leaves, least, 2.0)
+    assert None not in (settled.feature_fraction, settled.category_smoothing)

@@ -99,7 +99,7 @@ def fit_shallow(
     several = isinstance(rows.task, Multiclass)
     same = LightGBM(
         trees=1, leaves=trainer.leaves, min_rows_per_leaf=trainer.min_rows_per_leaf, learning_rate=1.0,
-        feature_fraction=1.0, bagging_fraction=1.0, l2=0.0,
+        feature_fraction=1.0, bagging_fraction=1.0, l2=0.0, category_smoothing=50.0,
     )  # fmt: skip
     booster = _booster(_parameters(same, rows, threads), rows, None, 1)
     if several:
@@ -207,16 +207,6 @@ def losses_of(task: Task, label: NDArray[np.float64], predicted: NDArray[np.floa
     return log_losses(label, predicted) if isinstance(task, Binary) else np.square(label - predicted)
 
 
-def least_rows(trainer: LightGBM, rows: int) -> int:
-    """Rows that a leaf has at least.
-
-    Example:
-        >>> [least_rows(LightGBM(), rows) for rows in (500, 10_000, 200_000)]
-        [20, 50, 100]
-    """
-    return trainer.min_rows_per_leaf or min(max(rows // 200, 20), 100)
-
-
 def _find(
     trainer: LightGBM,
     parameters: dict[str, Any],
@@ -282,10 +272,11 @@ def _objective(task: Task) -> dict[str, Any]:
 
 
 def _parameters(trainer: LightGBM, rows: TrainingRows, threads: int) -> dict[str, Any]:
+    trainer = trainer.settled(len(rows.label))
     found: dict[str, Any] = {
         **_objective(rows.task), "deterministic": True, "force_col_wise": True, "seed": rows.seed,
         "num_threads": threads, "verbosity": -1, "num_leaves": trainer.leaves, "learning_rate": trainer.learning_rate,
-        "min_data_in_leaf": least_rows(trainer, len(rows.label)), "feature_fraction": trainer.feature_fraction,
+        "min_data_in_leaf": trainer.min_rows_per_leaf, "feature_fraction": trainer.feature_fraction,
         "bagging_fraction": trainer.bagging_fraction, "bagging_freq": 1, "lambda_l2": trainer.l2,
         "cat_smooth": trainer.category_smoothing,
     }  # fmt: skip

@@ -12,6 +12,7 @@ from sterling.models.answers import Answers
 from sterling.models.blas import blas_kernels
 from sterling.models.boosting import Earlier, Fitted, fit_lightgbm, fit_shallow
 from sterling.models.calibrated import shift_curve, shifted
+from sterling.models.ensemble import fit_ensemble
 from sterling.models.logistic import fit_logistic, fit_multinomial, fit_ridge
 from sterling.models.model import Model
 from sterling.models.predictors import Constant, Number, Predictor
@@ -24,6 +25,7 @@ from sterling.models.weights import weights_of
 from sterling.models.xgboost_trees import fit_xgboost
 from sterling.project.recipe import (
     Custom,
+    Ensemble,
     LightGBM,
     Logistic,
     Prior,
@@ -76,12 +78,18 @@ def train(trainer: Trainer, rows: TrainingRows, *, threads: int | None = None) -
     """Train as `fit` does, and say what was found on the way."""
     if isinstance(rows.task, Quantiles) and len(rows.task.levels) > 1:
         return _quantiles(trainer, rows, threads or free_threads())
-    if isinstance(trainer, LightGBM):
-        fitted = fit_lightgbm(trainer, rows, threads or free_threads())
+    if isinstance(trainer, LightGBM | Ensemble):
+        fitted = _boosted(trainer, rows, threads or free_threads())
         return Trained(
             Model(rows.columns, shifted(fitted.trees, fitted.shift), rows.outputs), fitted.found, _earlier(fitted)
         )
     return Trained(Model(rows.columns, _predictor(trainer, rows, threads), rows.outputs), {}, None)
+
+
+def _boosted(trainer: LightGBM | Ensemble, rows: TrainingRows, threads: int) -> Fitted:
+    return (
+        fit_ensemble(trainer, rows, threads) if isinstance(trainer, Ensemble) else fit_lightgbm(trainer, rows, threads)
+    )
 
 
 def _quantiles(trainer: Trainer, rows: TrainingRows, threads: int) -> Trained:

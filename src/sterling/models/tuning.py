@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sterling.core.processors import free_threads
-from sterling.models.boosting import least_rows, losses_of
+from sterling.models.boosting import losses_of
 from sterling.models.columns import Matrix
 from sterling.models.lightgbm_library import let_waiting_threads_sleep
 from sterling.models.rows import TrainingRows
@@ -92,14 +92,14 @@ def search(
         study_name="tuning", storage=_storage(journal), load_if_exists=True, pruner=optuna.pruners.MedianPruner(n_startup_trials=3)
     )  # fmt: skip
     distributions = {name: _distribution(optuna, name, low, high) for name, (low, high) in tune.ranges().items()}
-    began, least = time.monotonic(), least_rows(preset, len(blocks[0].rows.label))
+    began, settled = time.monotonic(), preset.settled(len(blocks[0].rows.label))
     while not (stopped := _stopped(_finished(study), tune, time.monotonic() - began)):
         done = _finished(study)
         study.sampler = optuna.samplers.TPESampler(
             seed=_seed_of(seed, len(done)), n_startup_trials=_BEFORE_PARZEN, constant_liar=False
         )
         if not done:
-            settings = {name: getattr(preset, name) for name in distributions} | {"min_rows_per_leaf": least}
+            settings = {name: getattr(settled, name) for name in distributions}
             study.enqueue_trial({name: _inside(settings[name], tune.ranges()[name]) for name in distributions})
         trial = study.ask(distributions)
         trainer = preset if not done else msgspec.structs.replace(preset, **trial.params)

@@ -12,6 +12,7 @@ from sterling.project.tasks import NUMBERS, Binary, Quantiles, Regression, Task
 from sterling.project.times import micros
 from sterling.project.trainers import (
     Custom,
+    Ensemble,
     LightGBM,
     Logistic,
     Prior,
@@ -27,6 +28,7 @@ __all__ = [
     "SPACE",
     "Calibration",
     "Custom",
+    "Ensemble",
     "LightGBM",
     "Logistic",
     "Prior",
@@ -43,7 +45,7 @@ __all__ = [
 ]
 
 CANDIDATE = "candidate"
-Trainer = Prior | Rule | Logistic | Ridge | ShallowTree | LightGBM | XGBoost | Sklearn | Custom
+Trainer = Prior | Rule | Logistic | Ridge | ShallowTree | LightGBM | Ensemble | XGBoost | Sklearn | Custom
 
 
 class Calibration(Definition, frozen=True):
@@ -193,7 +195,7 @@ def fits_task(trainer: Trainer, task: Task) -> None:
         )
     if isinstance(task, Binary):
         return
-    if isinstance(task, Quantiles) and isinstance(trainer, Logistic | Rule | XGBoost | Sklearn):
+    if isinstance(task, Quantiles) and isinstance(trainer, Ensemble | Logistic | Rule | XGBoost | Sklearn):
         raise InvalidDefinitionError(f"{name} has no quantiles, and Project.task is Quantiles. Use LightGBM or Custom.")
     if isinstance(trainer, Logistic | Rule if isinstance(task, Regression) else XGBoost | Sklearn):
         instead = "Ridge" if isinstance(trainer, Logistic) else "LightGBM or Custom"
@@ -201,7 +203,8 @@ def fits_task(trainer: Trainer, task: Task) -> None:
         raise InvalidDefinitionError(
             f"{name} predicts {what}, and Project.task is {type(task).__name__}. Use {instead}."
         )
-    if isinstance(trainer, LightGBM | Logistic | XGBoost | Sklearn) and trainer.positive_weight is not None:
+    weighed = trainer.members[0] if isinstance(trainer, Ensemble) else trainer
+    if isinstance(weighed, LightGBM | Logistic | XGBoost | Sklearn) and weighed.positive_weight is not None:
         raise InvalidDefinitionError(
             f"{name}.positive_weight weighs a condition, and Project.task is {type(task).__name__}. Use weight."
         )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
+
+from msgspec.structs import replace
 
 from sterling.core.errors import InvalidDefinitionError
 from sterling.project.definition import Definition
@@ -10,6 +13,16 @@ from sterling.project.sql import columns_of
 
 WHOLE = frozenset({"leaves", "min_rows_per_leaf"})
 """Settings of LightGBM that are whole numbers, of those that can be tuned."""
+MANY_ROWS = 100_000
+BY_ROWS: dict[bool, dict[str, Any]] = {
+    False: {
+        "leaves": 31, "min_rows_per_leaf": 20, "feature_fraction": 1.0, "l2": 1.0, "category_smoothing": 10.0,
+    },
+    True: {
+        "leaves": 63, "min_rows_per_leaf": 100, "feature_fraction": 0.6, "l2": 5.0, "category_smoothing": 50.0,
+    },
+}  # fmt: skip
+"""Settings of LightGBM that were best on real data of fewer than `MANY_ROWS` training rows, and of as many or more."""
 
 
 class Prior(Definition, frozen=True):
@@ -86,14 +99,14 @@ class ShallowTree(Definition, frozen=True):
 
 
 class LightGBM(Definition, frozen=True):
-    """Gradient-boosted trees that find their own number; the other defaults are robust from 10,000 to a million rows.
+    """Gradient-boosted trees that find their own number; other settings follow from how many rows there are.
 
     Args:
         trees: Number of trees; None to find it: trees are added until the last part of the training rows is predicted
             no better, then that many are trained on all of them.
-        leaves: Leaves of a tree at most.
+        leaves: Leaves of a tree at most; None for what `BY_ROWS` says of the number of training rows, here and below.
         learning_rate: Shrinkage, in (0, 1].
-        min_rows_per_leaf: Rows in a leaf at least; None for one in 200 of the training rows, 20 at least and 100 at most.
+        min_rows_per_leaf: Rows in a leaf at least.
         feature_fraction: Share of the features that a tree sees, in (0, 1].
         bagging_fraction: Share of the rows that a tree sees, in (0, 1].
         l2: Penalty on leaf values.
@@ -109,13 +122,13 @@ class LightGBM(Definition, frozen=True):
     """
 
     trees: int | None = None
-    leaves: int = 63
+    leaves: int | None = None
     learning_rate: float = 0.05
     min_rows_per_leaf: int | None = None
-    feature_fraction: float = 0.6
+    feature_fraction: float | None = None
     bagging_fraction: float = 0.8
-    l2: float = 5.0
-    category_smoothing: float = 50.0
+    l2: float | None = None
+    category_smoothing: float | None = None
     most_trees: int = 600
     patience: int = 30
     validation: float = 0.15
@@ -123,6 +136,16 @@ class LightGBM(Definition, frozen=True):
     positive_weight: float | Literal["balanced"] | None = None
     weight: str | None = None
     monotone: dict[str, int] = {}
+
+    def settled(self, rows: int) -> LightGBM:
+        """The same with every setting that follows from the number of training rows.
+
+        Example:
+            >>> [LightGBM().settled(rows).leaves for rows in (99_999, 100_000)]
+            [31, 63]
+        """
+        settings = BY_ROWS[rows >= MANY_ROWS]
+        return replace(self, **{name: value for name, value in settings.items() if getattr(self, name) is None})
 
     def check(self) -> None:
         """Refuse sizes below what makes a tree, and shares outside (0, 1]."""
@@ -229,10 +252,9 @@ def _check_least(definition: Definition, **least: int) -> None:
 
 def _check_shares(definition: Definition, *fields: str) -> None:
     for field in fields:
-        if not 0 < getattr(definition, field) <= 1:
-            raise InvalidDefinitionError(
-                f"{type(definition).__name__}.{field} is {getattr(definition, field)}. It lies in (0, 1]."
-            )
+        value = getattr(definition, field)
+        if value is not None and not 0 < value <= 1:
+            raise InvalidDefinitionError(f"{type(definition).__name__}.{field} is {value}. It lies in (0, 1].")
 
 
 def _check_weights(definition: Definition, positive: float | str | None, weight: str | None) -> None:
@@ -248,3 +270,30 @@ def _check_directions(definition: Definition, directions: dict[str, int]) -> Non
             raise InvalidDefinitionError(
                 f"{type(definition).__name__}.monotone says {direction} of {feature!r}. It is 1 for rising or -1 for falling."
             )
+
+
+class Ensemble(Definition, frozen=True):
+    """Several `LightGBM` whose answers are averaged, log odds or numbers: more accurate than one, for the time of all.
+
+    Each is trained on the same rows, by a seed of its own, and finds its own number of trees. All their trees together are
+    one model, which is stored, served and explained as that of a `LightGBM` is.
+
+    Args:
+        members: What is averaged, two at least; alike in how rows count and which of them a number of trees is found on. By
+            default four that differ by their seeds alone.
+    """
+
+    members: Sequence[LightGBM] = (LightGBM(),) * 4
+
+    def check(self) -> None:
+        """Refuse members that cannot be averaged."""
+        if len(self.members) < 2:
+            raise InvalidDefinitionError(
+                f"Ensemble.members has {len(self.members)}. Name two at least, or use LightGBM."
+            )
+        for field in ("validation", "group", "positive_weight", "weight"):
+            values = {getattr(member, field) for member in self.members}
+            if len(values) > 1:
+                raise InvalidDefinitionError(
+                    f"Members of an Ensemble differ in {field}: {', '.join(sorted(map(repr, values)))}. Give all the same."
+                )

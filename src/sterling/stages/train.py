@@ -23,6 +23,7 @@ from sterling.models.training import fit, kernel, train
 from sterling.project.recipe import (
     Calibration,
     Custom,
+    Ensemble,
     LightGBM,
     Logistic,
     Prior,
@@ -52,6 +53,7 @@ LIBRARIES: dict[type[Trainer], tuple[str, ...]] = {
     Logistic: ("scikit-learn", "scipy"),
     Ridge: ("scipy",),
     LightGBM: ("lightgbm",),
+    Ensemble: ("lightgbm",),
     XGBoost: ("xgboost",),
     Sklearn: ("scikit-learn", "scipy"),
     Custom: ("lightgbm", "scikit-learn", "scipy"),

@@ -74,9 +74,10 @@ class Tuning(Stage, frozen=True):
         )
         blocks = [self._block(frame, fold, context.seed)[0] for fold in earlier]
         journal = context.work / "tuning" / f"{self._study(inputs, context)}.log" if context.work else None
-        found = search(self.tune, self.trainer, blocks, seed=context.seed, journal=journal)
+        preset = self.trainer.settled(int(frame.known_before(self.start_us).sum()))
+        found = search(self.tune, preset, blocks, seed=context.seed, journal=journal)
         judged, rows = self._block(frame, last, context.seed)
-        gain = self._gain(found, judged, rows)
+        gain = self._gain(found, preset, judged, rows)
         accepted = gain.upper is not None and gain.upper < 0
         chosen = found.best if accepted else self.trainer
         body = self._body(found, gain, last) | {"accepted": accepted, "reason": gain.reason or self._words(accepted)}
@@ -104,11 +105,11 @@ class Tuning(Stage, frozen=True):
         rows = _some(known.training_rows(seed, self.task), self.tune.rows)
         return Block(rows, judged.encode(rows.columns), judged.label), judged
 
-    def _gain(self, found: Searched, block: Block, rows: Frame) -> Measured:
+    def _gain(self, found: Searched, preset: LightGBM, block: Block, rows: Frame) -> Measured:
         """The loss on the last block, tuned minus preset, or why there is no difference."""
-        if found.best == self.trainer:
+        if found.best == preset:
             return not_measured("no trial was better than the preset", self.tune.error_rate)
-        ours, theirs = (fit(trainer, block.rows).predict(block.matrix) for trainer in (found.best, self.trainer))
+        ours, theirs = (fit(trainer, block.rows).predict(block.matrix) for trainer in (found.best, preset))
         clusters = np.array(rows.table["cluster"].to_pylist()).astype(str) if self.clustered else np.arange(len(rows))
         return task_of(self.task).compare(
             self._metric, block.label, ours, theirs, clusters, error_rate=self.tune.error_rate

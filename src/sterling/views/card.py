@@ -268,7 +268,8 @@ def _training(report: Report) -> str:
                 if "rows" in size
                 else size["reason"]
             )
-            lines.append(f"- **Trees**: {number(size['trees'])}; {why} {cite(trained.position)}")
+            members = f" of {plural(len(size['members']), 'member')}" if "members" in size else ""
+            lines.append(f"- **Trees**: {number(size['trees'])}{members}; {why} {cite(trained.position)}")
     if tuned := report.fact("tuning.done"):
         kept = "the best settings are taken" if tuned.body["accepted"] else "the preset is kept"
         bounds = (tuned.body[side] for side in ("low", "high"))

@@ -14,7 +14,7 @@ from sterling.views.environments import places, versions
 from sterling.views.facts import Run, runs
 from sterling.views.registry import versions as registered_versions
 from sterling.views.report import Measure, Report, run_report
-from sterling.views.report_studies import flips_table
+from sterling.views.report_studies import champion_table
 from sterling.views.tables import Row, Table, in_terminal
 from sterling.views.text import cite, interval, number, percent
 
@@ -188,7 +188,7 @@ def render(found: Changes) -> RenderableType:
     ):
         parts += [Text(title, style="bold"), *(Text(f"  {line}") for line in lines or ("no difference",)), ""]
     parts.append(in_terminal(_metrics_table(found)))
-    parts += [in_terminal(flips_table(found.flips))] if found.flips else []
+    parts += [in_terminal(champion_table(found.flips))] if found.flips else []
     parts.append(in_terminal(_gates_table(found)))
     return Group(*parts)
 

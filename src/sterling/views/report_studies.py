@@ -49,7 +49,7 @@ def _tables(report: Report, most: int | None) -> Iterator[Table]:
         if fact := report.fact(kind):
             yield retrained_table(fact, title, column, most)
     if fact := report.fact("predictions.compared"):
-        yield flips_table(fact, most) if "negative_flips" in fact.body else moved_table(fact, most)
+        yield champion_table(fact, most)
 
 
 _TRAINED_AGAIN = (
@@ -230,6 +230,11 @@ def behaviour_table(fact: Entry) -> Table:
 
 def _changed(before: float, after: float) -> str:
     return number(before) if before == after else f"{number(before)} → {number(after)}"
+
+
+def champion_table(fact: Entry, most: int | None = None) -> Table:
+    """The candidate against the champion row by row: decisions that changed, or numbers that moved."""
+    return moved_table(fact, most) if "moved" in fact.body else flips_table(fact, most)
 
 
 def flips_table(fact: Entry, most: int | None = None) -> Table:
