@@ -16,7 +16,7 @@ from sterling.core.sqlite import SQLiteLedger
 from sterling.decisions.release import release
 from sterling.decisions.rollout import rollback
 from sterling.project.rollout import Canary
-from sterling.serving.kept_plan import PlanFile, Remembered, by_plan
+from sterling.serving.kept_plan import AnotherChainError, PlanFile, Remembered, by_plan
 from sterling.serving.released import Follower
 from sterling.serving.server import Server
 from tests.decisions.released import World
@@ -64,9 +64,11 @@ def test_a_server_starts_without_its_ledger_on_the_plan_that_it_kept_and_says_so
     units = [str(number) for number in range(100)]
     assert [answer(follower, unit) for unit in units] == [answer(there, unit) for unit in units]
     assert there.without_ledger is None
+    unit = next(unit for unit in units if answer(there, unit)[0] == "live")
     with Server(world.ledger, world.store, follower=follower).in_background() as url:
         health = httpx.get(f"{url}/health").json()
-        assert httpx.post(f"{url}/v1/predict", json=ROW).json()["position"] == follower.served.position
+        said = httpx.post(f"{url}/v1/predict", json={"rows": [ROW], "unit": unit}).json()
+        assert said["position"] == follower.served.position
     assert health["status"] == "degraded"
     assert "goes on by the plan of position" in health["trouble"]
     assert "database is locked" in health["trouble"]
@@ -90,15 +92,29 @@ def test_a_server_whose_ledger_goes_away_stays_and_follows_again_once_it_is_back
     assert newest.position == world.head
 
 
-def test_another_ledger_in_the_place_of_the_one_that_was_read_is_not_followed(
+def test_no_server_starts_on_another_ledger_than_the_one_that_was_read(
     world: World, file: PlanFile, tmp_path: Path
 ) -> None:
     kept(world, file)
     strange = SQLiteLedger(tmp_path / "new.db", "flights")
-    ledger = Remembered(lambda: strange, PROJECT, file.read(PROJECT))
+    with pytest.raises(
+        AnotherChainError, match=r"was served before. Name that ledger, or remove \.sterling/plan\.json"
+    ):
+        Follower(Remembered(lambda: strange, PROJECT, file.read(PROJECT)), world.store)
+
+
+def test_another_ledger_in_the_place_of_the_one_that_was_read_is_not_followed(
+    world: World, file: PlanFile, tmp_path: Path
+) -> None:
+    kept(world, file)
+    door = Door(world.ledger)
+    door.shut = True
+    ledger = Remembered(door, PROJECT, file.read(PROJECT))
     follower = Follower(ledger, world.store)
+    door.shut, door.ledger, ledger._again = False, SQLiteLedger(tmp_path / "new.db", "flights"), 0.0
+    follower.look()
     assert answer(follower, "7") == ("live", 0.25)
-    assert "was read before" in (follower.without_ledger or "")
+    assert "was served before" in (follower.trouble or "")
 
 
 def test_the_way_back_is_kept_as_well(world: World, file: PlanFile) -> None:

@@ -35,6 +35,10 @@ _TEXT = re.compile(
 _Asked = tuple[tuple[str, ...], tuple[str, ...]]
 
 
+class AnotherChainError(SterlingError):
+    """The ledger that is named is not the one that was read before."""
+
+
 class Extract(NamedTuple):
     """What was read of a chain.
 
@@ -138,7 +142,7 @@ class Remembered:
     """A ledger whose answers are remembered, and given again while it cannot be reached.
 
     Only what was asked for before can be answered then; anything else is refused, so that what is not remembered never
-    passes for what is not on record.
+    passes for what is not on record. A ledger that can be read and has another chain is an error, not an absence.
 
     Args:
         connect: Opens the ledger.
@@ -255,6 +259,8 @@ class Remembered:
         thread.join(_PATIENCE_SECONDS)
         if not found:
             raise StorageError(f"it does not open within {_PATIENCE_SECONDS:g} s. Another process may hold it.")
+        if isinstance(found[0], AnotherChainError):
+            raise found[0]
         if isinstance(found[0], SterlingError):
             raise StorageError(str(found[0])) from found[0]
         return found[0]
@@ -296,13 +302,15 @@ def _check_same(ledger: Ledger, kept: Extract) -> None:
     """See that a ledger is the one that was read, and no new one or an older copy in its place.
 
     Raises:
-        StorageError: if it is another one, or is shorter.
+        AnotherChainError: if it is another one.
+        StorageError: if it is shorter.
     """
     if not isinstance(ledger, Chained):
         return
     if ledger.chain.id != kept.chain:
-        raise StorageError(
-            f"its chain is {ledger.chain.id}, and {kept.chain} was read before. Remove plan.json if that is meant."
+        raise AnotherChainError(
+            f"The ledger's chain is {ledger.chain.id}, and {kept.chain} was served before. Name that ledger, or remove "
+            ".sterling/plan.json if the other one is meant."
         )
     if ledger.head()[0] < kept.position:
         raise StorageError(
