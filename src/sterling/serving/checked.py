@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sterling.core.errors import DataError, InvalidDefinitionError
@@ -74,7 +75,7 @@ def check_served(ledger: Ledger, store: Store, version: int | None = None, suppl
         MissingBlobError: if the store does not hold what it rests on.
     """
     registered = _registered(ledger, version)
-    served = ServedModel.load(ledger, store, registered, supplied)
+    served = replace(ServedModel.load(ledger, store, registered, supplied), chain=None)  # itself, and no fallback
     probe = _probe(ledger, store, served)
     computed = {feature.name for feature in served.computed}
     rows = [{name: value for name, value in row.items() if name not in computed} for row in probe.rows]
