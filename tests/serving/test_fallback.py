@@ -59,14 +59,14 @@ MADE = Column("made", "number")
 FUNCTION = Computed(OnDemand("made", function, inputs=["distance"]), COLUMNS[:1], frozenset())
 
 
-def world_of(tmp_path: Path, *links: Link, when: When | None = None) -> World:
+def world_of(tmp_path: Path, *links: Link, when: When | None = None, **project: Any) -> World:
     """Version 1 answers .25; version 2 answers .75, is live, and has a chain."""
     world = World(tmp_path)
     world.models["a"] = put_bytes(world.store, Model(COLUMNS, Constant(0.25)).to_bytes())
     world.models["b"] = put_bytes(world.store, Model((*COLUMNS, MADE), Constant(0.75)).to_bytes())
     world.register("a", features=FEATURES)
     chain = {"fallback": to_json(links), "fallback_when": to_json(when or When())}
-    world.register("b", features=FEATURES, routing={"unit": "carrier"}, **chain)
+    world.register("b", features=FEATURES, routing={"unit": "carrier"}, **chain, **project)
     release(world.ledger, world.store, 1)
     release(world.ledger, world.store, 2)
     return world

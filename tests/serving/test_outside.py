@@ -19,11 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from sterling.core.errors import InvalidDefinitionError
+from sterling.project.definition import to_json
 from sterling.project.external import ExternalModel
 from sterling.project.fallbacks import Cached, External, check_fallback
 from sterling.project.fallbacks import Constant as Always
 from sterling.project.tasks import Binary, Multiclass
 from sterling.serving.prediction_log import PredictionLog
+from sterling.serving.released import SHADOW_AT_ONCE
 from sterling.serving.segments import convert, segments
 from tests.serving.test_fallback import BROKEN, GOOD, Asker, said, serving, world_of
 from tests.serving.test_released import ROW
@@ -235,6 +237,54 @@ def test_when_it_is_killed_the_next_link_answers_and_when_it_is_back_it_does_aga
 
 def scores(client: httpx.Client) -> Any:
     return client.post("/v1/predict", json=BAD).raise_for_status().json()["scores"]
+
+
+def shadow(url: str, **more: Any) -> dict[str, Any]:
+    model = ExternalModel(url, name="old", role="shadow", version="7", **more)
+    return {"external": to_json((model, ExternalModel(NOWHERE, name="champion-of-runs")))}
+
+
+def test_a_shadow_is_asked_about_what_was_answered_and_held_against_it_row_by_row(tmp_path: Path) -> None:
+    with server(lambda body: Said({"scores": [row["distance"] for row in body["rows"]]}), "HTTP/1.1") as found:
+        world = world_of(tmp_path, Always(0.1), **shadow(found.url))
+        with serving(world) as url, httpx.Client(base_url=url) as client:
+
+            def said() -> dict[str, Any]:
+                (one,) = client.get("/version").json().get("external_shadows", [{"requests": 0}])
+                return dict(one)
+
+            until(lambda: found.asked)
+            rows = [ROW | {"distance": distance} for distance in (0.75, 0.0, 0.875)]
+            answer = client.post("/v1/predict", json={"rows": rows}).raise_for_status().json()
+            client.post("/v1/predict", json=BAD).raise_for_status()  # what a fallback answered is no pair
+            until(lambda: said()["requests"] == 1)
+            client.post("/v1/predict", json=ROW | {"distance": 2.5}).raise_for_status()  # no probability
+            until(lambda: said()["failed"] == 1)
+            counts, metrics = said(), client.get("/metrics").text
+    assert (answer["scores"], answer.get("fallback")) == ([0.75] * 3, None)
+    names = ("name", "version", "against", "rows", "equal", "over_10", "shift", "distance", "largest")
+    assert [counts[name] for name in names] == ["old", "7", 2, 3, 1, 2, -0.625, 0.875, 0.75]
+    assert 'sterling_external_difference_count{model="old",version="2"} 3.0' in metrics
+    assert 'sterling_external_failures_total{model="old",reason="malformed answer"} 1.0' in metrics
+    assert found.asked[1].body == {"rows": [{**row, "made": 0.0} for row in rows]}
+
+
+def test_a_slow_shadow_holds_up_no_answer_and_what_it_cannot_keep_up_with_is_dropped(tmp_path: Path) -> None:
+    over = Event()
+
+    def slow(body: Any) -> Said:
+        over.wait(60)
+        return each(0.9)(body)
+
+    with server(slow) as found:
+        world = world_of(tmp_path, Always(0.1), **shadow(found.url, timeout="60s"))
+        with serving(world) as url, httpx.Client(base_url=url) as client:
+            for _ in range(SHADOW_AT_ONCE + 256 + 3):
+                assert client.post("/v1/predict", json=ROW).json()["scores"] == [0.75]
+            (said,) = client.get("/version").json()["external_shadows"]
+        over.set()
+    assert said["requests"] == 0
+    assert said["dropped"] >= 3
 
 
 def until(done: Callable[[], Any]) -> None:

@@ -115,7 +115,7 @@ def release(
         for doubt in doubts(loaded.fallback, previous=decision.had_before(before, said[0].body["version"])):
             print(f"Fallback: {doubt}")
         for doubt in outside_doubts(ledger, store, said[0].body["version"], supplied_by(loaded, project)):
-            print(f"Fallback: {doubt}")
+            print(f"External: {doubt}")
 
 
 def promote(

@@ -24,7 +24,8 @@ class ExternalModel(Definition, frozen=True):
     Args:
         url: Where it answers, ``http://`` or ``https://``, without a password and without a key in it.
         name: Its name in tables; small letters, digits, ``-`` and ``_``.
-        role: What the candidate has to do with it.
+        role: What the candidate has to do with it; one that is a ``"shadow"`` takes no part in runs, and is asked by the
+            server about what a version has answered.
         protocol: ``"rows"`` posts ``{"rows": [{feature: value}]}`` and reads ``{"scores": […]}``, as Sterling's own server
             does; ``"mlflow"`` posts ``{"dataframe_split": …}`` and reads ``{"predictions": […]}``, as MLflow's scoring
             server does at ``/invocations``.
@@ -37,7 +38,7 @@ class ExternalModel(Definition, frozen=True):
 
     url: str
     name: str = "external"
-    role: Literal["champion", "baseline"] = "champion"
+    role: Literal["champion", "baseline", "shadow"] = "champion"
     protocol: Literal["rows", "mlflow"] = "rows"
     columns: Sequence[str] = ()
     version: str | None = None

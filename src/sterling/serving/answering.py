@@ -32,6 +32,7 @@ from sterling.serving.in_time import TimedOutError, in_time
 from sterling.serving.inputs import Beyond, Inputs, Nulled
 from sterling.serving.metrics import Metrics
 from sterling.serving.outside import Outside, OutsideError
+from sterling.serving.outside_shadow import OutsideShadow
 from sterling.serving.parts import Part, numbered
 from sterling.serving.released import Follower, Predicted, Routed, ServedModel
 from sterling.serving.requests import Asked, RefusedRequestError
@@ -94,6 +95,7 @@ class Answering:
         self._follower, self._metrics, self._beyond, self._room = follower, metrics, beyond, room
         self._inputs: dict[tuple[str, int], Inputs] = {}
         self._outside: dict[External, Outside] = {}
+        self._shadows: dict[External, OutsideShadow] = {}
 
     async def answer(
         self, asked: Asked, request_id: str, queued: int = 0, others: list[float] | None = None
@@ -166,7 +168,7 @@ class Answering:
         chain = served.chain
         if chain is None:
             part = self._by_model(served, some)
-            some.routed.answered(some.asked, part.found, part.decisions)
+            self._answered(some, part)
             return [part]
         parts: list[Part] = []
         if some.queued * WHOLE >= chain.queue_share * self._room:
@@ -182,8 +184,18 @@ class Answering:
             raise  # the request's own fault
         except Exception as error:  # noqa: BLE001  whatever ails it, its chain answers
             return parts + await self._failed(chain, served, some, error)
-        some.routed.answered(some.asked, part.found, part.decisions)
+        self._answered(some, part)
         return parts + await self._believed(chain, served, some, part)
+
+    def _answered(self, some: _Some, part: Part) -> None:
+        """Have shadows score what a version has answered, once the answer is on its way."""
+        some.routed.answered(some.asked, part.found, part.decisions)
+        if part.served.shadows and some.routed.assigned.arm != CANARY:
+            for link in part.served.shadows:
+                shadow = self._shadows.get(link)
+                if shadow is None:
+                    shadow = self._shadows[link] = OutsideShadow(link, self.outside, self._metrics)
+                shadow.later(part.served, part.found)
 
     async def _failed(self, chain: Chain, served: ServedModel, some: _Some, error: Exception) -> list[Part]:
         """What a chain says where its version failed; the failure itself, where it has nothing to say of a row."""
@@ -282,8 +294,8 @@ class Answering:
             if rows is None:
                 with in_time(seconds_of(link.timeout)):
                     rows = served.rows_with(some.asked, names)
-            probabilities = served.model.predictor.answers == "probability"
-            scores = await self.outside(link).ask(names, rows, probabilities=probabilities, others=some.others)
+            asking = self.outside(link).ask(names, rows, probabilities=served.probabilities, others=some.others)
+            scores = await asking
         except Exception as error:  # noqa: BLE001  the next link is asked
             why = error.reason if isinstance(error, OutsideError) else _reason(error)
             _log.debug("the model %r from outside cannot answer either: %s", link.model.name, error)
@@ -306,21 +318,26 @@ class Answering:
         return found
 
     async def ask_outside(self) -> None:
-        """Ask the models behind URLs of the live version's chain once, so that a wrong URL is in the log before it is needed."""
+        """Ask the models behind URLs of the live version once, so that a wrong URL is in the log before it is needed."""
         served = self._follower.served
-        for link in served.chain.links if served.chain else ():
-            if isinstance(link, External):
-                names = link.model.columns or served.model.names
-                with suppress(Exception):  # the log says it, and no fallback keeps a server from starting
-                    probabilities = served.model.predictor.answers == "probability"
-                    await self.outside(link).ask(names, [served.known.example()], probabilities=probabilities)
+        for link in served.outside:
+            names = link.model.columns or served.model.names
+            with suppress(Exception):  # the log says it, and none of them keeps a server from starting
+                await self.outside(link).ask(names, [served.known.example()], probabilities=served.probabilities)
 
     def troubles(self) -> list[dict[str, Any]]:
         """The models behind URLs that were asked, and what troubles each, or None."""
         return [{"name": link.model.name, "trouble": asked.trouble} for link, asked in self._outside.items()]
 
+    def disagreements(self) -> list[dict[str, Any]]:
+        """How the models behind URLs that are shadows of the live version differ from it, in this process."""
+        return [self._shadows[link].said() for link in self._follower.served.shadows if link in self._shadows]
+
     def close(self) -> None:
-        """Close the connections to models behind URLs."""
+        """Forget what shadows wait for, and close the connections to models behind URLs."""
+        for shadow in self._shadows.values():
+            shadow.close()
+        self._shadows.clear()
         for model in self._outside.values():
             model.close()
         self._outside.clear()

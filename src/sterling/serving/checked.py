@@ -18,8 +18,7 @@ from sterling.core.refs import Ref
 from sterling.core.store import Store
 from sterling.decisions.release import live
 from sterling.decisions.served import CHECKED, served_as_trained
-from sterling.project.definition import from_json
-from sterling.project.fallbacks import External, Link
+from sterling.project.fallbacks import External
 from sterling.serving.endpoints import Service
 from sterling.serving.fallback import seconds_of
 from sterling.serving.on_demand import Supplied, defined_by, frame_of
@@ -75,7 +74,7 @@ def check_served(ledger: Ledger, store: Store, version: int | None = None, suppl
         MissingBlobError: if the store does not hold what it rests on.
     """
     registered = _registered(ledger, version)
-    served = replace(ServedModel.load(ledger, store, registered, supplied), chain=None)  # itself, and no fallback
+    served = replace(ServedModel.load(ledger, store, registered, supplied), chain=None, shadows=())  # itself
     probe = _probe(ledger, store, served)
     computed = {feature.name for feature in served.computed}
     rows = [{name: value for name, value in row.items() if name not in computed} for row in probe.rows]
@@ -110,7 +109,7 @@ def check_unless_live(
 def outside_doubts(
     ledger: Ledger, store: Store, version: int | None = None, supplied: Sequence[Supplied] = ()
 ) -> list[str]:
-    """Ask each model behind a URL that a version falls back on for the score of a row of its training.
+    """Ask each model behind a URL that a version falls back on, or that is its shadow, for the score of a row of its training.
 
     Returns:
         What is wrong with those that do not answer, a sentence each.
@@ -120,24 +119,24 @@ def outside_doubts(
         MissingBlobError: if the store does not hold what it rests on.
     """
     registered = _registered(ledger, version)
-    links = ((defined_by(ledger, store, registered) or {}).get("project") or {}).get("fallback") or ()
-    if not any(link["type"] == External.__name__ for link in links):
+    project = (defined_by(ledger, store, registered) or {}).get("project") or {}
+    links = [link for link in project.get("fallback") or () if link["type"] == External.__name__]
+    if not links and not project.get("external"):
         return []
     served = ServedModel.load(ledger, store, registered, supplied)
     row = next(iter(_probe(ledger, store, served).rows), served.known.example())
-    probabilities = served.model.predictor.answers == "probability"
 
     async def ask(link: External) -> str | None:
         model = Outside(link.model, seconds_of(link.timeout), link.connections)
         try:
-            await model.ask(link.model.columns or served.model.names, [row], probabilities=probabilities)
+            await model.ask(link.model.columns or served.model.names, [row], probabilities=served.probabilities)
         except OutsideError as error:
             return str(error)
         finally:
             model.close()
         return None
 
-    asked = [asyncio.run(ask(link)) for link in from_json(links, tuple[Link, ...]) if isinstance(link, External)]
+    asked = [asyncio.run(ask(link)) for link in served.outside]
     return [said for said in asked if said is not None]
 
 

@@ -145,7 +145,9 @@ class Endpoints:
         raw = {"raw_columns": list(served.vector.raw.needed)} if served.vector else {}
         policy = {"policy": said} if (said := served.policy()) else {}
         plan, counts = {"weights": self._follower.plan.weights}, self._follower.disagreement
-        shadow = {"shadow": counts} if counts else {}
+        shadow: dict[str, Any] = {"shadow": counts} if counts else {}
+        if external := self._answering.disagreements():
+            shadow["external_shadows"] = external
         return Answer.json(release_said(served) | plan | {"features": features} | raw | outputs | policy | shadow)
 
     async def openapi(self, _: Incoming) -> Answer:

@@ -16,6 +16,7 @@ SHARED = "PROMETHEUS_MULTIPROC_DIR"
 """The variable that names the folder that processes share; it must be set before this module is imported."""
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
+_APART = (0.0, 0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 _Mode = Literal["livesum", "livemax", "livemin", "sum"]
 _GAUGES: tuple[tuple[str, str, _Mode], ...] = (
@@ -82,6 +83,13 @@ class Metrics:
             ["model", "reason"],
             registry=own,
         )
+        self._differences = Histogram(
+            "sterling_external_difference",
+            "How far the scores of a model behind a URL lie from those that the version answered, without sign.",
+            ["model", "version"],
+            buckets=_APART,
+            registry=own,
+        )
         self._nulled = Counter("sterling_nulled_values", "Values that training did not know.", ["field"], registry=own)
         self._shed = Counter("sterling_shed_requests", "Requests that were refused for want of room.", registry=own)
         self._gauges = {
@@ -113,6 +121,12 @@ class Metrics:
     def unanswered(self, model: str, reason: str) -> None:
         """Count a request that a model behind a URL has not answered."""
         self._child(self._unanswered, model, reason).inc()
+
+    def differed(self, model: str, version: int, differences: Iterable[float]) -> None:
+        """Count how far a model behind a URL lies from what a version answered, row by row."""
+        child = self._child(self._differences, model, version)
+        for difference in differences:
+            child.observe(abs(difference))
 
     def nulled(self, field: str) -> None:
         """Count a value that training did not know."""

@@ -23,6 +23,9 @@ from sterling.core.store import Store
 from sterling.models import Model
 from sterling.models.columns import encode_rows
 from sterling.models.predictors import Probabilities
+from sterling.project.definition import from_json
+from sterling.project.external import ExternalModel
+from sterling.project.fallbacks import External
 from sterling.serving import counters
 from sterling.serving.counters import Counted, Decisions, Tally, tally_of
 from sterling.serving.fallback import Chain, Known
@@ -37,6 +40,8 @@ from sterling.tasks.policies import Decider, decider_from
 from sterling.views.release_plan import KINDS, NOTHING, Release, ReleasePlan, Rollout, release_plan
 
 _log = logging.getLogger("sterling.serving")
+SHADOW_AT_ONCE = 4
+"""How many requests a model behind a URL is asked about at once as a shadow, in each process."""
 
 
 class ModelFailedError(SterlingError):
@@ -72,6 +77,7 @@ class ServedModel:
         decider: What decides from a score, as the version was judged; None where nothing does.
         features: Digest of what its features are; versions that share it read the same vector.
         chain: What answers where it cannot, or None.
+        shadows: Models behind URLs that are asked about what it has answered.
     """
 
     model: Model
@@ -84,6 +90,7 @@ class ServedModel:
     decider: Decider | None = None
     features: str | None = None
     chain: Chain | None = None
+    shadows: tuple[External, ...] = ()
     known: Known = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -122,7 +129,19 @@ class ServedModel:
         defined = defined_by(ledger, store, release)
         features, chain = _features(defined, model), Chain.of(defined, model, vector)
         version = release.body["version"]
-        return cls(model, ref, version, release.position, computed, vector, why_not, decider, features, chain)
+        shadows = shadows_of(defined)
+        return cls(model, ref, version, release.position, computed, vector, why_not, decider, features, chain, shadows)
+
+    @property
+    def outside(self) -> tuple[External, ...]:
+        """Every model behind a URL that it may have asked: links of its chain, then shadows."""
+        links = self.chain.links if self.chain else ()
+        return (*(link for link in links if isinstance(link, External)), *self.shadows)
+
+    @property
+    def probabilities(self) -> bool:
+        """Whether a score is the probability of 1."""
+        return self.model.predictor.answers == "probability"
 
     def decisions(self, scores: Probabilities) -> list[bool] | None:
         """Whether each row is acted on; None where nothing decides, or a capacity does, which one request does not see."""
@@ -230,6 +249,13 @@ def _vector(
             raise
         return None, str(error)
     return found, None
+
+
+def shadows_of(defined: Mapping[str, Any] | None) -> tuple[External, ...]:
+    """The models behind URLs that a definition has as shadows of its version."""
+    external = defined["project"].get("external") or () if defined else ()
+    models = [from_json(model, ExternalModel) for model in external if model["role"] == "shadow"]
+    return tuple(External(model, model.timeout, SHADOW_AT_ONCE + 1) for model in models)  # one to ask at the start
 
 
 def _features(defined: Mapping[str, Any] | None, model: Model) -> str | None:

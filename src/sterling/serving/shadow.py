@@ -150,7 +150,7 @@ class Shadowing:
                     waits.counted.tally.failed(OTHER, waits.counted.unit)
             else:
                 seconds = time.perf_counter() - started
-                self._count(_compared(self.counts, scores - waits.found.scores, seconds))
+                self._count(compared(self.counts, scores - waits.found.scores, seconds))
                 if waits.counted is not None:
                     self._tell(waits, waits.counted, scores, seconds)
 
@@ -176,7 +176,14 @@ class Shadowing:
             self.counts = replace(counts, dropped=self.counts.dropped)
 
 
-def _compared(counts: Disagreement, differences: np.ndarray, seconds: float) -> Disagreement:
+def compared(counts: Disagreement, differences: np.ndarray, seconds: float) -> Disagreement:
+    """Counts with one request more.
+
+    Args:
+        counts: What was counted before.
+        differences: A shadow's scores minus those that were answered, shape (rows,) or (rows, outputs).
+        seconds: What scoring took.
+    """
     if differences.ndim > 1:  # of several outputs, the one that differs most
         differences = differences[np.arange(len(differences)), np.abs(differences).argmax(axis=1)]
     apart = np.abs(differences)

@@ -319,7 +319,7 @@ def _outside(project: Project) -> Iterator[Step]:
     """Models from outside: what they answer, and the candidate against them."""
     start, end = project.holdout.span()
     name = model_name(project.recipe.model)
-    for model in project.external:
+    for model in (model for model in project.external if model.role != "shadow"):
         asked = Ask(model, start, end, project.task)
         yield Step(asked, {"frame": _FRAME})
         clustered = project.cluster is not None
