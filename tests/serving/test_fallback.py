@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,9 +92,10 @@ class Asker:
         self._answering = Answering(follower_of(world), self.metrics, "null", 100)
 
     def ask(self, *distances: float, unit: str | None = None, **more: Any) -> list[Part]:
-        return self._answering.answer(
-            Asked([ROW | {"distance": d, **more} for d in distances], unit=unit), "r1", self.waiting
-        )
+        return self.asked(Asked([ROW | {"distance": d, **more} for d in distances], unit=unit))
+
+    def asked(self, asked: Asked) -> list[Part]:
+        return asyncio.run(self._answering.answer(asked, "r1", self.waiting))
 
 
 def said(parts: list[Part]) -> list[tuple[float, str | None, str | None]]:
@@ -179,7 +181,7 @@ def test_rows_unlike_all_that_training_knew_are_answered_by_the_chain_and_the_ot
     chain = Always(0.1)
     asker = Asker(world_of(tmp_path, chain, when=When(unknown="30%")))
     rows = [ROW | {"distance": GOOD}, ROW | {"distance": GOOD, "carrier": "ZZ"}, ROW | {"distance": GOOD}]
-    parts = asker._answering.answer(Asked(rows), "r1")
+    parts = asker.asked(Asked(rows))
     assert said(parts) == [(0.75, None, None), (0.1, "constant", "unknown input"), (0.75, None, None)]
     assert [one for part in parts for one in part.nulled] == []
 
@@ -203,7 +205,8 @@ def test_a_threshold_judges_what_a_fallback_says_unless_the_link_does(tmp_path: 
         follower = follower_of(world)
         judged = replace(follower.served, decider=Decider(0.5, "given"))
         follower._now = follower._now._replace(live=judged)
-        parts = Answering(follower, Metrics(), "refuse", 100).answer(Asked([ROW | {"distance": BROKEN}]), "r1")
+        answering = Answering(follower, Metrics(), "refuse", 100)
+        parts = asyncio.run(answering.answer(Asked([ROW | {"distance": BROKEN}]), "r1"))
         assert parts[0].decisions == [decided]
 
 

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 
 class Asked(NamedTuple):
-    """A request that the server got."""
+    """A request that the server got, and the port of the connection that it came by."""
 
     body: Any
     token: str | None
+    port: int = 0
 
 
 class Said(NamedTuple):
@@ -38,14 +39,19 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def server(say: Callable[[Any], Said]) -> Iterator[Server]:
-    """A server on a free port that answers each request body with what a function makes of it."""
+def server(say: Callable[[Any], Said], protocol: str = "HTTP/1.0") -> Iterator[Server]:
+    """A server on a free port that answers each request body with what a function makes of it.
+
+    One of ``HTTP/1.1`` keeps connections open.
+    """
     asked: list[Asked] = []
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = protocol
+
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append(Asked(body, self.headers.get("Authorization")))
+            asked.append(Asked(body, self.headers.get("Authorization"), self.client_address[1]))
             said = say(body)
             data = said.body if isinstance(said.body, bytes) else json.dumps(said.body).encode()
             self.send_response(said.code)
@@ -59,7 +65,7 @@ def server(say: Callable[[Any], Said]) -> Iterator[Server]:
             """Say nothing."""
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=http.serve_forever, daemon=True)
+    thread = Thread(target=http.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield Server(f"http://127.0.0.1:{http.server_address[1]}/invocations", asked)

@@ -107,7 +107,8 @@ def test_a_model_that_does_not_answer_in_time_or_is_not_there_is_named() -> None
 def test_a_run_is_held_against_a_champion_from_outside_and_asks_it_once(folder: Path) -> None:
     with server(half) as found:
         model = f'sl.ExternalModel("{found.url}", name="vendor", columns=["depot", "weight"], version="3")'
-        edit(folder, "    holdout=", f"    external=[{model}],\n    holdout=")
+        fallback = f"    fallback=[sl.fallbacks.External({model}), sl.fallbacks.Constant(0.4)],\n"
+        edit(folder, "    holdout=", f"    external=[{model}],\n{fallback}    holdout=")
         answer = sterling(folder, "run", "--no-leak-effect", "--json")
         assert answer.code == 0, answer.errors
         count = len(found.asked)
@@ -117,6 +118,12 @@ def test_a_run_is_held_against_a_champion_from_outside_and_asks_it_once(folder: 
         edit(folder, "trees=15", "trees=16")
         assert sterling(folder, "run", "--no-leak-effect").code == 0
         assert len(found.asked) == count  # another candidate on the same rows is held against the same answers
+        released = sterling(folder, "release", "--now")
+        assert (released.code, "Fallback" in released.out) == (0, False), released.errors + released.out
+        assert [sorted(row) for row in found.asked[-1].body["rows"]] == [["depot", "weight"]]
+        assert len(found.asked) == count + 1
+    out = sterling(folder, "release", "2", "--now").out
+    assert "Fallback: The model 'vendor' cannot be reached at http://127.0.0.1" in out
     said = sterling(folder, "log", "--kind", "predictions.fetched", "--json").json
     assert [(e["body"]["name"], e["body"]["version"], e["body"]["rows"]) for e in said] == [("vendor", "3", 1238)]
     assert "vendor (champion)" in sterling(folder, "card").out

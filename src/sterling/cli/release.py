@@ -89,7 +89,7 @@ def release(
     from sterling.decisions import release as decision
     from sterling.decisions.standing import standing
     from sterling.project.fallbacks import doubts
-    from sterling.serving.checked import check_unless_live
+    from sterling.serving.checked import check_unless_live, outside_doubts
     from sterling.serving.on_demand import supplied_by
 
     if export is not None:
@@ -113,6 +113,8 @@ def release(
     _say(said, "Released", "Already live:", as_json=as_json)
     if not as_json:
         for doubt in doubts(loaded.fallback, previous=decision.had_before(before, said[0].body["version"])):
+            print(f"Fallback: {doubt}")
+        for doubt in outside_doubts(ledger, store, said[0].body["version"], supplied_by(loaded, project)):
             print(f"Fallback: {doubt}")
 
 

@@ -1,4 +1,4 @@
-"""Models that live elsewhere, behind a URL, and that a candidate is held against."""
+"""Models that live elsewhere, behind a URL: a candidate is held against them, and they answer where a version cannot."""
 
 from __future__ import annotations
 
@@ -47,7 +47,11 @@ class ExternalModel(Definition, frozen=True):
 
     def check(self) -> None:
         """Refuse what is no address, and addresses that carry a secret."""
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+            _ = parts.port, parts.netloc.encode("idna")
+        except ValueError as error:
+            raise InvalidDefinitionError(f"ExternalModel.url is {self.url!r}, which is no address: {error}.") from None
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise InvalidDefinitionError(f"ExternalModel.url is {self.url!r}. It begins with http:// or https://.")
         if parts.username or parts.password or any(_SECRET.search(name) for name, _ in parse_qsl(parts.query)):

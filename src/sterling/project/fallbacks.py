@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from sterling.core.errors import InvalidDefinitionError
 from sterling.project.definition import Definition
+from sterling.project.external import ExternalModel
 from sterling.project.rollout import millionths
 from sterling.project.sql import columns_of
 from sterling.project.tasks import Binary, Regression, Task
@@ -32,6 +33,30 @@ class PreviousModel(Definition, frozen=True):
         """Refuse what is no duration."""
         if self.timeout is not None:
             time_micros(self.timeout, field="PreviousModel.timeout")
+
+
+class External(Definition, frozen=True):
+    """A model behind a URL answers, and the version's threshold judges what it says.
+
+    It is passed over where too many requests wait, where a feature that it is sent is neither in the request nor can be
+    computed, and where it is asked about as many requests already as it has connections; so are an error, a timeout, and
+    an answer that is not one score a row.
+
+    Args:
+        model: Where it is, and how it is spoken to; its ``role`` and ``timeout`` are about runs.
+        timeout: How long it may take for one request, connecting included, such as ``"200ms"``.
+        connections: How many requests ask it at once at most, in each server process.
+    """
+
+    model: ExternalModel
+    timeout: str = "1s"
+    connections: int = 8
+
+    def check(self) -> None:
+        """Refuse what is no duration, and room for nobody."""
+        time_micros(self.timeout, field="External.timeout")
+        if not 1 <= self.connections <= 100:
+            raise InvalidDefinitionError(f"External.connections is {self.connections}. It lies from 1 to 100.")
 
 
 class Cached(Definition, frozen=True):
@@ -118,7 +143,7 @@ class When(Definition, frozen=True):
             millionths(self.unknown, field="When.unknown")
 
 
-Link = PreviousModel | Cached | Rule | Constant
+Link = PreviousModel | External | Cached | Rule | Constant
 """What may answer instead."""
 
 
@@ -154,9 +179,15 @@ def check_fallback(links: Sequence[Link], task: Task) -> None:
             raise InvalidDefinitionError(
                 f"Project.fallback: {name} stands behind a Constant, which always answers. Put the Constant last."
             )
-        if not isinstance(link, Rule) and any(isinstance(before, type(link)) for before in links[:place]):
+        if not isinstance(link, Rule | External) and any(isinstance(before, type(link)) for before in links[:place]):
             raise InvalidDefinitionError(f"Project.fallback names {name} twice. Once is enough.")
-        if isinstance(link, Constant | Rule) and not isinstance(task, Binary | Regression):
+        if isinstance(link, External) and link.model.name in {
+            before.model.name for before in links[:place] if isinstance(before, External)
+        }:
+            raise InvalidDefinitionError(
+                f"Project.fallback has two models called {link.model.name!r}. Rename one of them: answers and counts go by names."
+            )
+        if isinstance(link, Constant | Rule | External) and not isinstance(task, Binary | Regression):
             raise InvalidDefinitionError(
                 f"Project.fallback: {name} answers with one number, and Project.task is {type(task).__name__}. Use "
                 "PreviousModel or Cached."

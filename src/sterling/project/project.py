@@ -12,7 +12,7 @@ from sterling.project.checks import References
 from sterling.project.decided import check_decisions
 from sterling.project.definition import Definition
 from sterling.project.external import ExternalModel
-from sterling.project.fallbacks import Link, When, check_fallback
+from sterling.project.fallbacks import External, Link, When, check_fallback
 from sterling.project.features import FeatureService, FeatureView, First, Last, feature_names, served
 from sterling.project.gates import (
     Behaves,
@@ -308,7 +308,7 @@ class Project(Definition, frozen=True):
                 f"Two models of the project are called {twice[0]!r}. Rename the ExternalModel."
             )
         known = feature_names(self.features)
-        for model in self.external:
+        for model in (*self.external, *(link.model for link in self.fallback if isinstance(link, External))):
             if unknown := [column for column in model.columns if column not in known]:
                 raise InvalidDefinitionError(
                     f"ExternalModel.columns of {model.name!r} names {unknown[0]!r}, which is no feature. "

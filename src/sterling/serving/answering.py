@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import NamedTuple
+from contextlib import nullcontext, suppress
+from typing import Any, NamedTuple
 
 from sterling.core.errors import DataError, StorageError
 from sterling.features.on_demand import FunctionFailedError
-from sterling.project.fallbacks import Link, PreviousModel
+from sterling.project.fallbacks import External, Link, PreviousModel
 from sterling.project.rollout import WHOLE
 from sterling.serving.counters import Counted
 from sterling.serving.fallback import (
@@ -23,12 +23,15 @@ from sterling.serving.fallback import (
     UNKNOWN,
     Chain,
     Fell,
-    limit_of,
+    Row,
+    Tried,
     scores_of,
+    seconds_of,
 )
 from sterling.serving.in_time import TimedOutError, in_time
 from sterling.serving.inputs import Beyond, Inputs, Nulled
 from sterling.serving.metrics import Metrics
+from sterling.serving.outside import Outside, OutsideError
 from sterling.serving.parts import Part, numbered
 from sterling.serving.released import Follower, Predicted, Routed, ServedModel
 from sterling.serving.requests import Asked, RefusedRequestError
@@ -36,6 +39,7 @@ from sterling.serving.router import CANARY, unit_text
 
 _log = logging.getLogger("sterling.serving")
 _VERSIONS = 4
+_MODELS = 16
 _FAILURES = {CANARY_FAILED, ERROR, MISSING, TIMEOUT}
 """Why something else answers where the version that was asked is at fault; it is not where too many wait."""
 
@@ -50,6 +54,8 @@ class _Some(NamedTuple):
         units: The unit of each.
         of: How many rows the request has.
         queued: How many requests waited when it came.
+        others: The processor seconds of this thread that went by while a model behind a URL was waited for.
+        features: The features of each row, where the version has them.
     """
 
     asked: Asked
@@ -58,15 +64,19 @@ class _Some(NamedTuple):
     units: Sequence[str | None]
     of: int
     queued: int
+    others: list[float]
+    features: Sequence[Row] | None = None
 
     def at(self, places: Sequence[int]) -> _Some:
         """Those at some places."""
         if len(places) == len(self.units):
             return self
         numbers = range(len(self.units)) if self.numbers is None else self.numbers
+        features = None if self.features is None else [self.features[place] for place in places]
         return _Some(
             self.asked._replace(rows=[self.asked.rows[place] for place in places]), self.routed,
             [numbers[place] for place in places], [self.units[place] for place in places], self.of, self.queued,
+            self.others, features,
         )  # fmt: skip
 
 
@@ -83,26 +93,32 @@ class Answering:
     def __init__(self, follower: Follower, metrics: Metrics, beyond: Beyond, room: int) -> None:
         self._follower, self._metrics, self._beyond, self._room = follower, metrics, beyond, room
         self._inputs: dict[tuple[str, int], Inputs] = {}
+        self._outside: dict[External, Outside] = {}
 
-    def answer(self, asked: Asked, request_id: str, queued: int = 0) -> list[Part]:
-        """The parts of an answer, of which each row is in one.
+    async def answer(
+        self, asked: Asked, request_id: str, queued: int = 0, others: list[float] | None = None
+    ) -> list[Part]:
+        """The parts of an answer, of which each row is in one; nothing is waited for but models behind URLs.
 
         Args:
             asked: The request.
             request_id: Its name.
             queued: How many requests waited when it came.
+            others: Where the processor seconds of this thread are noted that went by while it waited.
 
         Raises:
             DataError: if a row cannot be taken.
             SterlingError: if the version cannot answer, and no link of its chain can.
         """
         parts: list[Part] = []
+        others = [] if others is None else others
         for routed in self._follower.route(asked.rows, asked.unit, request_id):
             mine = asked
             if routed.numbers is not None:
                 mine = asked._replace(rows=[asked.rows[number] for number in routed.numbers])
-            some = _Some(mine, routed, routed.numbers, routed.units, len(asked.rows), queued)
-            parts += self._routed(some, request_id) if routed.counted is None else self._counted(some, request_id)
+            some = _Some(mine, routed, routed.numbers, routed.units, len(asked.rows), queued, others)
+            answered = self._routed if routed.counted is None else self._counted
+            parts += await answered(some, request_id)
         for part in parts:
             if part.fell is not None:
                 self._metrics.fell_back(part.assigned.version, part.fell.link, part.fell.reason)
@@ -120,31 +136,32 @@ class Answering:
             found = self._inputs[key] = Inputs(served.model.columns, checks, self._beyond)
         return found
 
-    def _counted(self, some: _Some, request_id: str) -> list[Part]:
+    async def _counted(self, some: _Some, request_id: str) -> list[Part]:
         """What is said of rows, counted for the arm that they were assigned to."""
-        started, cpu = time.perf_counter(), time.thread_time()
+        started, cpu, before = time.perf_counter(), time.thread_time(), len(some.others)
         try:
-            parts = self._routed(some, request_id)
+            parts = await self._routed(some, request_id)
         except Exception as error:
             some.routed.failed(error)
             raise
         if some.routed.counted is not None:
-            _count(some.routed.counted, parts, time.perf_counter() - started, time.thread_time() - cpu)
+            cpu = time.thread_time() - cpu - sum(some.others[before:])
+            _count(some.routed.counted, parts, time.perf_counter() - started, cpu)
         return parts
 
-    def _routed(self, some: _Some, request_id: str) -> list[Part]:
+    async def _routed(self, some: _Some, request_id: str) -> list[Part]:
         """What the version says that the rows are assigned to; where a canary cannot, the live one, and then its chain."""
         served, live = some.routed.served, self._follower.served
         if some.routed.assigned.arm != CANARY:
-            return self._chained(served, some)
+            return await self._chained(served, some)
         try:
             return [self._by_model(served, some, live.chain.timeout_seconds if live.chain else None)]
         except Exception as error:  # noqa: BLE001  whatever ails a canary, its units are answered
             _log.warning("the canary, version %s, cannot answer %s: %s", served.version, request_id, error)
         failed = Fell("live", CANARY_FAILED)
-        return [part if part.fell else part._replace(fell=failed) for part in self._chained(live, some)]
+        return [part if part.fell else part._replace(fell=failed) for part in await self._chained(live, some)]
 
-    def _chained(self, served: ServedModel, some: _Some) -> list[Part]:
+    async def _chained(self, served: ServedModel, some: _Some) -> list[Part]:
         """What a version says, and its chain where it cannot."""
         chain = served.chain
         if chain is None:
@@ -153,24 +170,24 @@ class Answering:
             return [part]
         parts: list[Part] = []
         if some.queued * WHOLE >= chain.queue_share * self._room:
-            parts, left = self._instead(chain, served, some, OVERLOAD)
+            parts, left = await self._instead(chain, served, some, OVERLOAD)
             if not left:
                 return parts
             some = some.at(left)
         try:
             part = self._by_model(served, some, chain.timeout_seconds)
         except (TimedOutError, StorageError, FunctionFailedError) as error:
-            return parts + self._failed(chain, served, some, error)
+            return parts + await self._failed(chain, served, some, error)
         except DataError:
             raise  # the request's own fault
         except Exception as error:  # noqa: BLE001  whatever ails it, its chain answers
-            return parts + self._failed(chain, served, some, error)
+            return parts + await self._failed(chain, served, some, error)
         some.routed.answered(some.asked, part.found, part.decisions)
-        return parts + self._believed(chain, served, some, part)
+        return parts + await self._believed(chain, served, some, part)
 
-    def _failed(self, chain: Chain, served: ServedModel, some: _Some, error: Exception) -> list[Part]:
+    async def _failed(self, chain: Chain, served: ServedModel, some: _Some, error: Exception) -> list[Part]:
         """What a chain says where its version failed; the failure itself, where it has nothing to say of a row."""
-        parts, left = self._instead(chain, served, some, _reason(error))
+        parts, left = await self._instead(chain, served, some, _reason(error))
         if not left:
             _log.debug("version %s cannot answer: %s", served.version, error)
             return parts
@@ -182,13 +199,13 @@ class Answering:
             ) from error
         raise error
 
-    def _believed(self, chain: Chain, served: ServedModel, some: _Some, part: Part) -> list[Part]:
+    async def _believed(self, chain: Chain, served: ServedModel, some: _Some, part: Part) -> list[Part]:
         """An answer, but for rows whose features cannot be relied on and of which the chain says something."""
         doubted, reason = _doubted(chain, served, part)
         if not doubted:
             _keep(chain, part, _units(chain, some))
             return [part]
-        parts, left = self._instead(chain, served, some.at(doubted), reason)
+        parts, left = await self._instead(chain, served, some._replace(features=part.found.rows).at(doubted), reason)
         answered = {place for number, place in enumerate(doubted) if number not in left}
         rest = part.cut([place for place in range(len(part.units)) if place not in answered])
         return [*parts, rest] if rest.units else parts
@@ -209,9 +226,12 @@ class Answering:
         decisions = served.decisions(found.scores)
         return Part(served, found, some.routed.assigned, some.units, some.numbers, decisions, nulled)
 
-    def _instead(self, chain: Chain, served: ServedModel, some: _Some, reason: str) -> tuple[list[Part], list[int]]:
+    async def _instead(
+        self, chain: Chain, served: ServedModel, some: _Some, reason: str
+    ) -> tuple[list[Part], list[int]]:
         """What the links of a chain say, one after the other, and the places of rows of which none says anything."""
         parts: list[Part] = []
+        tried: list[Tried] = []
         left = list(range(len(some.units)))
         for link in chain.links:
             if not left:
@@ -219,9 +239,13 @@ class Answering:
             rest = some.at(left)
             if isinstance(link, PreviousModel):
                 part, answered = self._by_previous(link, chain, served, rest, reason)
+            elif isinstance(link, External):
+                part, answered = await self._by_external(link, served, rest, reason, tried)
             else:
                 part, answered = _given(link, chain, served, rest, reason)
             if part is not None:
+                if tried and part.fell:
+                    part = part._replace(fell=part.fell._replace(tried=tuple(tried)))
                 parts.append(part)
                 left = [place for number, place in enumerate(left) if number not in answered]
         return parts, left
@@ -236,7 +260,7 @@ class Answering:
         if reason in {MISSING, STALE} and previous.vector is not None and previous.vector.plans:
             return None, set()
         try:
-            part = self._by_model(previous, some, limit_of(link))
+            part = self._by_model(previous, some, None if link.timeout is None else seconds_of(link.timeout))
         except Exception as error:  # noqa: BLE001  the next link is asked
             _log.debug("the previous version, %s, cannot answer either: %s", previous.version, error)
             return None, set()
@@ -245,6 +269,61 @@ class Answering:
             known -= {*previous.known.beyond(part.found.rows, chain.unknown_share)}
         fell = part.cut(sorted(known))._replace(fell=Fell("previous", reason))
         return (fell, known) if known else (None, known)
+
+    async def _by_external(
+        self, link: External, served: ServedModel, some: _Some, reason: str, tried: list[Tried]
+    ) -> tuple[Part | None, set[int]]:
+        """What a model behind a URL says, of all rows or of none; why it said nothing, among those that were tried."""
+        if reason == OVERLOAD:
+            return None, set()
+        names = link.model.columns or served.model.names
+        try:
+            rows = some.features
+            if rows is None:
+                with in_time(seconds_of(link.timeout)):
+                    rows = served.rows_with(some.asked, names)
+            probabilities = served.model.predictor.answers == "probability"
+            scores = await self.outside(link).ask(names, rows, probabilities=probabilities, others=some.others)
+        except Exception as error:  # noqa: BLE001  the next link is asked
+            why = error.reason if isinstance(error, OutsideError) else _reason(error)
+            _log.debug("the model %r from outside cannot answer either: %s", link.model.name, error)
+            self._metrics.unanswered(link.model.name, why)
+            tried.append(Tried(link.model.name, why))
+            return None, set()
+        part = Part(
+            served, Predicted(scores, [{}] * len(rows), None), some.routed.assigned, some.units, some.numbers,
+            served.decisions(scores), (), Fell("external", reason, external=link.model),
+        )  # fmt: skip
+        return part, set(range(len(rows)))
+
+    def outside(self, link: External) -> Outside:
+        """Asks the model of a link; links that are alike share their connections, whatever version they are of."""
+        found = self._outside.get(link)
+        if found is None:
+            if len(self._outside) >= _MODELS:  # those in use are asked until they have answered
+                self.close()
+            found = self._outside[link] = Outside(link.model, seconds_of(link.timeout), link.connections)
+        return found
+
+    async def ask_outside(self) -> None:
+        """Ask the models behind URLs of the live version's chain once, so that a wrong URL is in the log before it is needed."""
+        served = self._follower.served
+        for link in served.chain.links if served.chain else ():
+            if isinstance(link, External):
+                names = link.model.columns or served.model.names
+                with suppress(Exception):  # the log says it, and no fallback keeps a server from starting
+                    probabilities = served.model.predictor.answers == "probability"
+                    await self.outside(link).ask(names, [served.known.example()], probabilities=probabilities)
+
+    def troubles(self) -> list[dict[str, Any]]:
+        """The models behind URLs that were asked, and what troubles each, or None."""
+        return [{"name": link.model.name, "trouble": asked.trouble} for link, asked in self._outside.items()]
+
+    def close(self) -> None:
+        """Close the connections to models behind URLs."""
+        for model in self._outside.values():
+            model.close()
+        self._outside.clear()
 
 
 def _count(counted: Counted, parts: Sequence[Part], seconds: float, cpu_seconds: float) -> None:

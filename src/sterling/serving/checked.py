@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sterling.core.errors import DataError, InvalidDefinitionError
@@ -17,8 +18,12 @@ from sterling.core.refs import Ref
 from sterling.core.store import Store
 from sterling.decisions.release import live
 from sterling.decisions.served import CHECKED, served_as_trained
+from sterling.project.definition import from_json
+from sterling.project.fallbacks import External, Link
 from sterling.serving.endpoints import Service
-from sterling.serving.on_demand import Supplied, frame_of
+from sterling.serving.fallback import seconds_of
+from sterling.serving.on_demand import Supplied, defined_by, frame_of
+from sterling.serving.outside import Outside, OutsideError
 from sterling.serving.released import Follower, ServedModel, Serving
 from sterling.serving.requests import Limits
 from sterling.serving.router import Router
@@ -70,7 +75,7 @@ def check_served(ledger: Ledger, store: Store, version: int | None = None, suppl
         MissingBlobError: if the store does not hold what it rests on.
     """
     registered = _registered(ledger, version)
-    served = ServedModel.load(ledger, store, registered, supplied)
+    served = replace(ServedModel.load(ledger, store, registered, supplied), chain=None)  # itself, and no fallback
     probe = _probe(ledger, store, served)
     computed = {feature.name for feature in served.computed}
     rows = [{name: value for name, value in row.items() if name not in computed} for row in probe.rows]
@@ -100,6 +105,40 @@ def check_unless_live(
     if not verdict.passed:
         raise DataError(f"Version {checked.body['version']} is not released. {verdict.reason}")
     return checked
+
+
+def outside_doubts(
+    ledger: Ledger, store: Store, version: int | None = None, supplied: Sequence[Supplied] = ()
+) -> list[str]:
+    """Ask each model behind a URL that a version falls back on for the score of a row of its training.
+
+    Returns:
+        What is wrong with those that do not answer, a sentence each.
+
+    Raises:
+        InvalidDefinitionError: if there is no such version, or its functions are others now.
+        MissingBlobError: if the store does not hold what it rests on.
+    """
+    registered = _registered(ledger, version)
+    links = ((defined_by(ledger, store, registered) or {}).get("project") or {}).get("fallback") or ()
+    if not any(link["type"] == External.__name__ for link in links):
+        return []
+    served = ServedModel.load(ledger, store, registered, supplied)
+    row = next(iter(_probe(ledger, store, served).rows), served.known.example())
+    probabilities = served.model.predictor.answers == "probability"
+
+    async def ask(link: External) -> str | None:
+        model = Outside(link.model, seconds_of(link.timeout), link.connections)
+        try:
+            await model.ask(link.model.columns or served.model.names, [row], probabilities=probabilities)
+        except OutsideError as error:
+            return str(error)
+        finally:
+            model.close()
+        return None
+
+    asked = [asyncio.run(ask(link)) for link in from_json(links, tuple[Link, ...]) if isinstance(link, External)]
+    return [said for said in asked if said is not None]
 
 
 def _registered(ledger: Ledger, version: int | None) -> Entry:

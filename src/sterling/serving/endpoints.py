@@ -88,12 +88,13 @@ class Endpoints:
         started, cpu = time.perf_counter(), time.thread_time()
         asked = read_request(request.body, self._service.limits)
         read = time.perf_counter()
-        parts = self._answering.answer(asked, request.id, request.queued)
+        others: list[float] = []
+        parts = await self._answering.answer(asked, request.id, request.queued, others)
         if asked.explain is not None:
             parts = [explained(part, asked.explain) for part in parts]
         done = time.perf_counter()
         answer = Answer.json(answer_said(request.id, asked, parts, self._follower.served))
-        cpu = time.thread_time() - cpu
+        cpu = time.thread_time() - cpu - sum(others)
         self._count(request, parts, cpu)
         if self._service.log is not None:
             latency = {
@@ -168,7 +169,8 @@ class Endpoints:
         status = "degraded" if trouble else "ok"
         fresh = served.vector.freshness() if served.vector else None
         online = {} if fresh is None else {"online": fresh}
-        return Answer.json({"status": status, "trouble": trouble or None} | release_said(served) | online)
+        external = {"external": said} if (said := self._answering.troubles()) else {}
+        return Answer.json({"status": status, "trouble": trouble or None} | release_said(served) | online | external)
 
     async def ready(self, _: Incoming) -> Answer:
         """Whether requests are to be sent here."""
@@ -192,14 +194,17 @@ class Endpoints:
     @asynccontextmanager
     async def _while_serving(self) -> AsyncIterator[None]:
         task = asyncio.create_task(self._follower.follow())
+        asking = asyncio.create_task(self._answering.ask_outside())
         with ExitStack() as stack:
+            stack.callback(self._answering.close)
             for part in (self._service.log, self._service.ingestion):
                 if part is not None:
                     stack.enter_context(part.in_background())
             yield
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            for running in (asking, task):
+                running.cancel()
+                with suppress(asyncio.CancelledError):
+                    await running
 
 
 def _pushed(pushed: Any, rows: int) -> Answer:

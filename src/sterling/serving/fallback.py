@@ -17,6 +17,7 @@ from sterling.models.answers import Answers
 from sterling.models.calibrated import innermost
 from sterling.models.trees import Trees
 from sterling.project.definition import from_json
+from sterling.project.external import ExternalModel
 from sterling.project.fallbacks import Cached, Constant, Link, Rule, When, time_micros
 from sterling.project.rollout import WHOLE, millionths
 from sterling.serving.raw import RawRow
@@ -29,18 +30,34 @@ CANARY_FAILED = "canary failed"
 Row = Mapping[str, Any]
 
 
+class Tried(NamedTuple):
+    """A model behind a URL that was asked, and did not answer.
+
+    Attributes:
+        name: Its name.
+        reason: Why, such as ``timeout``.
+    """
+
+    name: str
+    reason: str
+
+
 class Fell(NamedTuple):
     """Why something else answered than was asked.
 
     Attributes:
-        link: What answered: ``live``, ``previous``, ``cached``, ``rule`` or ``constant``.
+        link: What answered: ``live``, ``previous``, ``external``, ``cached``, ``rule`` or ``constant``.
         reason: Why, in two words at most.
         ages: Of cached answers, how old each is, in seconds.
+        external: The model behind a URL that answered, or None.
+        tried: Those that were asked before, and did not answer.
     """
 
     link: str
     reason: str
     ages: Sequence[float] | None = None
+    external: ExternalModel | None = None
+    tried: Sequence[Tried] = ()
 
 
 class Given(NamedTuple):
@@ -174,7 +191,13 @@ class Known:
     def __init__(self, model: Model) -> None:
         self._codes = {column.name: column.codes for column in model.columns if column.kind == "category"}
         self._ranges = ranges_of(model)
-        self._features = len(model.columns)
+        self._names, self._features = model.names, len(model.columns)
+
+    def example(self) -> dict[str, Any]:
+        """A row as training knew it: of each category one, of each number the middle of its range, or null."""
+        categories = {name: next(iter(codes), None) for name, codes in self._codes.items()}
+        numbers = {name: (low + high) / 2 for name, (low, high) in self._ranges.items()}
+        return {name: categories.get(name, numbers.get(name)) for name in self._names}
 
     def beyond(self, rows: Sequence[Row], share: int) -> list[int]:
         """The places of rows of which more than a share of the features, in millionths, lies outside."""
@@ -255,7 +278,7 @@ class Chain:
         }
         cached = [Cache(link) for link in links if isinstance(link, Cached)]
         return cls(
-            links, _seconds(when.timeout), millionths(when.queue), when.stale and time_micros(when.stale, field="stale"),
+            links, when.timeout and seconds_of(when.timeout), millionths(when.queue), when.stale and time_micros(when.stale, field="stale"),
             None if when.unknown is None else millionths(when.unknown), project.get("routing", {}).get("unit"), rules,
             cached[0] if cached else None,
         )  # fmt: skip
@@ -273,13 +296,9 @@ class Chain:
                 return None
 
 
-def _seconds(duration: str | None) -> float | None:
-    return None if duration is None else time_micros(duration, field="timeout") / 1e6
-
-
-def limit_of(link: Any) -> float | None:
-    """How long a link may take, in seconds; None for as long as it likes."""
-    return _seconds(link.timeout)
+def seconds_of(duration: str) -> float:
+    """A duration of a chain in seconds."""
+    return time_micros(duration, field="timeout") / 1e6
 
 
 def scores_of(given: Sequence[Given]) -> Any:

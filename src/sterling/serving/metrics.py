@@ -76,6 +76,12 @@ class Metrics:
             ["version", "link", "reason"],
             registry=own,
         )
+        self._unanswered = Counter(
+            "sterling_external_failures",
+            "Requests that a model behind a URL has not answered.",
+            ["model", "reason"],
+            registry=own,
+        )
         self._nulled = Counter("sterling_nulled_values", "Values that training did not know.", ["field"], registry=own)
         self._shed = Counter("sterling_shed_requests", "Requests that were refused for want of room.", registry=own)
         self._gauges = {
@@ -103,6 +109,10 @@ class Metrics:
     def fell_back(self, version: int, link: str, reason: str) -> None:
         """Count an answer that something else gave than the version that was asked."""
         self._child(self._fallbacks, version, link, reason).inc()
+
+    def unanswered(self, model: str, reason: str) -> None:
+        """Count a request that a model behind a URL has not answered."""
+        self._child(self._unanswered, model, reason).inc()
 
     def nulled(self, field: str) -> None:
         """Count a value that training did not know."""

@@ -268,9 +268,16 @@ _EXPLANATION = _object(
 _FELL = _object(
     {
         "row": {"type": "integer"},
-        "link": {"enum": ["live", "previous", "cached", "rule", "constant"]},
+        "link": {"enum": ["live", "previous", "external", "cached", "rule", "constant"]},
         "reason": {"enum": [TIMEOUT, ERROR, OVERLOAD, MISSING, STALE, UNKNOWN, CANARY_FAILED]},
         "age_seconds": {"type": "number"},
+        "name": {"type": "string", "description": "The model behind a URL that answered."},
+        "version": {"type": ["string", "null"], "description": "Its version, as the project says."},
+        "tried": {
+            "type": "array",
+            "description": "Models behind a URL that were asked before, and did not answer.",
+            "items": _object({"name": {"type": "string"}, "reason": {"type": "string"}}, ["name", "reason"]),
+        },
     },
     ["row", "link", "reason"],
 )

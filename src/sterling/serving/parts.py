@@ -152,12 +152,22 @@ def _record(request_id: str, part: Part, latency_us: dict[str, int], cpu_seconds
     served, found, assigned, fell = part.served, part.found, part.assigned, part.fell
     same, labels = len({*part.units}) == 1, part.labels
     extra: dict[str, Sequence[Any]] = {} if part.decisions is None else {"decision": part.decisions}
+    if fell is not None and (fell.external or fell.tried):
+        extra = extra | _outside(fell, len(part.units))
     return Record(
         request_id, to_micros(utcnow()), served.version, served.ref, served.position, found.rows, found.scores.tolist(),
         part.units[0] if same else None, found.at, assigned.arm, assigned.probability, fell and fell.link, fell and fell.reason,
         latency_us, cpu_seconds, extra if labels is None else extra | {"label": labels}, part.numbers,
         None if same else part.units,
     )  # fmt: skip
+
+
+def _outside(fell: Fell, rows: int) -> dict[str, Sequence[Any]]:
+    """Which model behind a URL answered, and which were asked and did not, for each row."""
+    name, version = (fell.external.name, fell.external.version) if fell.external else (None, None)
+    tried = ", ".join(f"{one.name}: {one.reason}" for one in fell.tried) or None
+    said = {"external": name, "external_version": version, "tried": tried}
+    return {column: [value] * rows for column, value in said.items()}
 
 
 def _by_row(parts: Sequence[Part], of: Callable[[Part], Sequence[Any]]) -> list[Any]:
@@ -170,8 +180,13 @@ def _by_row(parts: Sequence[Part], of: Callable[[Part], Sequence[Any]]) -> list[
 def _fell(part: Part) -> list[dict[str, Any]]:
     if part.fell is None:
         return []
+    more: dict[str, Any] = {}
+    if part.fell.external is not None:
+        more |= {"name": part.fell.external.name, "version": part.fell.external.version}
+    if part.fell.tried:
+        more["tried"] = [one._asdict() for one in part.fell.tried]
     said: list[dict[str, Any]] = [
-        {"row": number, "link": part.fell.link, "reason": part.fell.reason} for number in part.places
+        {"row": number, "link": part.fell.link, "reason": part.fell.reason, **more} for number in part.places
     ]
     for one, age in zip(said, part.fell.ages or (), strict=False):
         one["age_seconds"] = round(age, 3)

@@ -162,6 +162,21 @@ class ServedModel:
         rows = fill(self.computed, asked.rows) if vectors is None else vectors.rows
         return Predicted(self._scores(rows), rows, None if vectors is None else vectors.at)
 
+    def rows_with(self, asked: Asked, names: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        """Rows with some features; nothing is computed where the request brings all of these.
+
+        Raises:
+            DataError: if a row cannot be read, or the moment that is asked for has passed.
+            FunctionFailedError: if a function of the project fails on a row, or takes too long.
+            StorageError: if the online store cannot be read.
+        """
+        vector, wanted = self.vector, frozenset(names)
+        computed = vector is not None and vector.computes(wanted) and all(map(vector.takes, asked.rows))
+        if not computed and all(row.keys() >= wanted for row in asked.rows):
+            return asked.rows
+        vectors = self._vectors(asked)
+        return fill(self.computed, asked.rows) if vectors is None else vectors.rows
+
     def _vectors(self, asked: Asked) -> Vectors | None:
         """What is computed from raw columns; None for rows that bring their features."""
         if self.vector is not None and all(map(self.vector.takes, asked.rows)):

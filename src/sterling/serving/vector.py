@@ -6,7 +6,7 @@ known then, by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -101,6 +101,10 @@ class Vector:
     def takes(self, row: Row) -> bool:
         """Whether a row brings raw columns: it names none of the features that are computed here."""
         return bool(self._here) and not row.keys() & self._here
+
+    def computes(self, names: Iterable[str]) -> bool:
+        """Whether any of some features is not a column that the request brings."""
+        return not self._here.isdisjoint(names)
 
     def of(self, rows: Sequence[Row], at: int | None = None) -> Vectors:
         """The features of raw rows.
