@@ -1,7 +1,8 @@
 """Requests a second and latency of one server process: the floor, Sterling with everything on, and what people write.
 
 The floor is the same HTTP server returning constant bytes. Sterling validates, counts, names requests and logs every
-prediction. The peers are FastAPI with pydantic, pandas and LightGBM, BentoML, and MLflow's scoring server, each in an
+prediction; with a shadow it scores each request a second time, after its answer. The peers are FastAPI with pydantic,
+pandas and LightGBM, BentoML, and MLflow's scoring server, each in an
 interpreter that has it. All serve one model, 300 trees of 63 leaves on 22 numbers and 3 categories; their scores of all
 rows are equal to the last bit, or nothing is timed. `wrk` asks where it is there, else threads of this process, which the
 table says. The server and all of its processes get one core, who asks another one; the machine may be busy with other
@@ -52,10 +53,11 @@ from sterling.serving.endpoints import Service
 from sterling.serving.outcomes import Outcomes
 from sterling.serving.prediction_log import PredictionLog
 from sterling.serving.server import serve
-folder = Path(sys.argv[1])
-log = None if len(sys.argv) > 3 else PredictionLog(folder / "predictions")
-serve(SQLiteLedger(folder / "ledger.db", "bench"), LocalStore(folder / "store"), port=int(sys.argv[2]),
-      service=Service(outcomes=Outcomes(folder / "outcomes.db"), log=log, cpu_price_hour=0.04))
+folder, more = Path(sys.argv[1]), sys.argv[3:]
+log = None if "no log" in more else PredictionLog(folder / "predictions")
+ledger = SQLiteLedger(folder / ("shadow.db" if "shadow" in more else "ledger.db"), "bench")
+serve(ledger, LocalStore(folder / "store"), port=int(sys.argv[2]),
+      service=Service(outcomes=Outcomes(folder / "outcomes.db"), log=log, cpu_price_hour=0.04, counters=folder / "counters"))
 """
 FASTAPI = """
 import json, sys
@@ -183,6 +185,7 @@ def main() -> None:
         "constant bytes": Server(here, FLOOR, answers=None),
         "sterling": Server(here, STERLING),
         "sterling --no-log": Server(here, STERLING, ("no log",)),
+        "sterling + shadow": Server(here, STERLING, ("shadow",)),
         "FastAPI + pandas": Server(asked.fastapi, FASTAPI),
         "BentoML": Server(asked.bentoml, BENTOML),
         "MLflow": Server(asked.mlflow, MLFLOW, path="/invocations", asks="dataframe_records", answers="predictions"),
@@ -259,6 +262,8 @@ def prepare(folder: Path) -> list[dict[str, Any]]:
     from sterling.core.sqlite import SQLiteLedger
     from sterling.core.store import LocalStore
     from sterling.models import Column, Model, Trees
+    from sterling.project.definition import to_json
+    from sterling.project.guardrails import Errors, Latency, Score
     from sterling.stages.contract import put_bytes
 
     random = np.random.default_rng(0)
@@ -281,9 +286,13 @@ def prepare(folder: Path) -> list[dict[str, Any]]:
     model = Model(columns, Trees(booster.model_to_string()))
     ref = put_bytes(LocalStore(folder / "store"), model.to_bytes())
     body = {"version": 1, "model": ref, "rollout": "now", "replaces": None, "seen": []}
-    SQLiteLedger(folder / "ledger.db", "bench").append(
-        [Evidence("version.released", ("version:1", f"model:{ref}"), body)]
-    )
+    live = Evidence("version.released", ("version:1", f"model:{ref}"), body)
+    SQLiteLedger(folder / "ledger.db", "bench").append([live])
+    stages = [{"kind": "shadow", "share": 0, "lasts": "1d"}, {"kind": "canary", "share": 50_000, "lasts": "1d"}]
+    begun = {"version": 2, "model": ref, "stages": stages, "salt": "00", "replaces": 1, "seen": [], "error_budget": 0.05,
+             "guardrails": to_json((Errors(), Latency(), Score()))}  # fmt: skip
+    shadow = Evidence("rollout.started", ("version:2", f"model:{ref}"), body=begun)
+    SQLiteLedger(folder / "shadow.db", "bench").append([live, shadow])
     (folder / "spec.json").write_text(json.dumps({"numbers": NUMBERS, "categories": CATEGORIES}))
     rows = [dict(zip(NUMBERS, row, strict=True)) for row in numbers[:100].tolist()]
     for row, found in zip(rows, codes[:100].tolist(), strict=True):

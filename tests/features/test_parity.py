@@ -53,7 +53,7 @@ def check(bench: Bench, log: list[Any], at_moments: list[Any], updates: str) -> 
 
 @pytest.mark.parametrize("updates", SOURCES)
 @given(logs, moments)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_replaying_the_log_online_gives_the_offline_cells(
     bench: Bench, updates: str, log: list[Any], at_moments: list[Any]
 ) -> None:

@@ -171,7 +171,7 @@ def dots(rows: list[dict[str, Any]], rule: float | None = None) -> str:
     colour = alt.Color("own:N", scale=alt.Scale(domain=[True, False], range=[ACCENT, OTHER]), legend=None)
     y = alt.Y("name:N", sort=None, title=None, axis=_names())
     scale = alt.Scale(zero=False, nice=True)
-    axis = alt.Axis(tickCount=4)
+    axis = alt.Axis(tickCount=4, labelOverlap=True, labelSeparation=6)
     x = alt.X("value:Q", title=None, scale=scale, axis=axis)
     whisker = base.mark_rule(strokeWidth=2).encode(
         alt.X("low:Q", title=None, scale=scale, axis=axis), y, colour, x2="high:Q"
