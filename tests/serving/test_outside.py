@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sterling.core.errors import InvalidDefinitionError
+from sterling.decisions.release import release
+from sterling.models import Constant, Model
 from sterling.project.definition import to_json
 from sterling.project.external import ExternalModel
 from sterling.project.fallbacks import Cached, External, check_fallback
@@ -27,8 +29,11 @@ from sterling.project.tasks import Binary, Multiclass
 from sterling.serving.prediction_log import PredictionLog
 from sterling.serving.released import SHADOW_AT_ONCE
 from sterling.serving.segments import convert, segments
+from sterling.serving.server import Server
+from sterling.stages.contract import put_bytes
+from tests.decisions.released import World
 from tests.serving.test_fallback import BROKEN, GOOD, Asker, said, serving, world_of
-from tests.serving.test_released import ROW
+from tests.serving.test_released import COLUMNS, FEATURES, ROW
 from tests.stages.server import Said, server
 
 NAMES = ["distance", "carrier"]
@@ -191,6 +196,17 @@ def test_a_wrong_address_shows_when_the_server_starts(tmp_path: Path, caplog: py
     assert health["status"] == "ok"
     assert health["external"][0]["trouble"].startswith("The model 'vendor' cannot be reached at http://127.0.0.1:1/")
     assert "The model 'vendor' cannot be reached" in caplog.text
+
+
+def test_another_server_of_sterling_can_be_the_model(tmp_path: Path) -> None:
+    other = World(tmp_path / "other")
+    other.models["a"] = put_bytes(other.store, Model(COLUMNS, Constant(0.625)).to_bytes())
+    other.register("a", features=FEATURES)
+    release(other.ledger, other.store, 1)
+    with Server(other.ledger, other.store).in_background() as model:
+        world = world_of(tmp_path, link(f"{model}/v1/predict"), Always(0.1))
+        with serving(world) as url, httpx.Client(base_url=url) as client:
+            assert [scores(client), scores(client)] == [[0.625]] * 2
 
 
 PROCESS = """
