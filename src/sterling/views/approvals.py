@@ -26,7 +26,7 @@ ROLES = {
     "owner": "what is decided or predicted: problem, spine, label, policy",
     "consumers": "what requests bring and answers say: features, sources, fallbacks",
     "validation": "what evidence must show: gates, error budget, holdout, cluster, metrics, rollout, guardrails, alarms",
-    "data-protection": "data of people: sensitive attributes, personal columns",
+    "data-protection": "data of people: sensitive attributes, personal columns, models behind URLs that are sent features",
 }
 """Who is asked, and about which changes."""
 
@@ -35,7 +35,7 @@ _ROLE_OF = {
     "problem": "owner", "spine": "owner", "label": "owner", "policy": "owner", "task": "owner", "features": "consumers",
     "sources": "consumers", "fallback": "consumers", "fallback_when": "consumers", "gates": "validation", "error_budget": "validation", "holdout": "validation",
     "cluster": "validation", "metrics": "validation", "monitors": "validation", "alert_budget": "validation",
-    "studies": "validation", "rollout": "validation", "guardrails": "validation", "sensitive": "data-protection",
+    "studies": "validation", "rollout": "validation", "guardrails": "validation", "sensitive": "data-protection", "external": "data-protection",
 }  # fmt: skip
 _PERSONAL = re.compile(r"sources\.[^:]*\.(pii|person)\b")
 _SHOWN = 3
