@@ -54,7 +54,10 @@ def test_an_approval_by_the_author_counts_for_nothing_even_if_it_is_on_record(wo
         ({"gates": [{"type": "Parity"}]}, "validation"),
         ({"error_budget": 0.2}, "validation"),
         ({"sensitive": ["age"]}, "data-protection"),
-        ({"external": [{"type": "ExternalModel", "url": "https://scores.example", "role": "shadow"}]}, "data-protection"),
+        (
+            {"external": [{"type": "ExternalModel", "url": "https://scores.example", "role": "shadow"}]},
+            "data-protection",
+        ),
         ({"policy": {"type": "Threshold", "at": 0.5}}, "owner"),
         ({"recipe": {"trees": 500}}, None),
         ({"seed": 1}, None),

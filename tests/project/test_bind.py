@@ -54,6 +54,10 @@ def view(*features: object, **fields: object) -> sl.FeatureView:
         (with_features(sl.Last(weather["wind_sped"])), "Last of weather: .* Did you mean 'wind_speed'"),
         (with_features(sl.Derived("d", "distance / wind")), "Derived 'd' reads 'wind'"),
         (
+            msgspec.structs.replace(project, fallback=[sl.fallbacks.Rule("distanse / 10000")]),
+            "fallbacks.Rule .* reads 'distanse', .* Did you mean 'distance'",
+        ),
+        (
             with_features(sl.OnDemand("o", twice, inputs=["distanse"])),
             "OnDemand 'o' reads 'distanse'.* Did you mean 'distance'",
         ),

@@ -160,10 +160,9 @@ def test_a_rule_answers_from_what_the_request_brings_and_passes_on_what_it_says_
     assert found == [[(0.3, "rule", "error")], [(0.1, "constant", "error")], [(0.1, "constant", "error")]]
 
 
-def test_a_rule_that_no_request_can_be_judged_by_is_refused_when_the_version_is_loaded(tmp_path: Path) -> None:
-    world = world_of(tmp_path, Rule("weight > 3"))
-    with pytest.raises(InvalidDefinitionError, match="weight"):
-        Follower(world.ledger, world.store)
+def test_a_rule_over_raw_columns_passes_on_requests_that_bring_features(tmp_path: Path) -> None:
+    asker = Asker(world_of(tmp_path, Rule("weight / 10"), Always(0.1)))
+    assert said(asker.ask(BROKEN, carrier="UA")) == [(0.1, "constant", "error")]
 
 
 def test_beyond_its_share_of_the_queue_no_model_is_asked_but_for_want_of_another_answer(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from sterling.core.errors import InvalidDefinitionError, NotKnownAtPredictionErr
 from sterling.project.aggregates import Aggregate, Pending
 from sterling.project.availability import required_rule
 from sterling.project.checks import Fresh, Unique
+from sterling.project.fallbacks import Rule
 from sterling.project.features import (
     Derived,
     Expression,
@@ -50,6 +51,18 @@ def bind(project: Project, schemas: Mapping[str, Schema]) -> None:
     _bind_label(project, schemas[project.label.source.name])
     for feature in project.features.features:
         _bind_feature(project, schemas, feature)
+    known = [*schemas[project.spine.source.name], *feature_names(project.features)]
+    for link in project.fallback:
+        if isinstance(link, Rule):
+            _bind_rule(link, known)
+
+
+def _bind_rule(rule: Rule, known: Sequence[str]) -> None:
+    for column in sorted(columns_of(rule.sql) - set(known)):
+        raise InvalidDefinitionError(
+            f"fallbacks.Rule {rule.sql!r} reads {column!r}, which is no column of the spine's row and no feature. "
+            f"{nearest(column, known)}"
+        )
 
 
 def _bind_feature(project: Project, schemas: Mapping[str, Schema], feature: Feature) -> None:

@@ -138,7 +138,7 @@ class Scored:
         answers: What a score is.
 
     Raises:
-        InvalidDefinitionError: if the rule can be computed for neither form.
+        InvalidDefinitionError: if raw columns are read, and the rule can be computed for neither form.
     """
 
     def __init__(self, rule: Rule, columns: Sequence[Column], raw: RawRow | None, answers: Answers) -> None:
@@ -148,9 +148,8 @@ class Scored:
         types = {} if raw is None else {name: raw.types[name] for name in raw.needed}
         made = [_compiled(rule.sql, known) for known in (types, kinds)]
         self._of_raw, self._of_features = (one if isinstance(one, RowSql) else None for one in made)
-        if self._of_raw is None and self._of_features is None:
-            why = made[0 if raw is not None else 1]
-            raise InvalidDefinitionError(f"fallbacks.Rule {rule.sql!r} cannot be computed from a request: {why}")
+        if raw is not None and self._of_raw is None and self._of_features is None:
+            raise InvalidDefinitionError(f"fallbacks.Rule {rule.sql!r} cannot be computed from a request: {made[0]}")
 
     def of(self, row: Row, *, raw: bool) -> Given | None:
         """What the rule says of a row; None where that is nothing, or no score."""
