@@ -424,6 +424,7 @@ def test_a_cloud_whose_library_is_missing_names_its_extra(
         connect_store(f"{scheme}://bucket/prefix")
 
 
+@pytest.mark.slow
 def test_a_run_whose_network_goes_down_says_so_and_goes_on_when_it_is_back(
     network: Proxy, url: str, tmp_path: Path, environment: dict[str, str]
 ) -> None:

@@ -129,6 +129,7 @@ def test_a_damaged_ledger_is_moved_aside_and_the_witnessed_head_confirms_what_ca
     assert sterling(folder, "verify").code == 0
 
 
+@pytest.mark.slow
 def test_what_was_recorded_after_the_backup_and_is_lost_is_said_by_the_witnessed_head(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -82,6 +82,7 @@ def test_gc_keeps_what_an_approval_or_a_certificate_is_about(refused: tuple[Path
     assert Workspace(folder).store().has(loose)
 
 
+@pytest.mark.slow
 def test_gc_keeps_what_another_project_of_the_same_ledger_needs(tmp_path: Path) -> None:
     shared = {
         "STERLING_LEDGER": f"sqlite:{tmp_path / 'team' / 'ledger.db'}",
@@ -108,6 +109,7 @@ def test_gc_lets_go_of_a_copy_of_what_is_kept_outside(folder: Path) -> None:
     assert sterling(folder, "gc", "--json").json["refs"] == []
 
 
+@pytest.mark.slow
 def test_verify_says_what_became_of_a_file_outside(tmp_path: Path) -> None:
     folder = write_external(tmp_path / "project")
     assert sterling(folder, "run").code == 0

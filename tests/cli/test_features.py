@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from tests.cli.conftest import sterling
 from tests.cli.test_run import fits
@@ -97,6 +98,7 @@ def test_parity_shows_that_every_cell_is_online_what_it_is_offline(folder: Path)
     assert all(entry["position"] for entry in found)
 
 
+@pytest.mark.slow
 def test_what_leaks_would_claim_is_left_out_where_it_is_not_wanted(tmp_path: Path) -> None:
     folder = write_project(tmp_path / "project", rows=1500)
     titles = [step["title"] for step in sterling(folder, "run", "--no-leak-effect", "--json").json["steps"]]

@@ -53,7 +53,9 @@ def found(data: Data, here: Context) -> list[str]:
     return names + [one.name for one in check_model(sample, "candidate", scores, {}, {})]
 
 
-@pytest.mark.parametrize("name", [name for name in CLEAN if name in QUICK])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "digits" else ()) for name in CLEAN if name in QUICK]
+)
 def test_small_data_without_leaks_have_no_finding(name: str, here: Context) -> None:
     assert found(host(name), here) == []
 
