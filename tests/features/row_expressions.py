@@ -103,7 +103,7 @@ _LEAVES = {
     "double": ["x", "y", "0.5::DOUBLE", "1e3", "0::DOUBLE"],
     "decimal": ["m", "w", "1.5", "0.25", "100.0"],
     "text": ["s", "u", "'a'", "''", "'ab,c'", "z"],
-    "bool": ["b", "c", "TRUE"],
+    "bool": ["b", "c", "TRUE", "NULL::BOOLEAN"],
     "time": ["t", "v", "(TIMESTAMPTZ '2013-03-10 07:00:00')"],
     "local": ["n", "(TIMESTAMP '2013-11-03 01:30:00')"],
     "date": ["d", "e", "(DATE '2012-02-29')"],

@@ -108,6 +108,20 @@ def test_many_random_expressions_are_those_of_duckdb(sqls: list[str], cells: lis
     assert differences(sqls, cells) == []
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        *(f"{{}} {sign} NULL::INT" for sign in ("+", "-", "*", "//", "/", "%", "=", "<")), "NULL::INT + {}", "NULL::INT < {}",
+        "abs({} + NULL::INT) + i", "mod({}, NULL::INT)", "{} + (NULL::BOOLEAN::INT + i)", "({} + NULL::INT)::DOUBLE * x",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("failing", ["(j // j)", "(i + i)"])
+def test_what_is_always_null_is_not_computed_where_it_would_fail(sql: str, failing: str) -> None:
+    row = NULLS | {"i": 2**63 - 1, "j": 0, "x": 1.0, "z": "UTC"}
+    assert differences([sql.format(failing)], [row]) == []
+    assert value_of(row_sql(sql.format(failing), TYPES), row) is None
+
+
 def test_what_lies_between_two_times_is_duckdbs_around_1970_too() -> None:
     edges = [
         day + edge

@@ -19,8 +19,14 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 
 
+def nothing(_: _Row) -> None:
+    """Null, whatever the row: what DuckDB makes of a function one of whose arguments is always null."""
+
+
 def strict(compute: Callable[..., Any], runs: tuple[Run, ...]) -> Run:
-    """A function that is null where one of its arguments is."""
+    """A function that is null where one of its arguments is; the others are not computed where one always is."""
+    if nothing in runs:
+        return nothing
     if len(runs) == 1:
         return _strict_1(compute, runs[0])
     if len(runs) == 2:
@@ -76,7 +82,7 @@ def folded(run: Run) -> Run:
         value = run({})
     except DataError:
         return run
-    return lambda _: value
+    return nothing if value is None else lambda _: value
 
 
 def arguments(takes: Sequence[str], terms: Sequence[Term]) -> tuple[Run, ...] | None:
