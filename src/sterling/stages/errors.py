@@ -16,7 +16,7 @@ from sterling.project.studies import Errors
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.decide import decided, read_json
 from sterling.stages.evaluate import slices_of
-from sterling.stages.holdout import LIBRARIES, Scored, label_rate, scored
+from sterling.stages.holdout import LIBRARIES, Floats, Scored, label_rate, scored
 from sterling.stats.intervals import TooFewClustersError
 from sterling.stats.means import group_clusters, mean_interval, row_log_loss
 from sterling.tasks.policies import Decider, decider_from
@@ -30,8 +30,8 @@ MOST_PARTS = 200
 class AnalyseErrors(Stage, frozen=True):
     """Look at what the candidate got wrong.
 
-    Inputs ``holdout``, ``before`` and ``candidate``, and ``policy`` where the project has one; output ``mistakes``: the most confident ones with their units, which
-    may be personal and so stand in no fact.
+    Inputs ``holdout``, ``before`` and ``candidate``, and ``policy`` where the project has one; output ``mistakes``: the most
+    confident ones with their units, which may be personal and so stand in no fact.
 
     Attributes:
         candidate: Name of the candidate in tables.
@@ -60,7 +60,7 @@ class AnalyseErrors(Stage, frozen=True):
     def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
         """Analyse."""
         found = scored(inputs, context, clustered=self.clustered)
-        table, mistakes = self._mistakes(found)
+        table, mistakes = worst_rows(found, row_log_loss(found.label, found.scores), self.study.mistakes)
         ref = put_table(context.store, table)
         body = {
             "rows": len(found), "confusion": _confusion(found, decider_of(inputs, context)), "mistakes": mistakes,
@@ -72,15 +72,16 @@ class AnalyseErrors(Stage, frozen=True):
         }  # fmt: skip
         return Outcome({"mistakes": ref}, (found.fact("errors.analysed", self.candidate, body),))
 
-    def _mistakes(self, found: Scored) -> tuple[pa.Table, list[dict[str, Any]]]:
-        """The rows of the highest log loss: all that stands in the frame, and what may stand in a fact."""
-        order = np.lexsort((np.arange(len(found)), -row_log_loss(found.label, found.scores)))[: self.study.mistakes]
-        chosen = found.rows.table.take(pa.array(order)).append_column("score", pa.array(found.scores[order]))
-        said = [
-            {"predict_at": moment(found.rows.predict_at[row]), "score": float(found.scores[row]), "label": int(found.label[row])}
-            for row in order
-        ]  # fmt: skip
-        return chosen, said
+
+def worst_rows(found: Scored, loss: Floats, most: int) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """The rows of the highest loss, the earlier first of equal ones: all that stands in the frame, and what may stand in a fact."""
+    order = np.lexsort((np.arange(len(found)), -loss))[:most]
+    chosen = found.rows.table.take(pa.array(order)).append_column("score", pa.array(found.scores[order]))
+    said = [
+        {"predict_at": moment(found.rows.predict_at[row]), "score": float(found.scores[row]), "label": float(found.label[row])}
+        for row in order
+    ]  # fmt: skip
+    return chosen, said
 
 
 def parts_of_rows(found: Scored, slices: Sequence[str]) -> Iterator[tuple[str, Any, NDArray[np.bool_]]]:

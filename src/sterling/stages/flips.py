@@ -67,19 +67,11 @@ class CompareWithChampion(Stage, frozen=True):
 
     def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
         """Compare; nothing is found where there is no champion, or none that can read the rows."""
-        if "champion" not in inputs:
+        both = beside_champion(inputs, context, clustered=self.clustered)
+        if both is None:
             return Outcome({})
-        found = scored(inputs, context, clustered=self.clustered)
-        champion = Model.from_bytes(context.store.open(inputs["champion"]).read_bytes())
-        if found.rows.cannot_encode(champion.columns):
-            return Outcome({})
-        theirs = scored(inputs, context, clustered=self.clustered, model="champion")
-        moved = np.argsort(-np.abs(found.scores - theirs.scores), kind="stable")[: self.study.moved]
-        table = found.rows.table.take(pa.array(moved))
-        for name, scores in (("score", found.scores), ("score_of_champion", theirs.scores)):
-            table = table.append_column(name, pa.array(scores[moved]))
-        ref = put_table(context.store, table)
-        own = decider_of(inputs, context)
+        found, theirs = both
+        ref, own = put_moved(context, found, theirs, self.study.moved), decider_of(inputs, context)
         body = self._compared(found, theirs, own, _decider_of_champion(inputs, context, theirs, own)) | {"ref": ref}
         return Outcome({"moved": ref}, (found.fact("predictions.compared", self.candidate, body),))
 
@@ -88,14 +80,41 @@ class CompareWithChampion(Stage, frozen=True):
             decided(one.rows, decider, one.scores) == one.label for one, decider in ((found, own), (theirs, other))
         )
         negative, positive = theirs_right & ~ours_right, ours_right & ~theirs_right
-        change = found.scores - theirs.scores
         return {
             "champion": theirs.ref, "rows": len(found), "threshold": own.threshold, "chosen": own.why,
             "negative_flips": int(negative.sum()), "positive_flips": int(positive.sum()),
             **share_of(negative, found.clusters, self.error_rate),
-            "mean_change": float(np.abs(change).mean()), "largest_change": float(np.abs(change).max()),
-            "unchanged": float((change == 0).mean()), **explained(found, theirs, negative | positive, none="no decision flipped"),
+            **changes(found, theirs), **explained(found, theirs, negative | positive, none="no decision flipped"),
         }  # fmt: skip
+
+
+def beside_champion(inputs: Mapping[str, Ref], context: Context, *, clustered: bool) -> tuple[Scored, Scored] | None:
+    """Candidate and champion on the holdout; None where there is no champion, or none that can read the rows."""
+    if "champion" not in inputs:
+        return None
+    found = scored(inputs, context, clustered=clustered)
+    champion = Model.from_bytes(context.store.open(inputs["champion"]).read_bytes())
+    if found.rows.cannot_encode(champion.columns):
+        return None
+    return found, scored(inputs, context, clustered=clustered, model="champion")
+
+
+def put_moved(context: Context, found: Scored, theirs: Scored, most: int) -> Ref:
+    """Keep the rows whose prediction moved most, with both predictions."""
+    furthest = np.argsort(-np.abs(found.scores - theirs.scores), kind="stable")[:most]
+    table = found.rows.table.take(pa.array(furthest))
+    for name, scores in (("score", found.scores), ("score_of_champion", theirs.scores)):
+        table = table.append_column(name, pa.array(scores[furthest]))
+    return put_table(context.store, table)
+
+
+def changes(found: Scored, theirs: Scored) -> dict[str, Any]:
+    """How far predictions moved."""
+    change = found.scores - theirs.scores
+    return {
+        "mean_change": float(np.abs(change).mean()), "largest_change": float(np.abs(change).max()),
+        "unchanged": float((change == 0).mean()),
+    }  # fmt: skip
 
 
 def share_of(chosen: NDArray[np.bool_], clusters: NDArray[np.int64], error_rate: float) -> dict[str, float | None]:

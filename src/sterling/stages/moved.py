@@ -11,16 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from sterling.core.refs import Ref
-from sterling.engine.tables import put_table
-from sterling.models import Model
 from sterling.project.studies import Flips
 from sterling.stages.contract import Context, Outcome, Stage
 from sterling.stages.decide import read_json
-from sterling.stages.flips import explained, share_of
-from sterling.stages.holdout import LIBRARIES, Scored, scored
+from sterling.stages.flips import beside_champion, changes, explained, put_moved, share_of
+from sterling.stages.holdout import LIBRARIES, Scored
 
 SHARE_OF_DEVIATION = 0.1
 """The tolerance where the project names none, as a share of the labels' deviation."""
@@ -56,18 +53,11 @@ class CompareNumbersWithChampion(Stage, frozen=True):
 
     def __call__(self, inputs: Mapping[str, Ref], context: Context) -> Outcome:
         """Compare; nothing is found where there is no champion, or none that can read the rows."""
-        if "champion" not in inputs:
+        both = beside_champion(inputs, context, clustered=self.clustered)
+        if both is None:
             return Outcome({})
-        found = scored(inputs, context, clustered=self.clustered)
-        champion = Model.from_bytes(context.store.open(inputs["champion"]).read_bytes())
-        if found.rows.cannot_encode(champion.columns):
-            return Outcome({})
-        theirs = scored(inputs, context, clustered=self.clustered, model="champion")
-        furthest = np.argsort(-np.abs(found.scores - theirs.scores), kind="stable")[: self.study.moved]
-        table = found.rows.table.take(pa.array(furthest))
-        for name, scores in (("score", found.scores), ("score_of_champion", theirs.scores)):
-            table = table.append_column(name, pa.array(scores[furthest]))
-        ref = put_table(context.store, table)
+        found, theirs = both
+        ref = put_moved(context, found, theirs, self.study.moved)
         tolerance, chosen = self._tolerance(inputs, context)
         body = self._compared(found, theirs, tolerance) | {"tolerance": tolerance, "chosen": chosen, "ref": ref}
         return Outcome({"moved": ref}, (found.fact("predictions.compared", self.candidate, body),))
@@ -79,13 +69,11 @@ class CompareNumbersWithChampion(Stage, frozen=True):
         return SHARE_OF_DEVIATION * deviation, "a tenth of the deviation of the labels known before the holdout"
 
     def _compared(self, found: Scored, theirs: Scored, tolerance: float) -> dict[str, Any]:
-        change = found.scores - theirs.scores
         grown = np.abs(found.label - found.scores) - np.abs(theirs.label - theirs.scores)
-        moved = np.abs(change) > tolerance
+        moved = np.abs(found.scores - theirs.scores) > tolerance
         return {
             "champion": theirs.ref, "rows": len(found), "moved": int(moved.sum()),
             "worse": int((grown > tolerance).sum()), "better": int((grown < -tolerance).sum()),
             **share_of(moved, found.clusters, self.error_rate),
-            "mean_change": float(np.abs(change).mean()), "largest_change": float(np.abs(change).max()),
-            "unchanged": float((change == 0).mean()), **explained(found, theirs, moved, none="no prediction moved"),
+            **changes(found, theirs), **explained(found, theirs, moved, none="no prediction moved"),
         }  # fmt: skip

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from sterling.core.refs import Ref
 from sterling.engine.tables import put_table
 from sterling.project.studies import Errors
 from sterling.stages.contract import Context, Outcome, Stage
-from sterling.stages.errors import gap_of, moment, parts_of_rows
-from sterling.stages.holdout import LIBRARIES, Floats, Scored, scored
+from sterling.stages.errors import gap_of, parts_of_rows, worst_rows
+from sterling.stages.holdout import LIBRARIES, Floats, scored
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 """Levels at which the distribution of the residuals is recorded."""
@@ -53,7 +52,7 @@ class AnalyseNumberErrors(Stage, frozen=True):
         """Analyse."""
         found = scored(inputs, context, clustered=self.clustered)
         residual = found.label - found.scores
-        table, mistakes = self._mistakes(found, residual)
+        table, mistakes = worst_rows(found, np.abs(residual), self.study.mistakes)
         ref = put_table(context.store, table)
         body = {
             "rows": len(found), "residuals": _distribution(residual), "mistakes": mistakes, "ref": ref,
@@ -63,19 +62,6 @@ class AnalyseNumberErrors(Stage, frozen=True):
             ],
         }  # fmt: skip
         return Outcome({"mistakes": ref}, (found.fact("errors.analysed", self.candidate, body),))
-
-    def _mistakes(self, found: Scored, residual: Floats) -> tuple[pa.Table, list[dict[str, Any]]]:
-        """The rows of the largest residuals: all that stands in the frame, and what may stand in a fact."""
-        order = np.lexsort((np.arange(len(found)), -np.abs(residual)))[: self.study.mistakes]
-        chosen = found.rows.table.take(pa.array(order)).append_column("score", pa.array(found.scores[order]))
-        said = [
-            {
-                "predict_at": moment(found.rows.predict_at[row]), "score": float(found.scores[row]),
-                "label": float(found.label[row]),
-            }
-            for row in order
-        ]  # fmt: skip
-        return chosen, said
 
 
 def _distribution(residual: Floats) -> dict[str, Any]:

@@ -240,46 +240,48 @@ def champion_table(fact: Entry, most: int | None = None) -> Table:
 def flips_table(fact: Entry, most: int | None = None) -> Table:
     """Decisions that changed against the champion, and the features that moved them."""
     body, at = fact.body, cite(fact.position)
-    rate = interval(100 * body["rate"], *(None if body[side] is None else 100 * body[side] for side in ("low", "high")))
-    rows = [
-        Row(("right before, wrong now", number(body["negative_flips"]), f"{rate} %", at), strong=True),
-        Row(("wrong before, right now", number(body["positive_flips"]), percent(body["positive_flips"] / body["rows"]), at)),
-        Row(("mean change of the score", number(body["mean_change"]), f"{number(body['largest_change'])} at most", at)),
-        *(
-            Row((f"moved by {one['name']}", number(one["size"]), f"{number(one['mean'], signed=True)} in the mean", at))
-            for one in body["features"][: 3 if most else None]
-        ),
-    ]  # fmt: skip
+    better = number(body["positive_flips"]), percent(body["positive_flips"] / body["rows"])
+    rows = (
+        Row(("right before, wrong now", number(body["negative_flips"]), _rate(body), at), strong=True),
+        Row(("wrong before, right now", *better, at)),
+    )
+    decided = "by capacity" if body["threshold"] is None else f"at {number(body['threshold'])}"
     note = (
-        f"Of {number(body['rows'])} rows, decided {'by capacity' if body['threshold'] is None else 'at ' + number(body['threshold'])}. Moved by: mean size of the change of the log odds "
-        f"that a feature makes in rows whose decision changed. The rows that moved most are {short(body['ref'])}."
+        f"Of {number(body['rows'])} rows, decided {decided}. Moved by: mean size of the change of the log odds that a feature "
+        f"makes in rows whose decision changed. The rows that moved most are {short(body['ref'])}."
     )
-    return Table(
-        "Against the champion, row by row", ("what changed", ">rows or size", ">share", ""), tuple(rows), note=note
-    )
+    return _row_by_row(fact, rows, "mean change of the score", note, most)
 
 
 def moved_table(fact: Entry, most: int | None = None) -> Table:
     """Numbers that moved against the champion, and the features that moved them."""
     body, at = fact.body, cite(fact.position)
-    rate = interval(100 * body["rate"], *(None if body[side] is None else 100 * body[side] for side in ("low", "high")))
-    rows = [
-        Row(("moved by more than the tolerance", number(body["moved"]), f"{rate} %", at), strong=True),
+    rows = (
+        Row(("moved by more than the tolerance", number(body["moved"]), _rate(body), at), strong=True),
         Row(("error grew by more than that", number(body["worse"]), percent(body["worse"] / body["rows"]), at)),
         Row(("error shrank by more than that", number(body["better"]), percent(body["better"] / body["rows"]), at)),
-        Row(("mean change", number(body["mean_change"]), f"{number(body['largest_change'])} at most", at)),
-        *(
-            Row((f"moved by {one['name']}", number(one["size"]), f"{number(one['mean'], signed=True)} in the mean", at))
-            for one in body["features"][: 3 if most else None]
-        ),
-    ]  # fmt: skip
+    )
     note = (
         f"Of {number(body['rows'])} rows; the tolerance is {number(body['tolerance'])}, {body['chosen']}. Moved by: mean size of "
         f"the change that a feature makes in rows that moved. The rows that moved most are {short(body['ref'])}."
     )
-    return Table(
-        "Against the champion, row by row", ("what changed", ">rows or size", ">share", ""), tuple(rows), note=note
+    return _row_by_row(fact, rows, "mean change", note, most)
+
+
+def _rate(body: Body) -> str:
+    bounds = (None if body[side] is None else 100 * body[side] for side in ("low", "high"))
+    return f"{interval(100 * body['rate'], *bounds)} %"
+
+
+def _row_by_row(fact: Entry, rows: Sequence[Row], change: str, note: str, most: int | None) -> Table:
+    body, at = fact.body, cite(fact.position)
+    moved = (
+        Row((f"moved by {one['name']}", number(one["size"]), f"{number(one['mean'], signed=True)} in the mean", at))
+        for one in body["features"][: 3 if most else None]
     )
+    size = Row((change, number(body["mean_change"]), f"{number(body['largest_change'])} at most", at))
+    columns = ("what changed", ">rows or size", ">share", "")
+    return Table("Against the champion, row by row", columns, (*rows, size, *moved), note=note)
 
 
 def retrained_table(fact: Entry, title: str, column: str, most: int | None = None) -> Table:
