@@ -9,6 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sterling.lifecycle import Result, run_project
+from sterling.project.load import load_project
+
 PROJECT = """
 import sterling as sl
 
@@ -65,6 +68,23 @@ def write_project(folder: Path, *, rows: int = 3000) -> Path:
     (folder / "prepare.sql").write_text(SQL)
     (folder / "golden.jsonl").write_text(json.dumps(EXAMPLE) + "\n")
     return folder
+
+
+def write_task(folder: Path, task: str, gates: str, *, label: str, rows: int, trees: str) -> Path:
+    """Write the project with another task, its label and gates, and the task's own baselines."""
+    write_project(folder, rows=rows)
+    text = (folder / "project.py").read_text()
+    start, end = text.index("    gates=["), text.rindex(")")
+    text = f"{text[:start]}    task={task}, {gates}{text[end:]}"
+    for old, new in (('"hours > 30"', f'"{label}"'), (", baselines=[sl.Prior()]", ""), ("trees=15", trees)):
+        text = text.replace(old, new)
+    (folder / "project.py").write_text(text)
+    return folder
+
+
+def run_released(folder: Path) -> Result:
+    """Run the project in a folder and release what passes."""
+    return run_project(load_project(folder), folder, release_now=True)
 
 
 def edit(folder: Path, old: str, new: str, *, file: str = "project.py") -> None:

@@ -23,7 +23,7 @@ from sterling.project.load import load_project
 from sterling.serving.server import Server
 from sterling.views.report import run_report
 from tests.cli.conftest import sterling
-from tests.lifecycle.small import edit, write_project
+from tests.lifecycle.small import edit, run_released, write_task
 
 LABEL = "CASE WHEN hours < 20 THEN 'quick' WHEN hours < 35 THEN 'usual' ELSE 'slow' END"
 GATES = (
@@ -35,27 +35,13 @@ CLASSES = ("quick", "slow", "usual")
 
 
 def write(folder: Path, *, label: str = LABEL, rows: int = 2000, task: str = "sl.Multiclass()") -> Path:
-    write_project(folder, rows=rows)
-    text = (folder / "project.py").read_text()
-    start, end = text.index("    gates=["), text.rindex(")")
-    text = f"{text[:start]}    task={task}, {GATES}{text[end:]}"
-    text = (
-        text.replace('"hours > 30"', f'"{label}"')
-        .replace(", baselines=[sl.Prior()]", "")
-        .replace("trees=15", "most_trees=50")
-    )
-    (folder / "project.py").write_text(text)
-    return folder
+    return write_task(folder, task, GATES, label=label, rows=rows, trees="most_trees=50")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     folder = write(tmp_path_factory.mktemp("multiclass") / "project")
-    return folder, run(folder)
-
-
-def run(folder: Path) -> Result:
-    return run_project(load_project(folder), folder, release_now=True)
+    return folder, run_released(folder)
 
 
 def test_classes_are_learnt_judged_and_released(finished: tuple[Path, Result]) -> None:
@@ -121,22 +107,22 @@ def test_what_is_mistaken_for_what_is_on_record(finished: tuple[Path, Result]) -
 )
 def test_a_label_that_names_no_class_is_refused(tmp_path: Path, label: str, said: str) -> None:
     with pytest.raises(InvalidDefinitionError, match=said):
-        run(write(tmp_path / "project", label=label))
+        run_released(write(tmp_path / "project", label=label))
 
 
 def test_a_thousand_classes_end_a_run_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"are of [0-9,]+ classes, and Multiclass takes 200 at most"):
-        run(write(tmp_path / "project", label="CAST(weight * 100 AS INTEGER)"))
+        run_released(write(tmp_path / "project", label="CAST(weight * 100 AS INTEGER)"))
 
 
 @pytest.mark.slow
 def test_a_class_of_one_row_and_a_second_run_that_is_compared_with_the_first(tmp_path: Path) -> None:
     folder = write(tmp_path / "project", label="CASE WHEN parcel = 'p00010' THEN 10 WHEN hours < 25 THEN 9 ELSE 2 END")
-    result = run(folder)
+    result = run_released(folder)
     model = Model.from_bytes(Workspace(folder).store().open(Ref(result.candidate)).read_bytes())
     assert model.outputs == ("2", "9", "10")
     edit(folder, "min_rows_per_leaf=20", "min_rows_per_leaf=40")
-    assert run(folder).candidate != result.candidate
+    assert run_released(folder).candidate != result.candidate
     compared = sterling(folder, "compare", "--json")
     assert compared.code == 0, compared.errors
     assert all(one["difference"] is not None for one in compared.json["metrics"] if one["metric"] != "ece")

@@ -14,14 +14,14 @@ from sterling.core.refs import Ref
 from sterling.core.workspace import Workspace
 from sterling.decisions.served import served_as_trained
 from sterling.engine.tables import read_table
-from sterling.lifecycle import Result, run_project
+from sterling.lifecycle import Result
 from sterling.models import Model
 from sterling.models.answers import scores_of
 from sterling.project.load import load_project
 from sterling.serving.server import Server
 from sterling.views.report import run_report
 from sterling.views.report_studies import study_tables
-from tests.lifecycle.small import edit, write_project
+from tests.lifecycle.small import edit, run_released, write_task
 
 GATES = (
     'gates=[sl.gates.NonInferior("pinball", to="baseline", margin=1.0), sl.gates.AtLeast("coverage", 0.5), '
@@ -32,27 +32,13 @@ LEVELS = ("0.1", "0.5", "0.9")
 
 
 def write(folder: Path, *, label: str = "hours", rows: int = 3000) -> Path:
-    write_project(folder, rows=rows)
-    text = (folder / "project.py").read_text()
-    start, end = text.index("    gates=["), text.rindex(")")
-    text = f"{text[:start]}    task=sl.Quantiles([0.1, 0.5, 0.9]), {GATES}{text[end:]}"
-    text = (
-        text.replace('"hours > 30"', f'"{label}"')
-        .replace(", baselines=[sl.Prior()]", "")
-        .replace("trees=15", "most_trees=60")
-    )
-    (folder / "project.py").write_text(text)
-    return folder
+    return write_task(folder, "sl.Quantiles([0.1, 0.5, 0.9])", GATES, label=label, rows=rows, trees="most_trees=60")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     folder = write(tmp_path_factory.mktemp("quantiles") / "project")
-    return folder, run(folder)
-
-
-def run(folder: Path) -> Result:
-    return run_project(load_project(folder), folder, release_now=True)
+    return folder, run_released(folder)
 
 
 def test_quantiles_are_learnt_judged_and_released(finished: tuple[Path, Result]) -> None:
@@ -111,16 +97,16 @@ def test_the_server_answers_what_was_evaluated_to_the_last_bit(finished: tuple[P
 
 def test_a_constant_label_ends_a_run_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"are 1. Training needs labels that differ"):
-        run(write(tmp_path / "project", label="1"))
+        run_released(write(tmp_path / "project", label="1"))
 
 
 def test_labels_that_are_all_null_end_a_run_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none of their labels is known by then"):
-        run(write(tmp_path / "project", label="CASE WHEN FALSE THEN hours END"))
+        run_released(write(tmp_path / "project", label="CASE WHEN FALSE THEN hours END"))
 
 
 def test_thirty_rows_end_in_bounds_that_nothing_passes(tmp_path: Path) -> None:
-    assert run(write(tmp_path / "project", rows=30)).verdict == "failed"
+    assert run_released(write(tmp_path / "project", rows=30)).verdict == "failed"
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from sterling.core.evidence import Entry, Query
 from sterling.core.refs import Ref
 from sterling.core.workspace import Workspace
 from sterling.engine.tables import read_table
-from sterling.lifecycle import Result, run_project
+from sterling.lifecycle import Result
 from sterling.models import Model
 from sterling.project.load import load_project
 from sterling.serving.server import Server
 from sterling.views.report import run_report
 from sterling.views.report_studies import study_tables
-from tests.lifecycle.small import edit, write_project
+from tests.lifecycle.small import edit, run_released, write_project, write_task
 
 GATES = (
     'gates=[sl.gates.NonInferior("rmse", to="baseline", margin=1.0), sl.gates.AtLeast("r2", 0.3), sl.gates.EverySlice("r2", by=["depot"], '
@@ -27,27 +27,13 @@ GATES = (
 
 
 def write(folder: Path, *, label: str = "hours", rows: int = 3000) -> Path:
-    write_project(folder, rows=rows)
-    text = (folder / "project.py").read_text()
-    start, end = text.index("    gates=["), text.rindex(")")
-    text = f"{text[:start]}    task=sl.Regression(), {GATES}{text[end:]}"
-    text = (
-        text.replace('"hours > 30"', f'"{label}"')
-        .replace(", baselines=[sl.Prior()]", "")
-        .replace("trees=15", "trees=200")
-    )
-    (folder / "project.py").write_text(text)
-    return folder
+    return write_task(folder, "sl.Regression()", GATES, label=label, rows=rows, trees="trees=200")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     folder = write(tmp_path_factory.mktemp("regression") / "project")
-    return folder, run(folder)
-
-
-def run(folder: Path) -> Result:
-    return run_project(load_project(folder), folder, release_now=True)
+    return folder, run_released(folder)
 
 
 def test_a_number_is_learnt_judged_and_released(finished: tuple[Path, Result]) -> None:
@@ -108,7 +94,7 @@ def test_the_server_answers_what_was_evaluated_to_the_last_bit(finished: tuple[P
 )
 def test_a_label_that_is_no_number_is_refused(tmp_path: Path, label: str, said: str) -> None:
     with pytest.raises(InvalidDefinitionError, match=said):
-        run(write(tmp_path / "project", label=label))
+        run_released(write(tmp_path / "project", label=label))
 
 
 @pytest.mark.parametrize(
@@ -123,11 +109,11 @@ def test_labels_that_nothing_can_be_learnt_from_end_a_run_in_one_sentence(
     tmp_path: Path, label: str, said: str
 ) -> None:
     with pytest.raises(DataError, match=said):
-        run(write(tmp_path / "project", label=label))
+        run_released(write(tmp_path / "project", label=label))
 
 
 def test_thirty_rows_end_in_bounds_that_nothing_passes(tmp_path: Path) -> None:
-    result = run(write(tmp_path / "project", rows=30))
+    result = run_released(write(tmp_path / "project", rows=30))
     assert result.verdict == "failed"
 
 
@@ -135,7 +121,7 @@ def test_a_number_as_the_label_of_a_condition_is_refused(tmp_path: Path) -> None
     folder = write_project(tmp_path / "project")
     edit(folder, '"hours > 30"', '"hours"')
     with pytest.raises(InvalidDefinitionError, match=r"'hours' is double, and .* Binary.* or task=sl.Regression\(\)"):
-        run(folder)
+        run_released(folder)
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,9 @@ from sterling.stages.evaluate import BASELINE, MOST_SLICES, clusters_of, holdout
 from sterling.stats.decisions import confusion
 from sterling.stats.metrics import Metric
 from sterling.stats.value_curve import curve, objective_of
-from sterling.tasks.decided import compare_decisions, decision_metrics, measure_decisions, per_decisions
+from sterling.tasks.decided import decision_metrics, per_decisions
 from sterling.tasks.policies import Decider, amounts_of, decider_from
-from sterling.tasks.task import Floats, Measured
+from sterling.tasks.task import Floats, Measured, compared, measured
 
 PREDICTED = "predicted:"
 WITHOUT_MODEL = ("nobody", "everybody")
@@ -166,7 +166,7 @@ class _Judged:
     ) -> Iterator[Evidence]:
         label, acted = self.rows.label, one.acted
         for name in metrics or self.metrics:
-            found = measure_decisions(self.metrics[name], label, acted, self.clusters, error_rate=self.error_rate)
+            found = measured(self.metrics[name], label, acted, self.clusters, error_rate=self.error_rate)
             body = {"metric": name, "role": one.role, "slice": dict(part or {}), "value": found.value}
             yield one.fact("metric.measured", body | _bounds(found), f"metric:{name}")
 
@@ -175,7 +175,7 @@ class _Judged:
     ) -> Iterator[Evidence]:
         label, acted = self.rows.label, ours.acted
         for name, metric in metrics.items():
-            found = compare_decisions(metric, label, acted, theirs, self.clusters, error_rate=self.error_rate)
+            found = compared(metric, label, acted, theirs, self.clusters, error_rate=self.error_rate)
             body = {"metric": name, **rival, "difference": found.value}
             yield ours.fact("metric.compared", body | _bounds(found), f"metric:{name}")
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from sterling.project.policy import Value
 from sterling.stats.decisions import PER, break_even, value_metric
-from sterling.tasks.decided import measure_decisions
 from sterling.tasks.policies import amounts_of
+from sterling.tasks.task import measured
 
 _DAY = 86_400_000_000
 Floats = NDArray[np.float64]
@@ -57,7 +57,7 @@ def worth(
     )
     gained = np.where(label == 1, np.where(acted, *positive), np.where(acted, *negative))
     right = rate * amounts.true_positive + (1 - rate) * amounts.true_negative
-    found = measure_decisions(value_metric(amounts), label, acted.astype(np.float64), clusters, error_rate=error_rate)
+    found = measured(value_metric(amounts), label, acted.astype(np.float64), clusters, error_rate=error_rate)
 
     def ways() -> Iterator[dict[str, Any]]:
         yield _way("nobody", 0.0, None, leaving)

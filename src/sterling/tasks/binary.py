@@ -10,12 +10,18 @@ from sterling.core.errors import DataError
 from sterling.project.tasks import METRICS_OF
 from sterling.project.tasks import Binary as Wanted
 from sterling.stats.calibration import reliability_curve
-from sterling.stats.intervals import (
-    difference_interval,
-    metric_interval,
-)
 from sterling.stats.metrics import METRICS
-from sterling.tasks.task import CALIBRATION_BINS, CONFIDENCE, Clusters, Floats, Measured, Task, bins_of, measured
+from sterling.tasks.task import (
+    CALIBRATION_BINS,
+    CONFIDENCE,
+    Clusters,
+    Floats,
+    Measured,
+    Task,
+    bins_of,
+    compared,
+    measured,
+)
 
 
 class Binary:
@@ -66,25 +72,13 @@ class Binary:
             return Measured(
                 half, half, half, CONFIDENCE, half, half, error_rate, len(label), count, "by definition: one score for all rows"
             )  # fmt: skip
-        return measured(
-            lambda: metric_interval(metric, label, predicted, clusters, confidence=CONFIDENCE, error_rate=error_rate),
-            label,
-            clusters,
-            error_rate,
-        )
+        return measured(metric, label, predicted, clusters, error_rate=error_rate)
 
     def compare(
         self, metric: str, label: Floats, ours: Floats, theirs: Floats, clusters: Clusters, *, error_rate: float
     ) -> Measured:
         """The difference of a metric on the same rows, ours minus theirs, with its bounds."""
-        return measured(
-            lambda: difference_interval(
-                metric, label, ours, theirs, clusters, confidence=CONFIDENCE, error_rate=error_rate
-            ),
-            label,
-            clusters,
-            error_rate,
-        )
+        return compared(metric, label, ours, theirs, clusters, error_rate=error_rate)
 
     def calibration(self, label: Floats, predicted: Floats, clusters: Clusters) -> dict[str, Any]:
         """Bins of equal mass in the order of the predictions, the lowest first; ties are never divided."""

@@ -12,7 +12,6 @@ from sterling.project.tasks import METRICS_OF, MOST_CLASSES
 from sterling.project.tasks import Multiclass as Wanted
 from sterling.stats.calibration import reliability_curve
 from sterling.stats.decisions import DECISION_METRICS
-from sterling.stats.intervals import difference_interval, metric_interval
 from sterling.stats.multiclass import METRICS, MOST_CALIBRATED, counts_of, of_class
 from sterling.tasks.task import (
     CALIBRATION_BINS,
@@ -21,6 +20,7 @@ from sterling.tasks.task import (
     Floats,
     Measured,
     bins_of,
+    compared,
     measured,
     not_measured,
 )
@@ -101,14 +101,7 @@ class Multiclass:
             )  # fmt: skip
         if metric == "ece" and predicted.shape[1] > MOST_CALIBRATED:
             return not_measured(_TOO_MANY, error_rate, rows=len(label), clusters=len(np.unique(clusters)))
-        return measured(
-            lambda: metric_interval(
-                METRICS[metric], label, predicted, clusters, confidence=CONFIDENCE, error_rate=error_rate
-            ),
-            label,
-            clusters,
-            error_rate,
-        )
+        return measured(METRICS[metric], label, predicted, clusters, error_rate=error_rate)
 
     def compare(
         self, metric: str, label: Floats, ours: Floats, theirs: Floats, clusters: Clusters, *, error_rate: float
@@ -116,14 +109,7 @@ class Multiclass:
         """The difference of a metric on the same rows, ours minus theirs, with its bounds."""
         if metric == "ece" and ours.shape[1] > MOST_CALIBRATED:
             return not_measured(_TOO_MANY, error_rate, rows=len(label), clusters=len(np.unique(clusters)))
-        return measured(
-            lambda: difference_interval(
-                METRICS[metric], label, ours, theirs, clusters, confidence=CONFIDENCE, error_rate=error_rate
-            ),
-            label,
-            clusters,
-            error_rate,
-        )
+        return compared(METRICS[metric], label, ours, theirs, clusters, error_rate=error_rate)
 
     def calibration(self, label: Floats, predicted: Floats, clusters: Clusters) -> dict[str, Any]:
         """For each class that is shown, bins of equal mass in the order of its probability, the lowest first."""
@@ -151,14 +137,9 @@ class Multiclass:
         for place in shown:
             ours, acted = of_class(label, place), of_class(said.astype(np.float64), place)
             shares = {
-                name: _share(measured(
-                    lambda name=name, y=ours, a=acted: metric_interval(  # type: ignore[misc]
-                        DECISION_METRICS[name], y, a, clusters, confidence=CONFIDENCE, error_rate=error_rate
-                    ),
-                    ours, clusters, error_rate,
-                ), value)
+                name: _share(measured(DECISION_METRICS[name], ours, acted, clusters, error_rate=error_rate), value)
                 for name, value in (("precision", _ratio(right, named, place)), ("recall", _ratio(right, came, place)))
-            }  # fmt: skip
+            }
             counts = {"rows": int(came[place]), "predicted": int(named[place]), "right": int(right[place])}
             classes.append({"class": self.classes[place], **counts, **shares})
         return {

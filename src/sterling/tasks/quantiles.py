@@ -9,12 +9,12 @@ import numpy as np
 
 from sterling.project.tasks import METRICS_OF, level_name
 from sterling.project.tasks import Quantiles as Wanted
-from sterling.stats.intervals import TooFewClustersError, difference_interval, metric_interval
+from sterling.stats.intervals import TooFewClustersError
 from sterling.stats.means import Groups, group_clusters, mean_interval
 from sterling.stats.pinball import intervals_of, quantile_metrics, row_pinball
 from sterling.stats.rows import Floats as Numbers
 from sterling.tasks.regression import REGRESSION
-from sterling.tasks.task import CONFIDENCE, Clusters, Floats, Measured, measured
+from sterling.tasks.task import CONFIDENCE, Clusters, Floats, Measured, compared, measured
 
 
 class Quantiles:
@@ -56,27 +56,13 @@ class Quantiles:
         self, metric: str, label: Floats, predicted: Floats, clusters: Clusters, *, error_rate: float
     ) -> Measured:
         """A metric with its bounds."""
-        return measured(
-            lambda: metric_interval(
-                self._metrics[metric], label, predicted, clusters, confidence=CONFIDENCE, error_rate=error_rate
-            ),
-            label,
-            clusters,
-            error_rate,
-        )
+        return measured(self._metrics[metric], label, predicted, clusters, error_rate=error_rate)
 
     def compare(
         self, metric: str, label: Floats, ours: Floats, theirs: Floats, clusters: Clusters, *, error_rate: float
     ) -> Measured:
         """The difference of a metric on the same rows, ours minus theirs, with its bounds."""
-        return measured(
-            lambda: difference_interval(
-                self._metrics[metric], label, ours, theirs, clusters, confidence=CONFIDENCE, error_rate=error_rate
-            ),
-            label,
-            clusters,
-            error_rate,
-        )
+        return compared(self._metrics[metric], label, ours, theirs, clusters, error_rate=error_rate)
 
     def calibration(self, label: Floats, predicted: Floats, clusters: Clusters) -> dict[str, Any]:
         """For each level the share of labels at or below its quantile, and for each interval the share inside, as JSON."""

@@ -9,9 +9,18 @@ import numpy as np
 from sterling.core.errors import DataError
 from sterling.project.tasks import METRICS_OF
 from sterling.project.tasks import Regression as Wanted
-from sterling.stats.intervals import difference_interval, metric_interval
 from sterling.stats.regression import METRICS, number_curve
-from sterling.tasks.task import CALIBRATION_BINS, CONFIDENCE, Clusters, Floats, Measured, Task, bins_of, measured
+from sterling.tasks.task import (
+    CALIBRATION_BINS,
+    CONFIDENCE,
+    Clusters,
+    Floats,
+    Measured,
+    Task,
+    bins_of,
+    compared,
+    measured,
+)
 
 
 class Regression:
@@ -64,27 +73,13 @@ class Regression:
         self, metric: str, label: Floats, predicted: Floats, clusters: Clusters, *, error_rate: float
     ) -> Measured:
         """A metric with its bounds."""
-        return measured(
-            lambda: metric_interval(
-                METRICS[metric], label, predicted, clusters, confidence=CONFIDENCE, error_rate=error_rate
-            ),
-            label,
-            clusters,
-            error_rate,
-        )
+        return measured(METRICS[metric], label, predicted, clusters, error_rate=error_rate)
 
     def compare(
         self, metric: str, label: Floats, ours: Floats, theirs: Floats, clusters: Clusters, *, error_rate: float
     ) -> Measured:
         """The difference of a metric on the same rows, ours minus theirs, with its bounds."""
-        return measured(
-            lambda: difference_interval(
-                METRICS[metric], label, ours, theirs, clusters, confidence=CONFIDENCE, error_rate=error_rate
-            ),
-            label,
-            clusters,
-            error_rate,
-        )
+        return compared(METRICS[metric], label, ours, theirs, clusters, error_rate=error_rate)
 
     def calibration(self, label: Floats, predicted: Floats, clusters: Clusters) -> dict[str, Any]:
         """Bins of equal mass in the order of the predictions, the lowest first; ties are never divided."""

@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sterling.stats.calibration import ReliabilityBin
-from sterling.stats.intervals import ClusteredInterval, NoVariationError, TooFewClustersError
+from sterling.stats.intervals import (
+    ClusteredInterval,
+    NoVariationError,
+    TooFewClustersError,
+    difference_interval,
+    metric_interval,
+)
+from sterling.stats.metrics import Metric
 from sterling.stats.regression import NumberBin
 from sterling.stats.rows import OneClassError
 
@@ -101,15 +108,35 @@ def bins_of(found: Iterable[ReliabilityBin | NumberBin]) -> list[dict[str, Any]]
     return [{name: getattr(bin_, name) for name in _BIN} for bin_ in found]
 
 
-def measured(find: Callable[[], ClusteredInterval], label: Floats, clusters: Clusters, error_rate: float) -> Measured:
-    """An interval as it is recorded, or why there is none.
+def measured(
+    metric: str | Metric, label: Floats, predicted: Floats, clusters: Clusters, *, error_rate: float
+) -> Measured:
+    """A metric with its bounds as it is recorded, or why there is none.
 
     Args:
-        find: Computes the interval.
-        label: The rows' labels.
-        clusters: Their clusters.
+        metric: The metric, or its name among those of `stats.metrics`.
+        label: Labels, shape (rows,).
+        predicted: Predictions, or decisions 0 and 1; shape (rows,) or (rows, outputs).
+        clusters: Cluster of each row, shape (rows,).
         error_rate: Error rate of each one-sided bound.
     """
+    return _recorded(
+        lambda: metric_interval(metric, label, predicted, clusters, confidence=CONFIDENCE, error_rate=error_rate),
+        label, clusters, error_rate,
+    )  # fmt: skip
+
+
+def compared(
+    metric: str | Metric, label: Floats, ours: Floats, theirs: Floats, clusters: Clusters, *, error_rate: float
+) -> Measured:
+    """The difference of a metric on the same rows, ours minus theirs, with its bounds; arguments as `measured`."""
+    return _recorded(
+        lambda: difference_interval(metric, label, ours, theirs, clusters, confidence=CONFIDENCE, error_rate=error_rate),
+        label, clusters, error_rate,
+    )  # fmt: skip
+
+
+def _recorded(find: Callable[[], ClusteredInterval], label: Floats, clusters: Clusters, error_rate: float) -> Measured:
     try:
         found = find()
     except _UNDEFINED as error:
