@@ -98,7 +98,16 @@ def test_new_blobs_come_first_then_the_fact_then_the_deletions(steps: list[str])
     assert min(steps.count("put"), steps.count("delete")) > 10
 
 
-@pytest.mark.parametrize("where", ["append", "middle", "document"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "append",
+        pytest.param("first delete", marks=pytest.mark.slow),
+        "middle",
+        pytest.param("last delete", marks=pytest.mark.slow),
+        "document",
+    ],
+)
 def test_after_a_kill_the_next_erasing_finishes_it(ready: Path, steps: list[str], tmp_path: Path, where: str) -> None:
     append = steps.index("append") + 1
     places = {

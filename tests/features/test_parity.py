@@ -63,7 +63,7 @@ def test_replaying_the_log_online_gives_the_offline_cells(
 @pytest.mark.slow
 @pytest.mark.parametrize("updates", SOURCES)
 @given(logs, moments)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=26, deadline=None)
 def test_replaying_many_more_logs_online_gives_the_offline_cells(
     bench: Bench, updates: str, log: list[Any], at_moments: list[Any]
 ) -> None:

@@ -17,11 +17,11 @@ from sterling.core.elsewhere import Erasure, WithoutErased
 from sterling.core.environment import environment_of
 from sterling.core.errors import SterlingError
 from sterling.core.refs import Ref, refs_in_file
+from sterling.core.scratch import Scratch
 from sterling.core.store import LocalStore, Store
 from sterling.core.workspace import Workspace
 from sterling.models.blas import blas_libraries
 from sterling.reproduction.rebuild import OwnCode, stage_of
-from sterling.reproduction.scratch import Scratch
 from sterling.stages.contract import Context, Stage
 from sterling.stages.external import ExternalFiles, Promised
 from sterling.stages.fingerprints import Fingerprints

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from sterling.core.clock import from_micros, iso, to_micros, utcnow
 from sterling.core.errors import DataError, InvalidDefinitionError
 from sterling.core.refs import Ref
-from sterling.core.store import LocalStore, Store
+from sterling.core.scratch import Scratch
+from sterling.core.store import LocalStore
 from sterling.engine.tables import StoredTable, put_table, read_table
 from sterling.project.project import Project
 from sterling.project.spine import EventSpine, ScheduledSpine
@@ -88,32 +89,6 @@ def _end_of(text: str, tz: str) -> int:
     except ValueError:
         return moment_micros(text, tz, field="--at")
     return moment_micros((day + timedelta(days=1)).isoformat(), tz, field="--at") - 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Beside:
-    """A store that keeps what is made on the way elsewhere, and finds there and in the project's own."""
-
-    made: Store
-    given: Store
-
-    def put(self, stream: BinaryIO) -> Ref:
-        return self.made.put(stream)
-
-    def open(self, ref: Ref) -> Path:
-        return self.made.open(ref) if self.made.has(ref) else self.given.open(ref)
-
-    def has(self, ref: Ref) -> bool:
-        return self.made.has(ref) or self.given.has(ref)
-
-    def list(self) -> Iterator[Ref]:
-        return self.made.list()
-
-    def delete(self, ref: Ref) -> None:
-        self.made.delete(ref)
-
-    def intact(self, ref: Ref) -> bool:
-        return self.made.intact(ref) if self.made.has(ref) else self.given.intact(ref)
 
 
 @dataclass(frozen=True)
@@ -222,7 +197,7 @@ class Scheduled:
     def _vectors(self, moments: pa.Table, first: int, place: Path) -> Iterator[tuple[pa.Table, int]]:
         """The features of some moments, some at a time, each with the place of its first row among all."""
         place.mkdir(exist_ok=True)
-        store = _Beside(LocalStore(place), self.context.store)
+        store = Scratch(LocalStore(place), self.context.store)
         context = replace(self.context, store=store)
         outputs = dict(self.outputs) | {"spine": {"spine": put_table(store, _as_spine(moments))}}
         for step in feature_steps(self.project, self.folder):

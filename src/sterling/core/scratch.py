@@ -1,4 +1,4 @@
-"""A store for executing a run again: what the run did not make comes from where it lies, all else must be made anew."""
+"""A store for work beside the project's own: what is made on the way goes elsewhere, what was given is read where it lies."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from sterling.core.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """A store that holds what is made, and opens of another only what may be read from there.
+    """A store that holds what is made, and opens of another what may be read from there.
 
     Args:
         made: Where what is made goes.
         given: Where what was given lies.
-        readable: What of that may be read.
+        readable: What of that may be read; all of it where it is None. Executing a run again must make the rest anew.
     """
 
     made: Store
     given: Store
-    readable: Container[Ref]
+    readable: Container[Ref] | None = None
 
     def put(self, stream: BinaryIO) -> Ref:
         """Keep what the stream holds, beside the project's own store."""
@@ -38,13 +38,13 @@ class Scratch:
         """
         if self.made.has(ref):
             return self.made.open(ref)
-        if ref in self.readable:
+        if self._may_read(ref):
             return self.given.open(ref)
         raise MissingBlobError(f"{ref} was not made again.")
 
     def has(self, ref: Ref) -> bool:
         """Whether the bytes were made, or given."""
-        return self.made.has(ref) or (ref in self.readable and self.given.has(ref))
+        return self.made.has(ref) or (self._may_read(ref) and self.given.has(ref))
 
     def list(self) -> Iterator[Ref]:
         """Every ref that was made."""
@@ -57,3 +57,6 @@ class Scratch:
     def intact(self, ref: Ref) -> bool:
         """Whether the bytes are still those that the name says."""
         return self.made.intact(ref) if self.made.has(ref) else self.given.intact(ref)
+
+    def _may_read(self, ref: Ref) -> bool:
+        return self.readable is None or ref in self.readable
