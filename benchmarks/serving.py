@@ -2,11 +2,10 @@
 
 The floor is the same HTTP server returning constant bytes. Sterling validates, counts, names requests and logs every
 prediction; with a shadow it scores each request a second time, after its answer. The peers are FastAPI with pydantic,
-pandas and LightGBM, BentoML, and MLflow's scoring server, each in an
-interpreter that has it. All serve one model, 300 trees of 63 leaves on 22 numbers and 3 categories; their scores of all
-rows are equal to the last bit, or nothing is timed. `wrk` asks where it is there, else threads of this process, which the
-table says. The server and all of its processes get one core, who asks another one; the machine may be busy with other
-things, so compare within one run.
+pandas and LightGBM, BentoML, and MLflow's scoring server, each in an interpreter that has it. All serve one model, 300
+trees of 63 leaves on 22 numbers and 3 categories; their scores of all rows are equal to the last bit, or nothing is timed.
+`wrk` asks where it is there, else threads of this process, which the table says. The server and all of its processes get
+one core, who asks another one; the machine may be busy with other things, so compare within one run.
 
 Run it with: python -m benchmarks.serving --fastapi /tmp/a/bin/python --bentoml /tmp/b/bin/python --mlflow /tmp/c/bin/python
 """
